@@ -38,6 +38,14 @@ enum {
 struct io_config {
     uint32_t stream_count_max; /* streams at once; accepts beyond it wait in the kernel's queue */
     uint32_t receive_bytes;    /* memory of the receive buffers all streams share; 0: default */
+    /*
+     * Around a wait that may sleep, or NULL. may_sleep: last look before sleeping (the owner raises
+     * its "I sleep" flag and looks at its mailboxes once more); false: do not wait after all.
+     * awake: always called after may_sleep, before any event of the turn.
+     */
+    bool (*may_sleep)(void *context);
+    void (*awake)(void *context);
+    void *context;
 };
 
 struct io_stream_events {
