@@ -1,0 +1,157 @@
+"""Start a broker for a test, with ports given by the kernel, and stop it by SIGTERM.
+
+The program is $TERN_BIN (default build/dev/tern); a TERN_BIN that ends in "mosquitto" is started with
+keys that mosquitto knows. A broker that does not end with exit code 0 fails the test: this is how a
+sanitizer's report is seen.
+"""
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def program():
+    return os.environ.get("TERN_BIN", os.path.join(ROOT, "build/dev/tern"))
+
+
+def is_mosquitto():
+    return os.path.basename(program()).startswith("mosquitto")
+
+
+def free_port(host="127.0.0.1"):
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((host, 0))
+        return s.getsockname()[1]
+
+
+class Broker:
+    """One running broker.
+
+    listeners  name -> lines of its section, e.g. {"mqtt": [], "ws": ["protocol websockets"]}
+    hosts      name -> address of that listener, where it is not 127.0.0.1
+    lines      global lines of the configuration
+    tern_only  more global lines, left out for mosquitto
+
+    broker.port is the port of the first listener, broker.ports["ws"] that of another.
+    """
+
+    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=20):
+        self.listeners = {"mqtt": []} if listeners is None else listeners
+        self.hosts = hosts or {}
+        self.lines = list(lines) + ([] if is_mosquitto() else list(tern_only))
+        self.args, self.wait_s = list(args), wait_s
+        self.env = dict(os.environ, **(env or {}))
+        self.folder = tempfile.mkdtemp(prefix="tern-test-")
+        self.process = None
+        atexit.register(self.kill)
+        for attempt in range(5):
+            self.start()
+            if self.answers():
+                return
+            if "in use" not in self.log().lower():
+                break
+        log = self.log()
+        self.kill()
+        raise AssertionError(f"{program()} did not start:\n{log[-4000:]}")
+
+    # -- life
+
+    def config_text(self):
+        out = list(self.lines)
+        if not any(line.startswith(("allow_anonymous", "per_listener_settings")) for line in out):
+            out.append("allow_anonymous true")
+        if not any(line.startswith("persistence ") for line in out):
+            out.append("persistence false")
+        if is_mosquitto():
+            out.append("user root")
+        elif not any(line.startswith("http_listener") for line in out):
+            out.append("http_listener none")
+        for name, section in self.listeners.items():
+            out.append(f"listener {self.ports[name]} {self.hosts.get(name, '127.0.0.1')}")
+            out += section
+        return "\n".join(out) + "\n"
+
+    def start(self):
+        self.ports = {name: free_port(self.hosts.get(name, "127.0.0.1")) for name in self.listeners}
+        self.port = next(iter(self.ports.values()), None)
+        self.config = os.path.join(self.folder, "broker.conf")
+        with open(self.config, "w", encoding="utf-8") as f:
+            f.write(self.config_text())
+        self.log_path = os.path.join(self.folder, "broker.log")
+        self.log_file = open(self.log_path, "ab")
+        self.process = subprocess.Popen([program(), "-c", self.config] + self.args, cwd=self.folder,
+                                        stdin=subprocess.DEVNULL, stdout=self.log_file,
+                                        stderr=subprocess.STDOUT, env=self.env)
+
+    def answers(self):
+        until = time.monotonic() + self.wait_s
+        for name, port in self.ports.items():
+            host = self.hosts.get(name, "127.0.0.1")
+            while True:
+                if self.process.poll() is not None:
+                    return False
+                try:
+                    socket.create_connection((host, port), timeout=1).close()
+                    break
+                except OSError:
+                    if time.monotonic() > until:
+                        return False
+                    time.sleep(0.02)
+        return True
+
+    def stop(self, wait_s=30):
+        """SIGTERM; it must end by itself with exit code 0."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            log = self.log()
+            self.kill()
+            raise AssertionError(f"the broker did not end within {wait_s} s of SIGTERM:\n{log[-4000:]}")
+        log = self.log()
+        self.kill()
+        assert code == 0, f"the broker ended with exit code {code}:\n{log[-8000:]}"
+
+    def kill(self):
+        """At once, by pid; removes the folder. Safe to call again."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+            self.log_file.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def is_alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    # -- looking at it
+
+    def log(self):
+        try:
+            with open(self.log_path, "r", encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
