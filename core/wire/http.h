@@ -66,7 +66,8 @@ enum err http_head_find(struct slice in, size_t head_bytes_max, size_t *scanned,
                         size_t *head_bytes);
 
 /*
- * Read a complete head, of the length that http_head_find() told.
+ * Read a complete head, of the length that http_head_find() told. It is large, so it is filled in
+ * place: what *out holds after an error means nothing.
  *
  * ERR_MALFORMED    not HTTP, or one of the tricks above (400)
  * ERR_TOO_LARGE    more than HTTP_HEADERS_MAX headers (431)
@@ -110,7 +111,7 @@ struct http_reply {
     const char *connection;   /* value of Connection instead of the one above, or NULL */
 };
 
-/* Write the head of a response. ERR_TOO_LARGE: out is too small; what it holds is undefined. */
+/* Write the head of a response. ERR_TOO_LARGE: out is too small; what it holds means nothing. */
 enum err http_reply_write(const struct http_reply *reply, uint8_t *out, size_t out_bytes,
                           size_t *head_bytes);
 
