@@ -7,10 +7,10 @@
 #ifndef TERN_WIRE_MQTT_H
 #define TERN_WIRE_MQTT_H
 
+#include "core/base/slice.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "core/base/slice.h"
 
 enum mqtt_version { MQTT_3_1 = 3, MQTT_3_1_1 = 4, MQTT_5 = 5 };
 
