@@ -74,12 +74,12 @@ static inline void list_append(struct list *target, struct list *source)
 }
 
 /* LIST_EACH(&list, link) { ... }: link is a struct list *; the body may not remove it. */
-#define LIST_EACH(list, link)                                                                      \
-    for (struct list *link = (list)->next; (link) != (list); (link) = (link)->next)
+#define LIST_EACH(head, link)                                                                      \
+    for (struct list *link = (head)->next; (link) != (head); (link) = (link)->next)
 
 /* The body may remove link. */
-#define LIST_EACH_SAFE(list, link)                                                                 \
-    for (struct list *link = (list)->next, *link##_next = link->next; (link) != (list);            \
+#define LIST_EACH_SAFE(head, link)                                                                 \
+    for (struct list *link = (head)->next, *link##_next = link->next; (link) != (head);            \
          (link) = link##_next, link##_next = (link)->next)
 
 #endif
