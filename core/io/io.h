@@ -20,12 +20,12 @@
 #ifndef TERN_IO_IO_H
 #define TERN_IO_IO_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "core/base/err.h"
 #include "core/base/slice.h"
 #include "core/io/sock.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 struct io;
 struct io_stream;
@@ -38,6 +38,8 @@ enum {
 struct io_config {
     uint32_t stream_count_max; /* streams at once; accepts beyond it wait in the kernel's queue */
     uint32_t receive_bytes;    /* memory of the receive buffers all streams share; 0: default */
+    uint32_t ring_entries;     /* submission queue; 0: default */
+    bool plain_buffers;        /* do without incremental buffers although the kernel has them */
     /*
      * Around a wait that may sleep, or NULL. may_sleep: last look before sleeping (the owner raises
      * its "I sleep" flag and looks at its mailboxes once more); false: do not wait after all.
@@ -86,7 +88,10 @@ enum err io_probe(char *text, size_t text_bytes);
 /* Must be called by the thread that will call io_turn(). ERR_NOMEM, ERR_LIMIT, ERR_UNSUPPORTED. */
 enum err io_new(const struct io_config *config, struct io **out);
 
-/* Close every stream and listener without further events, and free. Accepts NULL. */
+/*
+ * Close every stream and listener without further events, and free. By the thread of io_new(), or
+ * by another one after that has ended. Accepts NULL.
+ */
 void io_free(struct io *io);
 
 /* Monotonic nanoseconds; stands still within a turn. */
@@ -105,7 +110,8 @@ uint32_t io_turn(struct io *io, uint64_t wait_ns);
 /*
  * Make io_turn() of that io return soon. The one call allowed from another thread (from is the
  * caller's own io, or NULL from a thread that has none). Cheap, but not free (8-14 us when the
- * other sleeps): callers keep their own flag of who sleeps.
+ * other sleeps): callers keep their own flag of who sleeps. With `from`, the wake-up leaves at the
+ * next io_turn(from); without, at once.
  */
 void io_wake(struct io *from, struct io *io);
 
@@ -133,6 +139,7 @@ enum err io_connect(struct io *io, const struct address *to, const struct addres
  * Send the parts in order as one operation, completely. At most one send is in flight per stream
  * (asserted). The parts array is copied, the bytes are borrowed until `sent` or the last event.
  * 1 <= part_count <= IO_PARTS_MAX, every part not empty. It leaves at the next io_turn().
+ * On a stream that is ending already nothing is sent; the last event gives the memory back.
  */
 void io_send(struct io_stream *stream, const struct slice *parts, uint32_t part_count);
 
@@ -144,7 +151,9 @@ void io_resume(struct io_stream *stream);
 
 /*
  * Close: what is in flight is cancelled, the peer sees the end, `closed` comes in a later turn.
- * With io_close_after_send the send in flight (if any) is completed first, for at most linger_ns.
+ * With io_close_after_send the send in flight (if any) is completed first, for at most linger_ns;
+ * then the peer is given half a second (linger_ns if that is less) to end its side, so that a
+ * reset does not overtake our last bytes.
  */
 void io_close(struct io_stream *stream);
 void io_close_after_send(struct io_stream *stream, uint64_t linger_ns);
@@ -152,6 +161,7 @@ void io_close_after_send(struct io_stream *stream, uint64_t linger_ns);
 /*
  * Take the socket out of this io, to carry it to another one. Reading stops; bytes that had been
  * received still come as `bytes` events before `detached`. No send may be in flight (asserted).
+ * If the stream breaks meanwhile, `closed` comes instead of `detached`.
  */
 void io_detach(struct io_stream *stream);
 

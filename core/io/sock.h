@@ -7,11 +7,11 @@
 #ifndef TERN_IO_SOCK_H
 #define TERN_IO_SOCK_H
 
+#include "core/base/err.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "core/base/err.h"
 
 enum address_kind { ADDRESS_NONE, ADDRESS_IP4, ADDRESS_IP6, ADDRESS_UNIX };
 
@@ -31,7 +31,8 @@ struct address {
 
 /*
  * Read "127.0.0.1", "::1", "[::1]", "*", "0.0.0.0", or an absolute path of a Unix socket, with a
- * port apart. Names are not looked up here. ERR_INVALID.
+ * port apart. "*" is every IPv4 address, "::" every IPv6 one. Names are not looked up here.
+ * ERR_INVALID.
  */
 enum err address_parse(const char *text, uint16_t port, struct address *out);
 
