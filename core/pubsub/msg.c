@@ -1,0 +1,154 @@
+#include "core/pubsub/msg.h"
+
+#include "core/base/map.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/*
+ * What all messages weigh is one number for the whole process, but a shard that makes and frees a
+ * million of them a second must not touch a shared line each time: every thread gathers its
+ * difference and adds it when it exceeds a step. A thread may free what another one made, so a
+ * difference, and for a moment the total, may be negative.
+ */
+enum { MEMORY_STEP_BYTES = 64 * 1024 };
+static _Atomic int64_t memory_bytes;
+static _Thread_local int64_t memory_bytes_own;
+
+static void memory_add(int64_t bytes)
+{
+    memory_bytes_own += bytes;
+    if (memory_bytes_own >= MEMORY_STEP_BYTES || memory_bytes_own <= -MEMORY_STEP_BYTES) {
+        /* Relaxed: a statistic, orders nothing. */
+        atomic_fetch_add_explicit(&memory_bytes, memory_bytes_own, memory_order_relaxed);
+        memory_bytes_own = 0;
+    }
+}
+
+uint64_t msg_memory_bytes(void)
+{
+    int64_t bytes = atomic_load_explicit(&memory_bytes, memory_order_relaxed) + memory_bytes_own;
+    return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+/* Relaxed: who takes a reference has one already, and got the object with it. */
+static void refs_take(_Atomic uint32_t *refs)
+{
+    uint32_t before = atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
+    ASSERT(before > 0 && before < UINT32_MAX);
+}
+
+/*
+ * True: that was the last one. Release pairs with acquire in whoever comes last: all that others
+ * did with the object happened before it is freed. Holding the only reference nobody can take
+ * another, so that the common case needs no locked instruction.
+ */
+static bool refs_give(_Atomic uint32_t *refs)
+{
+    if (atomic_load_explicit(refs, memory_order_acquire) == 1) {
+        return true;
+    }
+    uint32_t before = atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    return before == 1;
+}
+
+struct blob *blob_new(uint32_t capacity)
+{
+    struct blob *blob = malloc(sizeof(*blob) + (size_t)capacity);
+    if (blob == NULL) {
+        return NULL;
+    }
+    atomic_init(&blob->refs, 1);
+    blob->capacity = capacity;
+    memory_add((int64_t)sizeof(*blob) + capacity);
+    return blob;
+}
+
+struct blob *blob_ref(struct blob *blob)
+{
+    refs_take(&blob->refs);
+    return blob;
+}
+
+void blob_unref(struct blob *blob)
+{
+    if (blob == NULL || !refs_give(&blob->refs)) {
+        return;
+    }
+    memory_add(-((int64_t)sizeof(*blob) + blob->capacity));
+    free(blob);
+}
+
+/* Of the one allocation: header, topic, properties, and payload if it was copied. */
+static size_t block_bytes(const struct msg *msg)
+{
+    return sizeof(*msg) + msg->topic.count + msg->props.count +
+           (msg->blob == NULL ? msg->payload.count : 0);
+}
+
+static struct slice copy_to(uint8_t **at, struct slice bytes)
+{
+    struct slice copy = slice_of(*at, bytes.count);
+    if (bytes.count > 0) {
+        memcpy(*at, bytes.data, bytes.count);
+    }
+    *at += bytes.count;
+    return copy;
+}
+
+struct msg *msg_new(const struct msg_spec *spec)
+{
+    size_t copied = spec->blob == NULL ? spec->payload.count : 0;
+    struct msg *msg = malloc(sizeof(*msg) + spec->topic.count + spec->props.count + copied);
+    if (msg == NULL) {
+        return NULL;
+    }
+    uint8_t *at = (uint8_t *)(msg + 1);
+    *msg = (struct msg){
+        .qos = spec->qos,
+        .retain = spec->retain,
+        .topic_hash = hash_bytes(spec->topic),
+        .publisher = spec->publisher,
+        .expires_wall_ms = spec->expires_wall_ms,
+    };
+    atomic_init(&msg->refs, 1);
+    msg->topic = copy_to(&at, spec->topic);
+    msg->props = copy_to(&at, spec->props);
+    if (spec->blob == NULL) {
+        msg->payload = copy_to(&at, spec->payload);
+    } else {
+        const uint8_t *begin = spec->blob->bytes;
+        ASSERT(spec->payload.count <= spec->blob->capacity);
+        ASSERT(spec->payload.count == 0 ||
+               (spec->payload.data >= begin &&
+                spec->payload.data + spec->payload.count <= begin + spec->blob->capacity));
+        msg->payload = spec->payload;
+        msg->blob = blob_ref(spec->blob);
+    }
+    memory_add((int64_t)block_bytes(msg));
+    return msg;
+}
+
+struct msg *msg_ref(struct msg *msg)
+{
+    refs_take(&msg->refs);
+    return msg;
+}
+
+void msg_unref(struct msg *msg)
+{
+    if (msg == NULL || !refs_give(&msg->refs)) {
+        return;
+    }
+    memory_add(-(int64_t)block_bytes(msg));
+    blob_unref(msg->blob);
+    free(msg);
+}
+
+uint32_t msg_bytes(const struct msg *msg)
+{
+    size_t bytes = sizeof(*msg) + msg->topic.count + msg->props.count + msg->payload.count;
+    ASSERT(bytes <= UINT32_MAX); /* a packet has at most 2^28 bytes */
+    return (uint32_t)bytes;
+}
