@@ -18,8 +18,8 @@
  *
  * ERR_MALFORMED  bytes where there must be none, bad properties
  * ERR_PROTOCOL   AUTH in 3.x; a reason code that this packet does not have [MQTT-3.14.2-1]
- *                [MQTT-3.15.2-1]; AUTH without Authentication Method (3.15.2.2.2), but for the empty
- *                AUTH, which means success
+ *                [MQTT-3.15.2-1]; AUTH without Authentication Method (3.15.2.2.2), unless it is
+ *                the empty AUTH, which means success
  *
  * Not checked, for it depends on who sends: DISCONNECT codes that only a server or only a client
  * uses, Session Expiry raised from 0.

@@ -34,7 +34,7 @@ struct frame {
  * ERR_TOO_LARGE  total_bytes > bytes_max, said as soon as the length is known; type, flags and
  *                total_bytes are set
  *
- * AUTH is framed for every version: that 3.x does not have it is mqtt_control_decode()'s to say.
+ * AUTH is framed here: that 3.1.1 does not have it is mqtt_control_decode()'s to say.
  */
 enum err frame_next(struct slice in, uint32_t bytes_max, struct frame *out);
 
@@ -57,7 +57,7 @@ static inline void frame_head_encode(struct writer *w, uint8_t first_byte, size_
     writer_varint(w, remaining);
 }
 
-/* The name as the specification writes it, "PUBLISH"; "RESERVED" for what is no type. Never NULL. */
+/* As the specification writes it, "PUBLISH"; "RESERVED" for what is no type. Never NULL. */
 const char *mqtt_type_name(uint8_t type);
 
 #endif

@@ -9,7 +9,7 @@
 #include "core/wire/mqtt.h"
 
 enum {
-    IN_WILL = 1 << MQTT_RESERVED, /* the will inside CONNECT has the bit that no packet uses */
+    IN_WILL = 1 << MQTT_WILL, /* the will inside CONNECT has the bit that no packet uses */
     IN_CONNECT = 1 << MQTT_CONNECT,
     IN_CONNACK = 1 << MQTT_CONNACK,
     IN_PUBLISH = 1 << MQTT_PUBLISH,

@@ -16,6 +16,7 @@ enum mqtt_version { MQTT_3_1 = 3, MQTT_3_1_1 = 4, MQTT_5 = 5 };
 
 enum mqtt_type {
     MQTT_RESERVED = 0,
+    MQTT_WILL = MQTT_RESERVED, /* for properties: those of the will inside CONNECT */
     MQTT_CONNECT,
     MQTT_CONNACK,
     MQTT_PUBLISH,

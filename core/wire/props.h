@@ -24,6 +24,13 @@ enum prop {
     PROP_COUNT
 };
 #undef PROP
+
+/* PROP_ID_x: the identifier on the wire. */
+#define PROP(name, id, ...) PROP_ID_##name = (id),
+enum {
+#include "core/wire/props.def"
+};
+#undef PROP
 _Static_assert(PROP_COUNT <= 64, "mqtt_props.present has a bit for each");
 
 #define PROP_BIT(prop) (UINT64_C(1) << (prop))
@@ -33,9 +40,6 @@ _Static_assert(PROP_COUNT <= 64, "mqtt_props.present has a bit for each");
 #define PROPS_FORWARDABLE                                                                          \
     (PROP_BIT(PROP_PAYLOAD_FORMAT) | PROP_BIT(PROP_CONTENT_TYPE) | PROP_BIT(PROP_RESPONSE_TOPIC) | \
      PROP_BIT(PROP_CORRELATION_DATA) | PROP_BIT(PROP_USER))
-
-/* Where the packet type is asked for, this stands for the will properties inside CONNECT. */
-enum { MQTT_WILL = MQTT_RESERVED };
 
 static inline bool props_has(const struct mqtt_props *props, enum prop prop)
 {
@@ -64,6 +68,12 @@ static inline void props_clear(struct mqtt_props *props)
 {
     props->present = 0;
     props->raw = props->user = (struct slice){NULL, 0};
+}
+
+/* Whether there is nothing to write. */
+static inline bool props_is_empty(const struct mqtt_props *props)
+{
+    return (props->present & ~PROP_BIT(PROP_USER)) == 0 && props->user.count == 0;
 }
 
 /*

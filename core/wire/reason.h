@@ -36,8 +36,8 @@ static inline bool reason_is_failure(uint8_t reason)
  * The code that says err in that packet: the closest one that the packet is allowed to carry, so the
  * result always passes reason_is_allowed(). OK gives 0.
  *
- * packet  CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT or AUTH. AUTH has no
- *         failures: say them in CONNACK or DISCONNECT.
+ * packet  CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK or DISCONNECT; not AUTH, which
+ *         knows no failures
  *
  * ERR_NOT_FOUND is an answer, not a failure, in PUBACK and PUBREC (no subscribers) and in UNSUBACK
  * (no subscription).
