@@ -258,16 +258,19 @@ enum config_action {
     CONFIG_SHOW_EXAMPLE, /* --example-config */
 };
 
+/* Points into itself and into main()'s arguments: do not copy it, and keep both. */
 struct config_command {
     enum config_action action;
-    const char *path; /* -c, --config; NULL: none. Borrowed from arguments, as everything here */
+    const char *path; /* -c, --config; NULL: none */
     uint32_t override_count;
     struct config_override overrides[LIMIT_CONFIG_OVERRIDES];
+    uint32_t port_count;
+    char ports[LIMIT_CONFIG_LISTENERS][24]; /* what -p PORT stands for: "PORT localhost" */
 };
 
 /*
  * Read main()'s arguments. ERR_INVALID: the report says what is wrong; exit with 64 (usage).
- * The keys and values are judged later, by config_load().
+ * Keys and values are judged later, by config_load().
  */
 enum err config_command_parse(int argument_count, char *const *arguments,
                               struct config_command *out, struct config_report *report);

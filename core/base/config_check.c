@@ -1,0 +1,168 @@
+/*
+ * What one line alone cannot know: rules between options, and texts with a shape of their own.
+ */
+#include "core/base/config_parts.h"
+
+#define say_at config_say_at
+
+enum { MEMORY_BYTES_MIN = 16 * 1024 * 1024, KEEPALIVE_S_MIN = 10 };
+
+static const struct config_origin *origin_of(const struct config_loader *loader, const char *key)
+{
+    static const struct config_origin standard = {.source = "configuration"};
+    const struct config_option *option = config_option_find(slice_text(key));
+    ASSERT(option != NULL);
+    const struct config_origin *origin = &loader->origins[config_option_index(option)];
+    return origin->rank == RANK_DEFAULT ? &standard : origin;
+}
+
+static void numbers_check(struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    if (config->keepalive_max_s > 0 && config->keepalive_max_s < KEEPALIVE_S_MIN) {
+        say_at(loader, origin_of(loader, "max_keepalive"), CONFIG_ERROR,
+               "max_keepalive: %u is too short to be kept: write %d to 65535, or 0",
+               (unsigned)config->keepalive_max_s, (int)KEEPALIVE_S_MIN);
+    }
+    if (config->memory_limit > 0 && config->memory_limit < MEMORY_BYTES_MIN) {
+        say_at(loader, origin_of(loader, "memory_limit"), CONFIG_ERROR,
+               "memory_limit: the broker needs 16M at least: write 16M or more, or 0");
+    }
+    if (config->inflight_max == 0) {
+        config->inflight_max = LIMIT_PACKET_ID_COUNT; /* as many as there are packet ids */
+    }
+    if (config->websockets_headers_max == 0) {
+        config->websockets_headers_max = 8192;
+    } else if (config->websockets_headers_max < 512) {
+        say_at(loader, origin_of(loader, "websockets_headers_size"), CONFIG_ERROR,
+               "websockets_headers_size: no browser's request fits: write 512 or more, or 0");
+    }
+    if (config->connect_bytes_max > config->packet_max_bytes) {
+        config->connect_bytes_max = config->packet_max_bytes;
+    }
+}
+
+static void persistence_check(struct config_loader *loader)
+{
+    if (loader->config->persistence) {
+        say_at(loader, origin_of(loader, "persistence"), CONFIG_WARNING,
+               "persistence: state is kept in memory in this version, acknowledgements promise "
+               "memory only: write persistence false");
+    }
+}
+
+/* ---- log_dest ------------------------------------------------------------------------------ */
+
+static enum err log_check(struct config_loader *loader)
+{
+    static const char *const plain[] = {"stderr", "stdout", "none"};
+    struct config *config = loader->config;
+    const struct config_origin *origin = origin_of(loader, "log_dest");
+    struct slice rest = slice_text(config->log_dest), word;
+    char quoted[CONFIG_QUOTE_BYTES];
+
+    config->log_file = "";
+    for (uint32_t i = 0; i < 3; i++) {
+        if (strcmp(config->log_dest, plain[i]) == 0) {
+            return OK;
+        }
+    }
+    config_word_next(&rest, false, &word);
+    rest = config_trim(rest);
+    if (slice_is(word, "file") && rest.count > 0) {
+        config->log_file = config_memory_copy(&config->memory, rest);
+        return config->log_file == NULL ? ERR_NOMEM : OK;
+    }
+    if (rest.count == 0 && (slice_is(word, "syslog") || slice_is(word, "topic"))) {
+        say_at(loader, origin, CONFIG_WARNING,
+               "log_dest %s is not supported, the log goes to stderr: write log_dest stderr",
+               config->log_dest);
+        config->log_dest = "stderr";
+        return OK;
+    }
+    say_at(loader, origin, CONFIG_ERROR,
+           "log_dest: \"%s\" is not allowed: write stderr, stdout, file PATH, or none",
+           config_quote(slice_text(config->log_dest), quoted));
+    return OK;
+}
+
+/* ---- http_listener ------------------------------------------------------------------------- */
+
+/* "127.0.0.1:8888", "[::1]:8888", "localhost:8888". false: it is none of these. */
+static bool http_parse(struct slice text, char address[CONFIG_ADDRESS_BYTES], uint64_t *port)
+{
+    const uint8_t *colon = memrchr(text.data, ':', text.count);
+    if (colon == NULL) {
+        return false;
+    }
+    struct slice host = slice_head(text, (size_t)(colon - text.data));
+    if (!config_number_parse(slice_skip(text, host.count + 1), port) || *port > UINT16_MAX) {
+        return false;
+    }
+    if (slice_is(host, "localhost")) {
+        strcpy(address, "127.0.0.1");
+        return true;
+    }
+    bool is_bare_ip6 = slice_find(host, ':') < host.count && host.data[0] != '[';
+    return !is_bare_ip6 && config_address_read(host, address);
+}
+
+static void http_overlap(struct config_loader *loader, const struct config_origin *origin)
+{
+    const struct config *config = loader->config;
+    for (uint32_t i = 0; i < config->listener_count && config->http_port != 0; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        for (uint32_t j = 0; j < listener->address_count; j++) {
+            if (listener->port == config->http_port &&
+                strcmp(listener->addresses[j], config->http_address) == 0) {
+                say_at(loader, origin, CONFIG_ERROR,
+                       "http_listener: listener %s has this address already: write another port",
+                       listener->name);
+                return;
+            }
+        }
+    }
+}
+
+static enum err http_check(struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    const struct config_origin *origin = origin_of(loader, "http_listener");
+    char address[CONFIG_ADDRESS_BYTES], quoted[CONFIG_QUOTE_BYTES];
+    uint64_t port;
+
+    config->http_address = "";
+    config->http_port = 0;
+    if (strcmp(config->http_listener, "none") == 0) {
+        return OK;
+    }
+    if (!http_parse(slice_text(config->http_listener), address, &port)) {
+        say_at(loader, origin, CONFIG_ERROR,
+               "http_listener: \"%s\" is not allowed: write an IP address and a port such as "
+               "127.0.0.1:8888 or [::1]:8888, or none",
+               config_quote(slice_text(config->http_listener), quoted));
+        return OK;
+    }
+    config->http_port = (uint16_t)port;
+    config->http_address = config_memory_copy(&config->memory, slice_text(address));
+    if (config->http_address == NULL) {
+        return ERR_NOMEM;
+    }
+    if (!config_address_is_loopback(address)) {
+        say_at(loader, origin, CONFIG_NOTE,
+               "http_listener: whoever can reach %s can read /metrics and /health",
+               config->http_listener);
+    }
+    http_overlap(loader, origin);
+    return OK;
+}
+
+enum err config_check(struct config_loader *loader)
+{
+    TRY(config_listeners_build(loader));
+    numbers_check(loader);
+    persistence_check(loader);
+    TRY(log_check(loader));
+    TRY(http_check(loader));
+    return OK;
+}

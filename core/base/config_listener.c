@@ -1,0 +1,335 @@
+/*
+ * From sections as they were read to listeners as they are opened: addresses, names, and who may
+ * come without a user name.
+ */
+#include "core/base/config_parts.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#define say_at config_say_at
+
+/* ---- addresses ----------------------------------------------------------------------------- */
+
+bool config_address_read(struct slice text, char out[CONFIG_ADDRESS_BYTES])
+{
+    char host[CONFIG_ADDRESS_BYTES];
+    struct in_addr ip4;
+    struct in6_addr ip6;
+
+    if (text.count >= 2 && text.data[0] == '[' && text.data[text.count - 1] == ']') {
+        text = slice_head(slice_skip(text, 1), text.count - 2);
+    }
+    if (text.count == 0 || text.count >= sizeof(host) || slice_find(text, 0) < text.count) {
+        return false;
+    }
+    memcpy(host, text.data, text.count);
+    host[text.count] = '\0';
+    if (inet_pton(AF_INET, host, &ip4) == 1) {
+        return inet_ntop(AF_INET, &ip4, out, CONFIG_ADDRESS_BYTES) != NULL;
+    }
+    /* A link-local address names its device: fe80::1%eth0. */
+    char *scope = strchr(host, '%');
+    if (scope != NULL) {
+        *scope++ = '\0';
+    }
+    if (inet_pton(AF_INET6, host, &ip6) != 1 ||
+        inet_ntop(AF_INET6, &ip6, out, CONFIG_ADDRESS_BYTES) == NULL) {
+        return false;
+    }
+    size_t used = strlen(out);
+    if (scope == NULL) {
+        return true;
+    }
+    int more = snprintf(out + used, CONFIG_ADDRESS_BYTES - used, "%%%s", scope);
+    return more > 1 && (size_t)more < CONFIG_ADDRESS_BYTES - used;
+}
+
+static bool is_ip6(const char *address)
+{
+    return strchr(address, ':') != NULL;
+}
+
+bool config_address_is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
+           strncmp(address, "::ffff:127.", 11) == 0;
+}
+
+/* The candidates of a host: at most LIMIT_LISTENER_ADDRESSES. 0: the name is not known. */
+static uint32_t host_addresses(const struct config_loader *loader, const char *host,
+                               char found[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES],
+                               bool *may_skip)
+{
+    uint32_t count = 0;
+    *may_skip = true;
+    if (host[0] == '\0' || strcmp(host, "*") == 0) {
+        strcpy(found[0], "0.0.0.0");
+        strcpy(found[1], "::");
+        return 2;
+    }
+    if (strcmp(host, "localhost") == 0) {
+        strcpy(found[0], "127.0.0.1");
+        strcpy(found[1], "::1");
+        return 2;
+    }
+    if (config_address_read(slice_text(host), found[0])) {
+        *may_skip = false;
+        return 1;
+    }
+    if (loader->sources->resolve == NULL || loader->sources->resolve(host, found, &count) != OK) {
+        return 0;
+    }
+    return count;
+}
+
+/* The addresses of the section that socket_domain leaves. A finding if there are none. */
+static enum err addresses_fill(struct config_loader *loader, const struct config_section *section,
+                               const char *host, struct listener_config *listener)
+{
+    char found[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES], quoted[CONFIG_QUOTE_BYTES];
+    uint32_t found_count = host_addresses(loader, host, found, &listener->may_skip_addresses);
+    if (found_count == 0) {
+        say_at(loader, &section->origin, CONFIG_ERROR,
+               "listener: \"%s\" is no IP address and no known host name: write an address of this "
+               "machine, or nothing for all of them",
+               config_quote(slice_text(host), quoted));
+        return OK;
+    }
+    listener->address_count = 0;
+    for (uint32_t i = 0; i < found_count; i++) {
+        enum config_socket_domain domain = is_ip6(found[i]) ? DOMAIN_IPV6 : DOMAIN_IPV4;
+        if (listener->socket_domain != DOMAIN_ANY && listener->socket_domain != domain) {
+            continue;
+        }
+        const char *text = config_memory_copy(&loader->config->memory, slice_text(found[i]));
+        if (text == NULL) {
+            return ERR_NOMEM;
+        }
+        listener->addresses[listener->address_count++] = text;
+    }
+    if (listener->address_count == 0) {
+        say_at(loader, &section->origin, CONFIG_ERROR,
+               "listener: %s is not of the socket_domain of this listener: remove socket_domain",
+               config_quote(slice_text(host), quoted));
+    }
+    return OK;
+}
+
+/* ---- one listener -------------------------------------------------------------------------- */
+
+static bool all_are_loopback(const struct listener_config *listener)
+{
+    for (uint32_t i = 0; i < listener->address_count; i++) {
+        if (!config_address_is_loopback(listener->addresses[i])) {
+            return false;
+        }
+    }
+    return true; /* a Unix socket too */
+}
+
+static const struct config_origin *origin_of(const struct config_section *section, const char *key)
+{
+    const struct config_option *option = config_option_find(slice_text(key));
+    ASSERT(option != NULL);
+    return &section->origins[config_option_index(option)];
+}
+
+/* EITHER options: the listener's own value, else the broker's. */
+static void either_settle(struct config_loader *loader, const struct config_section *section,
+                          struct listener_config *listener)
+{
+    for (uint32_t i = 0; i < config_option_count; i++) {
+        const struct config_option *option = &config_options[i];
+        if (option->scope != SCOPE_EITHER || option->type == TYPE_GROUP ||
+            section->origins[i].rank != RANK_DEFAULT) {
+            continue;
+        }
+        void *field = config_listener_field(listener, option);
+        if (option->type == TYPE_TEXT) {
+            *(const char **)field = *(const char **)config_field(loader->config, option);
+        } else {
+            ASSERT(option->type == TYPE_BOOL);
+            *(bool *)field = *(bool *)config_field(loader->config, option);
+        }
+    }
+}
+
+/*
+ * Without a word of the operator, only this machine comes in without a user name. Behind a proxy
+ * everybody looks local, so a listener with PROXY headers is not.
+ */
+static void anonymous_settle(struct config_loader *loader, const struct config_section *section,
+                             struct listener_config *listener)
+{
+    const struct config_option *option = config_option_find(slice_text("allow_anonymous"));
+    uint32_t index = config_option_index(option);
+    bool is_near = listener->is_loopback && listener->proxy_protocol == PROXY_OFF;
+
+    if (section->anonymous_origin.rank != RANK_DEFAULT) {
+        listener->allow_anonymous = section->listener.allow_anonymous;
+        return;
+    }
+    if (section->origins[index].rank != RANK_DEFAULT ||
+        loader->origins[index].rank != RANK_DEFAULT) {
+        return; /* either_settle() has it */
+    }
+    listener->allow_anonymous = is_near;
+    if (!is_near) {
+        say_at(loader, &section->origin, CONFIG_NOTE,
+               "listener %s: other machines can reach it, so clients without a user name are "
+               "refused, and this version knows no user names: write allow_anonymous true to let "
+               "everybody in%s",
+               listener->name,
+               listener->is_loopback ? "" : ", or give the listener the address 127.0.0.1");
+    }
+}
+
+static void unix_check(struct config_loader *loader, const struct config_section *section,
+                       const struct listener_config *listener)
+{
+    if (strlen(listener->unix_path) > LIMIT_UNIX_PATH_BYTES) {
+        say_at(loader, &section->origin, CONFIG_ERROR,
+               "listener: the path of a Unix socket has at most %d bytes: write a shorter one",
+               (int)LIMIT_UNIX_PATH_BYTES);
+    }
+    static const char *const idle[] = {"bind_interface", "socket_domain"};
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct config_origin *origin = origin_of(section, idle[i]);
+        if (origin->rank != RANK_DEFAULT) {
+            say_at(loader, origin, CONFIG_WARNING,
+                   "%s has no effect on a Unix socket: remove the line", idle[i]);
+        }
+    }
+}
+
+static void words_check(struct config_loader *loader, const struct config_section *section,
+                        const struct listener_config *listener)
+{
+    const char *mount = listener->mount_point;
+    if (mount[strcspn(mount, "+#")] != '\0') {
+        say_at(loader, origin_of(section, "mount_point"), CONFIG_ERROR,
+               "mount_point: + and # are wildcards: write a plain prefix such as \"house/\"");
+    }
+    if (listener->accept_versions == 0) {
+        say_at(loader, origin_of(section, "accept_protocol_versions"), CONFIG_ERROR,
+               "accept_protocol_versions: nobody could connect: write some of 3, 4, 5");
+    }
+    if (listener->websockets_origins.count > 0 && listener->protocol != LISTENER_WEBSOCKETS) {
+        say_at(loader, origin_of(section, "websockets_origin"), CONFIG_WARNING,
+               "websockets_origin has no effect here: it needs protocol websockets");
+    }
+}
+
+static enum err listener_build(struct config_loader *loader, const struct config_section *section,
+                               const char *host, uint32_t port, struct listener_config *out)
+{
+    char name[LIMIT_CONFIG_LINE_BYTES + 8];
+    bool is_unix = section->listener.unix_path[0] != '\0';
+    struct listener_config listener = section->listener;
+
+    listener.port = (uint16_t)port;
+    snprintf(name, sizeof(name), "%u%s%s", (unsigned)port, is_unix || host[0] != '\0' ? " " : "",
+             is_unix ? listener.unix_path : host);
+    listener.name = config_memory_copy(&loader->config->memory, slice_text(name));
+    if (listener.name == NULL) {
+        return ERR_NOMEM;
+    }
+    if (is_unix) {
+        unix_check(loader, section, &listener);
+    } else {
+        TRY(addresses_fill(loader, section, host, &listener));
+    }
+    listener.is_loopback = all_are_loopback(&listener);
+    either_settle(loader, section, &listener);
+    anonymous_settle(loader, section, &listener);
+    words_check(loader, section, &listener);
+    *out = listener;
+    return OK;
+}
+
+/* ---- all of them --------------------------------------------------------------------------- */
+
+/* Lines above the first `listener` belong to a listener that nobody opens. */
+static void stray_lines(struct config_loader *loader)
+{
+    const struct config_section *section = &loader->sections[0];
+    for (uint32_t i = 0; i < config_option_count; i++) {
+        if (section->origins[i].rank == RANK_FILE) {
+            say_at(loader, &section->origins[i], CONFIG_WARNING,
+                   "%s stands above the first listener and has no effect there: move it below a "
+                   "listener line",
+                   config_options[i].key);
+        }
+    }
+    if (section->anonymous_origin.rank == RANK_FILE) {
+        say_at(loader, &section->anonymous_origin, CONFIG_WARNING,
+               "listener_allow_anonymous stands above the first listener and has no effect there: "
+               "move it below a listener line");
+    }
+}
+
+static bool overlap(const struct listener_config *a, const struct listener_config *b)
+{
+    if (a->unix_path[0] != '\0' || b->unix_path[0] != '\0') {
+        return strcmp(a->unix_path, b->unix_path) == 0;
+    }
+    if (a->port != b->port || a->port == 0 || strcmp(a->bind_interface, b->bind_interface) != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->address_count; i++) {
+        for (uint32_t j = 0; j < b->address_count; j++) {
+            if (strcmp(a->addresses[i], b->addresses[j]) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static enum err listener_add(struct config_loader *loader, const struct config_section *section,
+                             const char *host, uint32_t port)
+{
+    struct config *config = loader->config;
+    struct listener_config *listener = &config->listeners[config->listener_count];
+    TRY(listener_build(loader, section, host, port, listener));
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        if (overlap(&config->listeners[i], listener)) {
+            say_at(loader, &section->origin, CONFIG_ERROR,
+                   "listener %s: listener %s has this address already: remove one of them",
+                   listener->name, config->listeners[i].name);
+            break;
+        }
+    }
+    config->listener_count++;
+    return OK;
+}
+
+enum err config_listeners_build(struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    struct config_section *standard = &loader->sections[0];
+    bool has_own = loader->listener_rank != RANK_DEFAULT;
+
+    config->listener_count = 0;
+    config->listeners = config_memory_take(&config->memory, (loader->section_count + 1) *
+                                                                sizeof(config->listeners[0]));
+    if (config->listeners == NULL) {
+        return ERR_NOMEM;
+    }
+    if (loader->default_is_wanted) {
+        TRY(listener_add(loader, standard, standard->host,
+                         standard->port == 0 ? 1883 : standard->port));
+    } else if (!has_own) {
+        TRY(listener_add(loader, standard, "localhost", 1883));
+    } else {
+        stray_lines(loader);
+    }
+    for (uint32_t i = 1; i < loader->section_count; i++) {
+        const struct config_section *section = &loader->sections[i];
+        if (!section->is_replaced) {
+            TRY(listener_add(loader, section, section->host, section->port));
+        }
+    }
+    return OK;
+}
