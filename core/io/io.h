@@ -111,7 +111,7 @@ uint32_t io_turn(struct io *io, uint64_t wait_ns);
  * Make io_turn() of that io return soon. The one call allowed from another thread (from is the
  * caller's own io, or NULL from a thread that has none). Cheap, but not free (8-14 us when the
  * other sleeps): callers keep their own flag of who sleeps. With `from`, the wake-up leaves at the
- * next io_turn(from); without, at once.
+ * next io_turn(from); without, at once. The woken io must not be freed before that.
  */
 void io_wake(struct io *from, struct io *io);
 
