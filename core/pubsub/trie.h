@@ -19,17 +19,18 @@
 #ifndef TERN_PUBSUB_TRIE_H
 #define TERN_PUBSUB_TRIE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "core/base/epoch.h"
 #include "core/base/err.h"
 #include "core/base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 enum { SHARD_COUNT_MAX = 64 };
 
 struct trie;
 struct leaf;
+struct node;
 
 /* One subscription as the trie sees it: embedded in the caller's own record. */
 struct sub {
@@ -47,13 +48,21 @@ struct leaf_view {
     uint32_t count;
 };
 
-/* Matched leaves, in no order; the caller's scratch, grown as needed, freed by leaf_set_deinit. */
+/*
+ * Matched leaves, in no order; the caller's scratch, zero-initialised, grown as needed, freed by
+ * leaf_set_deinit().
+ */
 struct leaf_set {
     struct leaf **leaves;
     uint32_t count, capacity;
+    struct node **frontier[2]; /* trie_match()'s own: nodes of two neighbouring levels */
+    uint32_t frontier_capacity[2];
 };
 
-/* epoch outlives the trie; shard_count is that of the node. NULL: memory is exhausted. */
+/*
+ * epoch outlives the trie; its slot s is that of shard s. shard_count is that of the node, 1 to
+ * SHARD_COUNT_MAX. NULL: memory is exhausted.
+ */
 struct trie *trie_new(struct epoch *epoch, uint32_t shard_count, uint64_t seed);
 
 /* No subscription may hang, no reader be online. Accepts NULL. */
@@ -62,11 +71,14 @@ void trie_free(struct trie *trie);
 /*
  * Hang sub under filter (checked by topic_filter_parse, without $share) in shard's array.
  * When it returns OK every trie_match() that starts later, on any shard, sees it.
- * The caller is shard's thread. ERR_NOMEM: nothing changed.
+ * The caller is shard's thread, online in the epoch. ERR_NOMEM: nothing changed.
  */
 enum err trie_subscribe(struct trie *trie, uint32_t shard, struct slice filter, struct sub *sub);
 
-/* Take it off. The caller is shard's thread. */
+/*
+ * Take it off: O(1), but for the last one of shard on that leaf. Another sub of the shard may move
+ * to its index. The caller is shard's thread.
+ */
 void trie_unsubscribe(struct trie *trie, uint32_t shard, struct sub *sub);
 
 /*
@@ -79,11 +91,16 @@ enum err trie_match(const struct trie *trie, struct slice name, struct leaf_set 
 /* Grows with every change of the tree or of a leaf's bitmap. Acquire. */
 uint64_t trie_version(const struct trie *trie);
 
+/*
+ * The subscribers of shard, whose thread is the caller. What the view shows changes with the next
+ * subscribe or unsubscribe of the shard on this leaf; its memory stays until epoch_quiescent().
+ */
 struct leaf_view leaf_subs(const struct leaf *leaf, uint32_t shard);
 uint64_t leaf_shards(const struct leaf *leaf); /* bitmap of shards with subscribers */
 
 void leaf_set_deinit(struct leaf_set *set);
 
+/* Filters with subscribers, nodes under the root, and the memory of both; retired not included. */
 struct trie_stats {
     uint64_t filter_count, node_count, bytes;
 };

@@ -1,0 +1,142 @@
+/*
+ * trie_node: what the trie is made of; private to trie_*.c and subs.c.
+ *
+ *      node ── leaf                  subscribers of the filter that ends here
+ *       └───── kids ── plus          the child "+"
+ *               ├───── rest          leaf of "#": nothing can hang below it, so it has no node
+ *               └───── slots[]       children with a literal level, by hash
+ *
+ * Floor:  pubsub; private.
+ * Thread: what is _Atomic is read without locks and stored by the writer that holds trie->lock;
+ *         everything else in a node is written before it is published, or belongs to writers.
+ *
+ * Invariants
+ *   N1  a pointer is published by a release store and read by an acquire load: who sees a node sees
+ *       all of it.
+ *   N2  between the home slot of a child and its own slot no slot is EMPTY, as long as it hangs.
+ *       So a reader that meets EMPTY may stop, whatever writers do meanwhile.
+ *   N3  a table that is replaced is not written any more; who still reads it began before its
+ *       successor was published.
+ *   N4  a node that hangs has a leaf, or kids with something in them; root excepted. Kids that hang
+ *       have something in them, but for the moment before the first child is stored.
+ *   N5  version grows after a change is visible and before what was unlinked is retired.
+ */
+#ifndef TERN_PUBSUB_TRIE_NODE_H
+#define TERN_PUBSUB_TRIE_NODE_H
+
+#include "core/pubsub/level.h"
+#include "core/pubsub/subs.h"
+#include "core/pubsub/trie.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct leaf {
+    _Atomic uint64_t shards; /* who has subscribers: bit s is changed by the thread of shard s */
+    _Atomic(struct subs *) other; /* one per shard, from the day a second shard comes */
+    struct node *node;            /* where it hangs, as leaf or as rest; for writers */
+    struct subs first;            /* of the shard that came first: most filters have only one */
+};
+
+struct node {
+    _Atomic(struct kids *) kids; /* NULL: none */
+    _Atomic(struct leaf *) leaf; /* NULL: the filter that ends here has no subscribers */
+    struct node *parent;         /* for writers; NULL: root */
+    uint16_t level_bytes;
+    uint8_t level[];
+};
+
+/*
+ * An open-addressing table. A slot is the child's address with 16 bits of the level's hash above it:
+ * a search reads one line of the table and touches only the child that it wants.
+ */
+struct kids {
+    _Atomic(struct node *) plus;
+    _Atomic(struct leaf *) rest;
+    uint32_t count;      /* literal children; for writers */
+    uint32_t buried;     /* slots that are BURIED; for writers */
+    uint32_t slot_count; /* 0 or a power of two; never changes */
+    _Atomic uint64_t slots[];
+};
+
+enum { SLOT_EMPTY = 0, SLOT_BURIED = 1, SLOT_TAG_SHIFT = 48 };
+_Static_assert(sizeof(void *) == 8, "a slot is an address of 48 bits and a tag of 16");
+
+struct trie {
+    struct epoch *epoch;
+    struct node *root;
+    uint64_t seed;
+    uint32_t shard_count;
+    _Alignas(64) _Atomic uint64_t version; /* read by every shard in every turn */
+    _Alignas(64) pthread_mutex_t lock;     /* one writer at a time */
+    _Atomic uint64_t filter_count, node_count, bytes;
+};
+
+static inline uint64_t slot_make(struct node *node, uint64_t hash)
+{
+    uint64_t address = (uint64_t)(uintptr_t)node;
+    ASSERT(address >> SLOT_TAG_SHIFT == 0); /* user space of Linux, unless asked for more */
+    return address | (hash >> SLOT_TAG_SHIFT << SLOT_TAG_SHIFT);
+}
+
+static inline struct node *slot_node(uint64_t slot)
+{
+    return (struct node *)(uintptr_t)(slot & ((UINT64_C(1) << SLOT_TAG_SHIFT) - 1));
+}
+
+static inline struct slice node_level(const struct node *node)
+{
+    return slice_of(node->level, node->level_bytes);
+}
+
+/* The child with that literal level, or NULL. Any reader or the writer. */
+static inline struct node *kids_find(const struct kids *kids, struct slice level, uint64_t hash)
+{
+    for (uint32_t i = 0; i < kids->slot_count; i++) {
+        uint32_t at = ((uint32_t)hash + i) & (kids->slot_count - 1);
+        /* Acquire: pairs with the release in kids_put(), N1. */
+        uint64_t slot = atomic_load_explicit(&kids->slots[at], memory_order_acquire);
+        if (slot == SLOT_EMPTY) {
+            return NULL; /* N2 */
+        }
+        if (slot != SLOT_BURIED && slot >> SLOT_TAG_SHIFT == hash >> SLOT_TAG_SHIFT &&
+            slice_equal(node_level(slot_node(slot)), level)) {
+            return slot_node(slot);
+        }
+    }
+    return NULL;
+}
+
+/*
+ * The rest of this file is for the writer, which holds trie->lock and retires through `shard`, its
+ * slot of the epoch.
+ */
+
+/*
+ * Make sure that node has kids with room for one more literal child (or, without `is_literal`,
+ * kids at all). NULL: memory is exhausted, nothing changed.
+ */
+struct kids *kids_make_room(struct trie *trie, uint32_t shard, struct node *node, bool is_literal);
+
+/* Hang a child; room was made. A reader sees it from here on. */
+void kids_put(struct kids *kids, struct node *child, uint64_t hash);
+
+/* Take a literal child out; tables that became too large shrink, empty ones go. */
+void kids_remove(struct trie *trie, uint32_t shard, struct node *node, struct node *child);
+
+/* Drop the kids of node if nothing is in them. */
+void kids_drop_if_empty(struct trie *trie, uint32_t shard, struct node *node);
+
+size_t kids_bytes(const struct kids *kids);
+
+/* The tree's own memory, for trie_stats(). */
+static inline void trie_count_bytes(struct trie *trie, int64_t bytes)
+{
+    /* Relaxed: a statistic. */
+    atomic_fetch_add_explicit(&trie->bytes, (uint64_t)bytes, memory_order_relaxed);
+}
+
+/* The leaf of exactly this filter, or NULL. Any reader or the writer; trie_read.c. */
+struct leaf *trie_find_leaf(const struct trie *trie, struct slice filter);
+
+#endif
