@@ -179,10 +179,10 @@ static bool listener_parse(struct config_loader *loader, struct slice value,
 
 static void line_listener(struct config_loader *loader, struct slice value)
 {
-    if (loader->listener_rank < loader->here.rank) {
+    if (loader->here.rank > RANK_FILE && loader->here.rank > loader->listener_rank) {
         listeners_replace(loader);
-        loader->listener_rank = loader->here.rank;
     }
+    loader->listener_rank = loader->here.rank; /* sources come in the order of their weight */
     if (loader->section_count > LIMIT_CONFIG_LISTENERS) {
         say(loader, CONFIG_ERROR, "listener: more than %d listeners: remove some",
             (int)LIMIT_CONFIG_LISTENERS);
@@ -304,7 +304,8 @@ static void unknown_key(struct config_loader *loader, struct slice key)
             config_quote(key, quoted));
         return;
     }
-    const char *nearest = config_key_nearest(key);
+    bool is_heard = loader->report->finding_count < LIMIT_CONFIG_REPORT_ITEMS;
+    const char *nearest = is_heard ? config_key_nearest(key) : NULL;
     /* The environment belongs to everybody: a variable of somebody else must not stop a broker. */
     enum config_severity severity = loader->here.rank == RANK_ENVIRONMENT ? CONFIG_WARNING
                                                                           : CONFIG_ERROR;

@@ -134,7 +134,8 @@ static uint32_t edit_distance(struct slice a, struct slice b)
 static void nearer(struct slice key, const char *candidate, uint32_t *best, const char **nearest)
 {
     struct slice other = slice_text(candidate);
-    if (other.count == 0 || other.count > NEAR_BYTES_MAX) {
+    size_t apart = key.count > other.count ? key.count - other.count : other.count - key.count;
+    if (other.count == 0 || other.count > NEAR_BYTES_MAX || apart >= *best) {
         return;
     }
     uint32_t distance = edit_distance(key, other);
