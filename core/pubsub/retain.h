@@ -11,17 +11,17 @@
 #ifndef TERN_PUBSUB_RETAIN_H
 #define TERN_PUBSUB_RETAIN_H
 
-#include <stdint.h>
-
 #include "core/base/err.h"
 #include "core/pubsub/msg.h"
+
+#include <stdint.h>
 
 struct retain;
 struct retain_scan;
 
 /* Bounds; 0: none. NULL: memory is exhausted. */
 struct retain *retain_new(uint64_t count_max, uint64_t bytes_max, uint64_t seed);
-void retain_free(struct retain *retain); /* accepts NULL */
+void retain_free(struct retain *retain); /* no scan is left; accepts NULL */
 
 void retain_set_limits(struct retain *retain, uint64_t count_max, uint64_t bytes_max);
 

@@ -1,0 +1,338 @@
+#include "core/pubsub/retain.h"
+
+#include "core/pubsub/retain_tree.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct retain {
+    pthread_mutex_t lock; /* over everything but the two numbers, which anybody may read */
+    struct topic_node *root;
+    uint64_t seed;
+    uint64_t count_max, bytes_max;
+    _Atomic uint64_t count, bytes; /* messages kept, msg_bytes() of them all */
+};
+
+struct retain *retain_new(uint64_t count_max, uint64_t bytes_max, uint64_t seed)
+{
+    struct retain *retain = calloc(1, sizeof(*retain));
+    struct topic_node *root = topic_node_new_root();
+    if (retain == NULL || root == NULL) {
+        free(retain);
+        free(root);
+        return NULL;
+    }
+    retain->root = root;
+    retain->seed = seed;
+    retain->count_max = count_max;
+    retain->bytes_max = bytes_max;
+    pthread_mutex_init(&retain->lock, NULL);
+    return retain;
+}
+
+void retain_free(struct retain *retain)
+{
+    if (retain == NULL) {
+        return;
+    }
+    topic_node_free(retain->root);
+    pthread_mutex_destroy(&retain->lock);
+    free(retain);
+}
+
+void retain_set_limits(struct retain *retain, uint64_t count_max, uint64_t bytes_max)
+{
+    pthread_mutex_lock(&retain->lock);
+    retain->count_max = count_max;
+    retain->bytes_max = bytes_max;
+    pthread_mutex_unlock(&retain->lock);
+}
+
+/* Relaxed throughout: statistics; decisions are made under the lock. */
+uint64_t retain_count(const struct retain *retain)
+{
+    return atomic_load_explicit(&retain->count, memory_order_relaxed);
+}
+
+uint64_t retain_bytes(const struct retain *retain)
+{
+    return atomic_load_explicit(&retain->bytes, memory_order_relaxed);
+}
+
+static void count_msg(struct retain *retain, const struct msg *msg, int sign)
+{
+    atomic_fetch_add_explicit(&retain->count, (uint64_t)(int64_t)sign, memory_order_relaxed);
+    atomic_fetch_add_explicit(&retain->bytes, (uint64_t)((int64_t)sign * msg_bytes(msg)),
+                              memory_order_relaxed);
+}
+
+/* The node's message, which the caller now owns, or NULL. The node is not pruned. */
+static struct msg *take_msg(struct retain *retain, struct topic_node *node)
+{
+    struct msg *msg = node->msg;
+    if (msg != NULL) {
+        count_msg(retain, msg, -1);
+        node->msg = NULL;
+    }
+    return msg;
+}
+
+static bool is_expired(const struct msg *msg, uint64_t wall_ms)
+{
+    return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= wall_ms;
+}
+
+/* May msg take the place of old (NULL: none)? What makes the store smaller always may. */
+static bool fits(const struct retain *retain, const struct msg *msg, const struct msg *old)
+{
+    uint64_t bytes = msg_bytes(msg), old_bytes = old == NULL ? 0 : msg_bytes(old);
+
+    if (old == NULL && retain->count_max > 0 && retain_count(retain) >= retain->count_max) {
+        return false;
+    }
+    return retain->bytes_max == 0 || bytes <= old_bytes ||
+           retain_bytes(retain) + (bytes - old_bytes) <= retain->bytes_max;
+}
+
+static void clear_locked(struct retain *retain, struct slice topic, struct msg **old)
+{
+    struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
+    if (node != NULL) {
+        *old = take_msg(retain, node);
+        topic_node_prune(node, retain->seed);
+    }
+}
+
+static enum err set_locked(struct retain *retain, struct msg *msg, struct msg **old)
+{
+    struct topic_node *node = topic_node_find(retain->root, msg->topic, retain->seed);
+    if (!fits(retain, msg, node == NULL ? NULL : node->msg)) {
+        return ERR_QUOTA;
+    }
+    if (node == NULL) {
+        node = topic_node_make(retain->root, msg->topic, retain->seed);
+    }
+    if (node == NULL) {
+        return ERR_NOMEM;
+    }
+    *old = take_msg(retain, node);
+    node->msg = msg_ref(msg);
+    count_msg(retain, msg, +1);
+    return OK;
+}
+
+enum err retain_set(struct retain *retain, struct msg *msg)
+{
+    struct msg *old = NULL;
+    enum err err = OK;
+
+    ASSERT(msg->topic.count > 0);
+    pthread_mutex_lock(&retain->lock);
+    if (msg->payload.count == 0) {
+        clear_locked(retain, msg->topic, &old); /* [MQTT-3.3.1-6] [MQTT-3.3.1-7] */
+    } else {
+        err = set_locked(retain, msg, &old); /* [MQTT-3.3.1-5] */
+    }
+    pthread_mutex_unlock(&retain->lock);
+    msg_unref(old); /* may free megabytes: not under the lock */
+    return err;
+}
+
+struct msg *retain_get(struct retain *retain, struct slice topic, uint64_t wall_ms)
+{
+    struct msg *msg = NULL;
+
+    pthread_mutex_lock(&retain->lock);
+    struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
+    if (node != NULL && node->msg != NULL && !is_expired(node->msg, wall_ms)) {
+        msg = msg_ref(node->msg);
+    }
+    pthread_mutex_unlock(&retain->lock);
+    return msg;
+}
+
+/* --- scans ----------------------------------------------------------------------------------- */
+
+/*
+ * A walk in preorder over the nodes that the filter admits. Between two calls the scan stands on a
+ * node and pins it, so that it hangs until the scan moves on, however empty: from there parent,
+ * children and the sibling behind it are found whatever has come and gone (retain_tree.h).
+ */
+struct retain_scan {
+    struct retain *retain;
+    struct topic_node *node; /* pinned; root: also where the walk ends */
+    uint32_t depth;          /* of node: levels of its topic */
+    bool is_leaving;         /* node and all below it are done */
+    bool has_rest;           /* the filter ends with "#" */
+    uint32_t level_count;    /* of the filter, without "#" */
+    uint32_t *starts;        /* of the levels in the filter, and one behind the last */
+    uint8_t filter[];
+};
+
+static struct slice scan_level(const struct retain_scan *scan, uint32_t depth)
+{
+    uint32_t start = scan->starts[depth];
+    return slice_of(scan->filter + start, scan->starts[depth + 1] - start - 1);
+}
+
+/* Does the filter admit any child of a node at this depth, or only that of scan_level()? */
+static bool admits_any(const struct retain_scan *scan, uint32_t depth)
+{
+    return depth >= scan->level_count ? scan->has_rest : level_is(scan_level(scan, depth), '+');
+}
+
+/* [MQTT-4.7.2-1]: a wildcard in the first level does not reach topics that begin with '$'. */
+static bool is_hidden(const struct retain_scan *scan)
+{
+    return scan->depth == 1 && scan->node->level_bytes > 0 && scan->node->level[0] == '$' &&
+           admits_any(scan, 0);
+}
+
+static void split_filter(struct retain_scan *scan, struct slice filter)
+{
+    struct level_walk walk = level_walk_of(filter);
+    struct slice level;
+
+    scan->starts[0] = 0;
+    while (level_next(&walk, &level)) {
+        scan->has_rest = level_is(level, '#');
+        if (!scan->has_rest) {
+            scan->starts[++scan->level_count] = (uint32_t)walk.start;
+        }
+    }
+}
+
+static void pin(struct topic_node *node)
+{
+    node->pins++;
+    ASSERT(node->pins > 0);
+}
+
+static void unpin(struct retain *retain, struct topic_node *node)
+{
+    ASSERT(node->pins > 0);
+    node->pins--;
+    topic_node_prune(node, retain->seed);
+}
+
+struct retain_scan *retain_scan_new(struct retain *retain, struct slice filter)
+{
+    uint32_t level_count = 1;
+    ASSERT(filter.count <= UINT16_MAX);
+    for (size_t i = 0; i < filter.count; i++) {
+        level_count += filter.data[i] == '/';
+    }
+    struct retain_scan *scan = calloc(1, sizeof(*scan) + filter.count);
+    uint32_t *starts = calloc(level_count + 1, sizeof(starts[0]));
+    if (scan == NULL || starts == NULL) {
+        free(scan);
+        free(starts);
+        return NULL;
+    }
+    if (filter.count > 0) {
+        memcpy(scan->filter, filter.data, filter.count);
+    }
+    scan->retain = retain;
+    scan->starts = starts;
+    scan->node = retain->root;
+    split_filter(scan, filter);
+    pthread_mutex_lock(&retain->lock);
+    pin(scan->node);
+    pthread_mutex_unlock(&retain->lock);
+    return scan;
+}
+
+void retain_scan_free(struct retain_scan *scan)
+{
+    if (scan == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&scan->retain->lock);
+    unpin(scan->retain, scan->node);
+    pthread_mutex_unlock(&scan->retain->lock);
+    free(scan->starts);
+    free(scan);
+}
+
+static void stand_on(struct retain_scan *scan, struct topic_node *node, uint32_t depth)
+{
+    struct topic_node *before = scan->node;
+    pin(node);
+    scan->node = node;
+    scan->depth = depth;
+    unpin(scan->retain, before); /* an empty one goes now, and never the one we stand on */
+}
+
+/* The child by which the walk goes down, or NULL. */
+static struct topic_node *way_down(const struct retain_scan *scan)
+{
+    if (is_hidden(scan)) {
+        return NULL;
+    }
+    if (admits_any(scan, scan->depth)) {
+        return topic_node_first(scan->node);
+    }
+    return scan->depth >= scan->level_count
+               ? NULL
+               : topic_node_child(scan->node, scan_level(scan, scan->depth), scan->retain->seed);
+}
+
+/* One step: down, to the next sibling, or up. False: the walk is over. */
+static bool scan_move(struct retain_scan *scan)
+{
+    if (!scan->is_leaving) {
+        struct topic_node *child = way_down(scan);
+        scan->is_leaving = child == NULL;
+        if (child != NULL) {
+            stand_on(scan, child, scan->depth + 1);
+        }
+        return true;
+    }
+    if (scan->depth == 0) {
+        return false;
+    }
+    struct topic_node *next = admits_any(scan, scan->depth - 1)
+                                  ? topic_node_after(scan->node, scan->retain->seed)
+                                  : NULL;
+    if (next != NULL) {
+        scan->is_leaving = false;
+        stand_on(scan, next, scan->depth);
+    } else {
+        stand_on(scan, scan->node->parent, scan->depth - 1);
+    }
+    return true;
+}
+
+/* Is the topic of the node that the scan has just come to one that the filter matches? */
+static bool is_match(const struct retain_scan *scan)
+{
+    if (scan->is_leaving || scan->node->msg == NULL || is_hidden(scan)) {
+        return false;
+    }
+    return scan->depth == scan->level_count || (scan->has_rest && scan->depth > scan->level_count);
+}
+
+uint32_t retain_scan_next(struct retain_scan *scan, uint64_t wall_ms, struct msg **out,
+                          uint32_t max, bool *is_done)
+{
+    struct retain *retain = scan->retain;
+    uint32_t count = 0;
+    bool is_over = false;
+
+    pthread_mutex_lock(&retain->lock);
+    for (uint32_t step = 0; step < RETAIN_SCAN_STEPS && count < max && !is_over; step++) {
+        is_over = !scan_move(scan);
+        if (is_over || !is_match(scan)) {
+            continue;
+        }
+        if (is_expired(scan->node->msg, wall_ms)) {
+            msg_unref(take_msg(retain, scan->node)); /* the node goes when the scan moves on */
+        } else {
+            out[count++] = msg_ref(scan->node->msg);
+        }
+    }
+    pthread_mutex_unlock(&retain->lock);
+    *is_done = is_over;
+    return count;
+}

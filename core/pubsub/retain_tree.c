@@ -1,0 +1,322 @@
+#include "core/pubsub/retain_tree.h"
+
+#include <stdlib.h>
+
+struct place {
+    uint64_t hash;
+    struct topic_node *node; /* NULL: empty */
+};
+
+struct branch {
+    uint32_t count;
+    uint32_t place_count; /* the homes and a tail for who is pushed beyond the last of them */
+    uint8_t home_bits;    /* 2^home_bits homes */
+    struct place places[];
+};
+
+enum { HOME_BITS_MAX = 30 };
+
+static uint32_t home_count(uint8_t home_bits)
+{
+    return UINT32_C(1) << home_bits;
+}
+
+static uint32_t place_count_for(uint8_t home_bits)
+{
+    /* One child is common and gets one place. The tail need not suffice: without it we grow. */
+    return home_count(home_bits) + (home_bits < 4 ? home_bits : 4u * home_bits);
+}
+
+static uint32_t room_of(const struct branch *branch)
+{
+    uint32_t homes = home_count(branch->home_bits);
+    return branch->home_bits < 3 ? homes : homes / 4 * 3;
+}
+
+static uint32_t home_of(const struct branch *branch, uint64_t hash)
+{
+    return branch->home_bits == 0 ? 0 : (uint32_t)(hash >> (64 - branch->home_bits));
+}
+
+static struct branch *branch_new(uint8_t home_bits)
+{
+    uint32_t place_count = place_count_for(home_bits);
+    struct branch *branch = calloc(1, sizeof(*branch) + place_count * sizeof(struct place));
+    if (branch != NULL) {
+        branch->place_count = place_count;
+        branch->home_bits = home_bits;
+    }
+    return branch;
+}
+
+/* Below, at or above the key (hash, level): as with memcmp. */
+static int place_compare(const struct place *place, uint64_t hash, struct slice level)
+{
+    if (place->hash != hash) {
+        return place->hash < hash ? -1 : 1;
+    }
+    struct slice own = topic_node_level(place->node);
+    if (own.count != level.count) {
+        return own.count < level.count ? -1 : 1;
+    }
+    return own.count == 0 ? 0 : memcmp(own.data, level.data, own.count);
+}
+
+/* Where the key is, or would be put: the first place from its home that is empty or not below. */
+static uint32_t place_of(const struct branch *branch, uint64_t hash, struct slice level)
+{
+    uint32_t at = home_of(branch, hash);
+    while (at < branch->place_count && branch->places[at].node != NULL &&
+           place_compare(&branch->places[at], hash, level) < 0) {
+        at++;
+    }
+    return at;
+}
+
+static bool is_at(const struct branch *branch, uint32_t at, uint64_t hash, struct slice level)
+{
+    return at < branch->place_count && branch->places[at].node != NULL &&
+           place_compare(&branch->places[at], hash, level) == 0;
+}
+
+/* The first child at a place or right of it. */
+static struct topic_node *first_from(const struct branch *branch, uint32_t at)
+{
+    while (at < branch->place_count && branch->places[at].node == NULL) {
+        at++;
+    }
+    return at < branch->place_count ? branch->places[at].node : NULL;
+}
+
+/* A copy with another number of homes. NULL: no memory, or its tail is too short. */
+static struct branch *branch_copy(const struct branch *old, uint8_t home_bits)
+{
+    struct branch *branch = branch_new(home_bits);
+    uint32_t next = 0; /* T1 */
+    if (branch == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < old->place_count; i++) {
+        if (old->places[i].node == NULL) {
+            continue;
+        }
+        uint32_t home = home_of(branch, old->places[i].hash);
+        uint32_t at = home > next ? home : next; /* T2 */
+        if (at >= branch->place_count) {
+            free(branch);
+            return NULL;
+        }
+        branch->places[at] = old->places[i];
+        next = at + 1;
+    }
+    branch->count = old->count;
+    return branch;
+}
+
+/* Put child where the order wants it, moving others right. False: no room, nothing changed. */
+static bool branch_insert(struct branch *branch, struct topic_node *child, uint64_t hash)
+{
+    uint32_t at = place_of(branch, hash, topic_node_level(child)), free_at = at;
+
+    if (branch->count >= room_of(branch)) {
+        return false;
+    }
+    while (free_at < branch->place_count && branch->places[free_at].node != NULL) {
+        free_at++;
+    }
+    if (free_at == branch->place_count) {
+        return false;
+    }
+    memmove(&branch->places[at + 1], &branch->places[at],
+            (free_at - at) * sizeof(branch->places[0]));
+    branch->places[at] = (struct place){.hash = hash, .node = child};
+    branch->count++;
+    return true;
+}
+
+static enum err add_child(struct topic_node *node, struct topic_node *child, uint64_t hash)
+{
+    if (node->branch == NULL) {
+        node->branch = branch_new(0);
+        if (node->branch == NULL) {
+            return ERR_NOMEM;
+        }
+    }
+    while (!branch_insert(node->branch, child, hash)) {
+        uint8_t home_bits = node->branch->home_bits + 1;
+        struct branch *larger = home_bits > HOME_BITS_MAX ? NULL
+                                                          : branch_copy(node->branch, home_bits);
+        if (larger == NULL) {
+            return ERR_NOMEM;
+        }
+        free(node->branch);
+        node->branch = larger;
+    }
+    return OK;
+}
+
+/* The table of node shrinks, or goes, with its children. */
+static void branch_shrink(struct topic_node *node)
+{
+    struct branch *branch = node->branch;
+
+    if (branch->count == 0) {
+        node->branch = NULL;
+        free(branch);
+        return;
+    }
+    if (branch->home_bits >= 3 && branch->count <= home_count(branch->home_bits) / 8) {
+        struct branch *smaller = branch_copy(branch, branch->home_bits - 2);
+        if (smaller != NULL) { /* else it stays large */
+            node->branch = smaller;
+            free(branch);
+        }
+    }
+}
+
+static void remove_child(struct topic_node *node, struct topic_node *child, uint64_t seed)
+{
+    struct branch *branch = node->branch;
+    struct slice level = topic_node_level(child);
+    uint64_t hash = level_hash(level, seed);
+    uint32_t at = place_of(branch, hash, level);
+
+    ASSERT(is_at(branch, at, hash, level));
+    /* T2: who was pushed moves back until somebody is at home. */
+    for (at++; at < branch->place_count && branch->places[at].node != NULL &&
+               home_of(branch, branch->places[at].hash) < at;
+         at++) {
+        branch->places[at - 1] = branch->places[at];
+    }
+    branch->places[at - 1] = (struct place){0};
+    branch->count--;
+    branch_shrink(node);
+}
+
+static struct topic_node *node_new(struct topic_node *parent, struct slice level)
+{
+    struct topic_node *node = calloc(1, sizeof(*node) + level.count);
+    if (node == NULL) {
+        return NULL;
+    }
+    ASSERT(level.count <= UINT16_MAX);
+    node->parent = parent;
+    node->level_bytes = (uint16_t)level.count;
+    if (level.count > 0) {
+        memcpy(node->level, level.data, level.count);
+    }
+    return node;
+}
+
+struct topic_node *topic_node_new_root(void)
+{
+    return node_new(NULL, slice_of("", 0));
+}
+
+struct topic_node *topic_node_child(const struct topic_node *node, struct slice level,
+                                    uint64_t seed)
+{
+    if (node->branch == NULL) {
+        return NULL;
+    }
+    uint64_t hash = level_hash(level, seed);
+    uint32_t at = place_of(node->branch, hash, level);
+    return is_at(node->branch, at, hash, level) ? node->branch->places[at].node : NULL;
+}
+
+struct topic_node *topic_node_find(struct topic_node *root, struct slice topic, uint64_t seed)
+{
+    struct level_walk walk = level_walk_of(topic);
+    struct topic_node *node = root;
+    struct slice level;
+
+    while (node != NULL && level_next(&walk, &level)) {
+        node = topic_node_child(node, level, seed);
+    }
+    return node;
+}
+
+struct topic_node *topic_node_make(struct topic_node *root, struct slice topic, uint64_t seed)
+{
+    struct level_walk walk = level_walk_of(topic);
+    struct topic_node *node = root;
+    struct slice level;
+
+    while (level_next(&walk, &level)) {
+        struct topic_node *child = topic_node_child(node, level, seed);
+        if (child == NULL) {
+            child = node_new(node, level);
+            if (child == NULL || add_child(node, child, level_hash(level, seed)) != OK) {
+                free(child);
+                topic_node_prune(node, seed);
+                return NULL;
+            }
+        }
+        node = child;
+    }
+    return node;
+}
+
+void topic_node_prune(struct topic_node *node, uint64_t seed)
+{
+    if (node->branch != NULL && node->branch->count == 0) {
+        branch_shrink(node); /* it was made for a child that never came */
+    }
+    while (node->parent != NULL && node->msg == NULL && node->branch == NULL && node->pins == 0) {
+        struct topic_node *parent = node->parent;
+        remove_child(parent, node, seed);
+        free(node);
+        node = parent;
+    }
+}
+
+struct topic_node *topic_node_first(const struct topic_node *node)
+{
+    return node->branch == NULL ? NULL : first_from(node->branch, 0);
+}
+
+struct topic_node *topic_node_after(const struct topic_node *child, uint64_t seed)
+{
+    const struct branch *branch = child->parent->branch;
+    struct slice level = topic_node_level(child);
+    uint64_t hash = level_hash(level, seed);
+    uint32_t at = place_of(branch, hash, level);
+
+    ASSERT(is_at(branch, at, hash, level)); /* a pinned node hangs, T3 */
+    return first_from(branch, at + 1);
+}
+
+/* Take the last child out of a tree that is being freed: its table is only cut from the right. */
+static struct topic_node *pop_child(struct topic_node *node)
+{
+    struct branch *branch = node->branch;
+    if (branch == NULL) {
+        return NULL;
+    }
+    while (branch->place_count > 0) {
+        struct topic_node *child = branch->places[--branch->place_count].node;
+        if (child != NULL) {
+            return child;
+        }
+    }
+    free(branch);
+    node->branch = NULL;
+    return NULL;
+}
+
+void topic_node_free(struct topic_node *root)
+{
+    struct topic_node *node = root;
+    while (node != NULL) {
+        struct topic_node *child = pop_child(node);
+        if (child != NULL) {
+            node = child;
+            continue;
+        }
+        struct topic_node *parent = node == root ? NULL : node->parent;
+        ASSERT(node == root || node->pins == 0); /* a scan is still there */
+        msg_unref(node->msg);
+        free(node);
+        node = parent;
+    }
+}
