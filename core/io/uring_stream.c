@@ -202,10 +202,11 @@ static void on_sent(struct io_stream *stream, int32_t result)
         send_submit(stream);
         return;
     }
+    bool is_last = stream->state == STREAM_FLUSHING; /* before `sent`, which may send once more */
     stream->is_sending = false;
     block_give(stream);
     stream->events->sent(stream->owner);
-    if (stream->state == STREAM_FLUSHING) {
+    if (is_last && stream->state == STREAM_FLUSHING) {
         drain_begin(stream, DRAIN_NS_MAX);
     } else if (stream->state == STREAM_OPEN && stream->has_peer_ended && !stream->is_sending) {
         finish_soon(stream);
