@@ -9,9 +9,11 @@
 #ifndef TERN_BASE_METRICS_H
 #define TERN_BASE_METRICS_H
 
-#include <stdint.h>
-
+#include "core/base/assert.h"
 #include "core/base/trail.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
 
 enum metric_kind { COUNTER, GAUGE, HISTO };
 
@@ -30,21 +32,87 @@ enum {
     HISTO_BUCKETS = 32,         /* powers of two of the raw unit */
 };
 
-struct metrics;
+/*
+ * Where the cells of each metric begin: CELL_x is the first, CELL_x_LAST the last. A histogram has
+ * its buckets, then the sum of what was observed.
+ */
+#define METRIC_CELLS_NONE      1
+#define METRIC_CELLS_BY_REASON METRIC_SLOTS
+#define METRIC_CELLS_BY_QOS    METRIC_SLOTS
+#define METRIC(field, exported, kind, scale, labels, help) \
+    CELL_##field,                                          \
+        CELL_##field##_LAST = CELL_##field - 1 +           \
+                              ((kind) == HISTO ? HISTO_BUCKETS + 1 : METRIC_CELLS_##labels),
+enum metric_cell {
+#include "core/metrics.def"
+    METRIC_CELL_COUNT
+};
+#undef METRIC
+
+#define METRIC(field, exported, kind, scale, labels, help) CELL_##field,
+static const uint16_t metric_cells[METRIC_COUNT] = {
+#include "core/metrics.def"
+};
+#undef METRIC
+
+struct metrics {
+    _Alignas(128) _Atomic uint64_t cells[METRIC_CELL_COUNT]; /* private; relaxed, pairs with none */
+};
 
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *metrics);
 
-void metric_add(struct metrics *metrics, enum metric metric, uint64_t count);
-void metric_sub(struct metrics *metrics, enum metric metric, uint64_t count); /* gauges */
-void metric_set(struct metrics *metrics, enum metric metric, uint64_t value); /* gauges */
-/* label: TRAIL_x for BY_REASON, 0 to 2 for BY_QOS. */
-void metric_add_label(struct metrics *metrics, enum metric metric, uint32_t label, uint64_t count);
-void metric_observe(struct metrics *metrics, enum metric metric, uint64_t value); /* histograms */
+/* One writer: a load and a store, not a locked addition. Gauges may go below zero in one shard; the
+   sum over all shards is right, as 64 bits wrap. */
+static inline void metric_cell_add(struct metrics *metrics, uint32_t cell, uint64_t count)
+{
+    _Atomic uint64_t *at = &metrics->cells[cell];
+    atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + count,
+                          memory_order_relaxed);
+}
+
+static inline void metric_add(struct metrics *metrics, enum metric metric, uint64_t count)
+{
+    metric_cell_add(metrics, metric_cells[metric], count);
+}
+
+/* gauges */
+static inline void metric_sub(struct metrics *metrics, enum metric metric, uint64_t count)
+{
+    metric_cell_add(metrics, metric_cells[metric], 0 - count);
+}
+
+/* gauges */
+static inline void metric_set(struct metrics *metrics, enum metric metric, uint64_t value)
+{
+    atomic_store_explicit(&metrics->cells[metric_cells[metric]], value, memory_order_relaxed);
+}
+
+/* label: TRAIL_x for BY_REASON, 0 to 2 for BY_QOS. The metric has labels. */
+static inline void metric_add_label(struct metrics *metrics, enum metric metric, uint32_t label,
+                                    uint64_t count)
+{
+    ASSERT(label < METRIC_SLOTS);
+    metric_cell_add(metrics, metric_cells[metric] + label, count);
+}
+
+/*
+ * The metric is a histogram. Bucket b counts values up to 2^b of the raw unit that are above
+ * 2^(b-1); the last one takes all that are larger.
+ */
+static inline void metric_observe(struct metrics *metrics, enum metric metric, uint64_t value)
+{
+    uint32_t bucket = value <= 1 ? 0 : 64 - (uint32_t)__builtin_clzll(value - 1);
+    bucket = bucket < HISTO_BUCKETS ? bucket : HISTO_BUCKETS - 1;
+    metric_cell_add(metrics, metric_cells[metric] + bucket, 1);
+    metric_cell_add(metrics, metric_cells[metric] + HISTO_BUCKETS, value);
+}
 
 /* Summed over labels; of a histogram the number of observations. Any thread. */
 uint64_t metric_value(const struct metrics *metrics, enum metric metric);
+/* 0 for a label that the metric does not have. */
 uint64_t metric_label_value(const struct metrics *metrics, enum metric metric, uint32_t label);
+/* Observations in this bucket alone; its upper bound is 2^bucket of the raw unit, inclusive. */
 uint64_t metric_histo_bucket(const struct metrics *metrics, enum metric metric, uint32_t bucket);
 uint64_t metric_histo_sum(const struct metrics *metrics, enum metric metric);
 
