@@ -1,0 +1,336 @@
+"""The process: signals, exit codes, what it says at start and what it is linked to."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import broker as broker_module
+import mqtt
+from suite import each, equal, eventually, short, tern_only
+
+OK, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 0, 64, 69, 73, 78
+SHUTTING_DOWN = 0x8B
+VERSIONS = (3, 4, 5)
+
+
+def run(*arguments, program=None, env=None, cwd=None, seconds=30):
+    """A program that ends by itself: (exit code, standard output, standard error)."""
+    result = subprocess.run(
+        [program or broker_module.program(), *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        stdin=subprocess.DEVNULL,
+        env=dict(os.environ, **(env or {})),
+        cwd=cwd,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def write(t, name, text):
+    path = os.path.join(t.folder(), name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+# ---- stopping -----------------------------------------------------------------------------------
+
+
+@short
+@each(signal.SIGTERM, signal.SIGINT)
+def test_a_broker_that_is_told_to_stop_says_goodbye(t, number):
+    broker = t.broker()
+    clients = [t.client(broker.port, f"v{version}", version) for version in VERSIONS]
+    broker.process.send_signal(number)
+    for client in clients:
+        if client.version == 5 and not broker_module.is_mosquitto():
+            equal(client.expect(mqtt.DISCONNECT).reason, SHUTTING_DOWN, "reason")
+            equal(client.expect_close(), [], "after that")
+        else:
+            client.expect_close()
+    equal(broker.process.wait(20), OK, "exit code")
+    assert not can_connect(broker.port)
+
+
+@tern_only
+def test_what_was_accepted_is_delivered_before_the_end(t):
+    broker = t.broker()
+    subscriber = t.client(broker.port, "subscriber", 5)
+    subscriber.subscribe(t.topic(), qos=0)
+    publisher = t.client(broker.port, "publisher", 5)
+    count = 200
+    for number in range(count):
+        publisher.send(mqtt.publish(t.topic(), b"%d" % number, 1, 1 + number))
+    for number in range(count):
+        publisher.expect(mqtt.PUBACK, pid=1 + number)
+    broker.process.send_signal(signal.SIGTERM)
+    for number in range(count):
+        subscriber.expect(mqtt.PUBLISH, payload=b"%d" % number)
+    equal(subscriber.expect(mqtt.DISCONNECT).reason, SHUTTING_DOWN, "reason")
+
+
+@tern_only
+@short
+def test_a_client_that_never_reads_does_not_hold_up_the_end(t):
+    broker = t.broker()
+    deaf = t.client(broker.port, "deaf", 5)
+    deaf.subscribe(t.topic(), qos=0)
+    publisher = t.client(broker.port, "publisher", 5)
+    for _ in range(300):
+        publisher.publish(t.topic(), bytes(64 * 1024))
+    broker.process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    equal(broker.process.wait(30), OK, "exit code")
+    assert time.monotonic() - started < 20
+
+
+@tern_only
+def test_a_second_signal_ends_it_at_once(t):
+    broker = t.broker()
+    deaf = t.client(broker.port, "deaf", 5)
+    deaf.subscribe(t.topic(), qos=0)
+    publisher = t.client(broker.port, "publisher", 5)
+    for _ in range(300):
+        publisher.publish(t.topic(), bytes(64 * 1024))
+    broker.process.send_signal(signal.SIGTERM)
+    publisher.expect(mqtt.DISCONNECT)
+    if broker.process.poll() is None:
+        broker.process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    broker.process.wait(10)
+    assert time.monotonic() - started < 3, "it took its time"
+    broker.kill()
+
+
+# ---- reloading ----------------------------------------------------------------------------------
+
+
+def rewrite(broker, old, new):
+    with open(broker.config, encoding="utf-8") as file:
+        text = file.read()
+    assert old in text, text
+    with open(broker.config, "w", encoding="utf-8") as file:
+        file.write(text.replace(old, new))
+
+
+def log_grows(broker, before, word):
+    return eventually(lambda: word in broker.log()[before:].lower(), what=f"'{word}' in the log")
+
+
+@tern_only
+@short
+def test_a_good_file_is_taken_over_without_losing_a_connection(t):
+    broker = t.broker(["max_packet_size 2000"])
+    client = t.client(broker.port, "client", 5)
+    client.subscribe(t.topic(), qos=0)
+    rewrite(broker, "max_packet_size 2000", "max_packet_size 5000")
+    broker.reload()
+
+    def is_taken_over():
+        probe = t.raw(broker.port, 5, "probe")
+        connack = probe.connect("", clean=True)
+        probe.send(mqtt.disconnect())
+        return connack.props.get("packet_max") == 5000
+
+    eventually(is_taken_over, what="the new max_packet_size in CONNACK")
+    client.publish(t.topic(), b"still here")
+    client.expect(mqtt.PUBLISH, payload=b"still here")
+
+
+@tern_only
+@short
+@each("no_such_key 5", "max_packet_size nonsense", "max_qos 7", "listener")
+def test_a_bad_file_changes_nothing_and_is_named(t, bad):
+    broker = t.broker(["max_packet_size 2000"])
+    client = t.client(broker.port, "client", 5)
+    before = len(broker.log())
+    rewrite(broker, "max_packet_size 2000", f"max_packet_size 5000\n{bad}")
+    broker.reload()
+    log_grows(broker, before, bad.split()[0])
+    connack = t.raw(broker.port, 5, "probe").connect("", clean=True)
+    equal(connack.props.get("packet_max"), 2000, "max_packet_size")
+    client.send(b"\xc0\x00")
+    client.expect(mqtt.PINGRESP)
+
+
+@tern_only
+def test_what_cannot_change_while_running_is_named(t):
+    broker = t.broker(["threads 1"])
+    before = len(broker.log())
+    rewrite(broker, "threads 1", "threads 2")
+    broker.reload()
+    log_grows(broker, before, "threads")
+    t.client(broker.port, "client", 5)
+
+
+@tern_only
+def test_a_file_that_is_gone_changes_nothing(t):
+    broker = t.broker(["max_packet_size 2000"])
+    before = len(broker.log())
+    os.remove(broker.config)
+    broker.reload()
+    log_grows(broker, before, "broker.conf")
+    connack = t.raw(broker.port, 5, "probe").connect("", clean=True)
+    equal(connack.props.get("packet_max"), 2000, "max_packet_size")
+
+
+# ---- the command line ---------------------------------------------------------------------------
+
+
+@tern_only
+@short
+def test_help_and_version_are_printed(t):
+    code, out, _ = run("--help")
+    equal(code, OK, "exit code")
+    assert "max_packet_size" in out and "--test-config" in out, out
+    code, out, _ = run("--version")
+    equal(code, OK, "exit code")
+    assert "tern" in out.lower(), out
+
+
+@tern_only
+@short
+@each("--no-such-option", "-x", "-c")
+def test_a_command_line_that_makes_no_sense_is_usage(t, argument):
+    code, out, err = run(argument)
+    assert code in (USAGE, CONFIGURATION), f"exit code {code}"
+    if argument == "-c":
+        equal(code, USAGE, "exit code")
+    assert argument.lstrip("-") in out + err or argument == "-c", out + err
+
+
+@tern_only
+@short
+def test_a_good_configuration_tests_well(t):
+    path = write(t, "good.conf", "listener 1883 127.0.0.1\nmax_packet_size 1M\nmax_inflight_messages 50\n")
+    code, _, err = run("--test-config", "-c", path)
+    equal(code, OK, f"exit code ({err})")
+
+
+@tern_only
+@short
+def test_all_mistakes_are_told_with_their_lines(t):
+    path = write(
+        t,
+        "bad.conf",
+        "listener 1883 127.0.0.1\nmax_packet_sise 1M\nmax_qos 7\n\nsys_interval soon\ncafile /etc/ca.pem\n",
+    )
+    code, out, err = run("--test-config", "-c", path)
+    equal(code, CONFIGURATION, "exit code")
+    said = out + err
+    for line in (2, 3, 5, 6):
+        assert f"bad.conf:{line}:" in said, f"line {line} is not told in:\n{said}"
+    assert "max_packet_size" in said, f"the nearest name is not offered:\n{said}"
+
+
+@tern_only
+@short
+def test_a_bad_configuration_does_not_start_and_opens_no_port(t):
+    port = broker_module.free_port()
+    path = write(t, "bad.conf", f"listener {port} 127.0.0.1\nhttp_listener none\nno_such_key 1\n")
+    code, out, err = run("-c", path)
+    equal(code, CONFIGURATION, f"exit code ({out}{err})")
+    assert "bad.conf:3:" in out + err, out + err
+
+
+@tern_only
+def test_a_configuration_that_is_not_there_is_a_configuration_error(t):
+    path = os.path.join(t.folder(), "none.conf")
+    code, out, err = run("-c", path)
+    equal(code, CONFIGURATION, "exit code")
+    assert "none.conf" in out + err, out + err
+
+
+@tern_only
+@short
+@each("mqtt", "http")
+def test_a_port_that_is_taken_ends_the_start(t, which):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        http = f"127.0.0.1:{port}" if which == "http" else "none"
+        mqtt_port = port if which == "mqtt" else broker_module.free_port()
+        path = write(t, "taken.conf", f"listener {mqtt_port} 127.0.0.1\nhttp_listener {http}\npersistence false\n")
+        code, out, err = run("-c", path, cwd=t.folder())
+    equal(code, CANNOT_CREATE, f"exit code ({out}{err})")
+    assert str(port) in out + err, out + err
+
+
+@tern_only
+@short
+def test_the_environment_and_the_command_line_override_the_file(t):
+    broker = t.broker(
+        ["max_packet_size 2000"], env={"TERN_MAX_PACKET_SIZE": "3000", "TERN_MAX_KEEPALIVE": "30"}
+    )
+    connack = t.raw(broker.port, 5, "probe").connect("", clean=True, keepalive=60)
+    equal(connack.props.get("packet_max"), 3000, "max_packet_size of the environment")
+    equal(connack.props.get("server_keepalive"), 30, "max_keepalive of the environment")
+    broker.stop()
+    broker = t.broker(
+        ["max_packet_size 2000"], env={"TERN_MAX_PACKET_SIZE": "3000"}, args=["--max_packet_size", "4000"]
+    )
+    connack = t.raw(broker.port, 5, "probe").connect("", clean=True)
+    equal(connack.props.get("packet_max"), 4000, "max_packet_size of the command line")
+
+
+# ---- what it needs and what it is made of -------------------------------------------------------
+
+
+@tern_only
+@short
+def test_a_kernel_without_io_uring_is_named_before_a_port_is_bound(t):
+    port = broker_module.free_port()
+    path = write(t, "plain.conf", f"listener {port} 127.0.0.1\nhttp_listener none\npersistence false\n")
+    wrapper = os.path.join(broker_module.ROOT, "tests", "lib", "without_uring.py")
+    # The port is taken: a broker that tried to bind it would end with another code.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        code, out, err = run(
+            wrapper, broker_module.program(), "-c", path, program=sys.executable, cwd=t.folder()
+        )
+    equal(code, UNAVAILABLE, f"exit code ({out}{err})")
+    lines = [line for line in (out + err).splitlines() if "io_uring" in line]
+    equal(len(lines), 1, f"lines about io_uring in {out}{err}")
+    assert "seccomp" in lines[0], f"the remedy is not named: {lines[0]}"
+
+
+@tern_only
+def test_no_second_tls_library_is_linked(t):
+    code, out, err = run(broker_module.program(), program="ldd")
+    equal(code, OK, "exit code of ldd")
+    for stranger in ("libssl.so", "libcrypto.so", "libgnutls", "libcurl"):
+        assert stranger not in out, out
+
+
+@tern_only
+@short
+def test_the_limit_of_open_files_is_raised_by_the_broker_itself(t):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    broker = t.broker(args=[])
+    broker.stop()
+    path = write(
+        t, "files.conf", f"listener {broker.port} 127.0.0.1\nhttp_listener none\npersistence false\n"
+    )
+    process = t.program("bash", "-c", f"ulimit -Sn 256; exec {broker_module.program()} -c {path}")
+    eventually(lambda: can_connect(broker.port), 20, "that it listens")
+    held = [t.raw(broker.port, 5, "held") for _ in range(400)]
+    for client in held:
+        client.connect("", clean=True)
+    process.process.send_signal(signal.SIGTERM)
+    process.wait_end(20)
