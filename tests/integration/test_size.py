@@ -7,7 +7,7 @@ import socket
 import time
 
 import mqtt
-from suite import alone, each, equal, eventually, short, tern_only
+from suite import alone, each, equal, eventually, plain_build, short, tern_only
 
 PAYLOAD_BYTES = 64 * 1024 * 1024
 CONNECTIONS = 10000
@@ -118,6 +118,7 @@ def test_ten_thousand_connections_are_held(t):
 
 
 @tern_only
+@plain_build
 @alone
 def test_connections_give_their_memory_back(t):
     """A second wave of connections needs no memory that the first one did not have."""
