@@ -25,10 +25,17 @@ def is_mosquitto():
     return os.path.basename(program()).startswith("mosquitto")
 
 
+def reserve_port(host="127.0.0.1"):
+    """A socket bound to a port that the kernel chose, not listening. While it is open nobody else is
+    given that port, but a broker that sets SO_REUSEADDR can bind and listen there."""
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind((host, 0))
+    return s
+
+
 def free_port(host="127.0.0.1"):
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((host, 0))
+    with reserve_port(host) as s:
         return s.getsockname()[1]
 
 
@@ -39,28 +46,49 @@ class Broker:
     hosts      name -> address of that listener, where it is not 127.0.0.1
     lines      global lines of the configuration
     tern_only  more global lines, left out for mosquitto
+    files      name -> content, written beside the configuration; "@passwd" makes a password file with
+               alice/secret by mosquitto_passwd
+    file_keys  name of such a file -> key of the configuration that gets its path
 
     broker.port is the port of the first listener, broker.ports["ws"] that of another.
     """
 
-    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=20):
+    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=20,
+                 files=None, file_keys=None):
         self.listeners = {"mqtt": []} if listeners is None else listeners
         self.hosts = hosts or {}
         self.lines = list(lines) + ([] if is_mosquitto() else list(tern_only))
         self.args, self.wait_s = list(args), wait_s
         self.env = dict(os.environ, **(env or {}))
         self.folder = tempfile.mkdtemp(prefix="tern-test-")
+        self.write_files(files or {}, file_keys or {})
         self.process = None
         atexit.register(self.kill)
-        for attempt in range(5):
+        for _ in range(5):
             self.start()
-            if self.answers():
+            up = self.answers()
+            for s in self.reserved.values():
+                s.close()
+            if up:
                 return
             if "in use" not in self.log().lower():
                 break
         log = self.log()
         self.kill()
         raise AssertionError(f"{program()} did not start:\n{log[-4000:]}")
+
+    def write_files(self, files, keys):
+        for name, content in files.items():
+            path = os.path.join(self.folder, name)
+            if content == "@passwd":
+                subprocess.run(["mosquitto_passwd", "-b", "-c", path, "alice", "secret"], check=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                os.chmod(path, 0o600)
+            else:
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write(content)
+            if name in keys:
+                self.lines.append(f"{keys[name]} {path}")
 
     # -- life
 
@@ -80,7 +108,8 @@ class Broker:
         return "\n".join(out) + "\n"
 
     def start(self):
-        self.ports = {name: free_port(self.hosts.get(name, "127.0.0.1")) for name in self.listeners}
+        self.reserved = {name: reserve_port(self.hosts.get(name, "127.0.0.1")) for name in self.listeners}
+        self.ports = {name: s.getsockname()[1] for name, s in self.reserved.items()}
         self.port = next(iter(self.ports.values()), None)
         self.config = os.path.join(self.folder, "broker.conf")
         with open(self.config, "w", encoding="utf-8") as f:

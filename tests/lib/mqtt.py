@@ -307,8 +307,8 @@ def decode(kind, flags, body, version, raw=b""):
     if kind == CONNACK:
         p.ack_flags, p.reason = r.byte(), r.byte()
         p.session_present = bool(p.ack_flags & 1)
-        if version == 5 and r.left():
-            p.props = r.properties()
+        if version == 5:
+            p.props = r.properties()  # [MQTT-2.2.2-1] a length of zero is there, too
     elif kind == PUBLISH:
         p.dup, p.qos, p.retain = bool(flags & 8), flags >> 1 & 3, bool(flags & 1)
         p.topic = r.text()
@@ -531,6 +531,7 @@ class Client:
         self.version = version
         self.transport = transport or Tcp((host, port))
         self.buffer = bytearray()
+        self.stash = []         # PUBLISH packets that overtook an answer
         self.label = label
         self.record = []        # (seconds, "->" or "<-", text)
         self.start = time.monotonic()
@@ -592,6 +593,9 @@ class Client:
 
     def recv(self, timeout=None):
         """The next packet. Raises Closed or Silence."""
+        return self.stash.pop(0) if self.stash else self.recv_new(timeout)
+
+    def recv_new(self, timeout=None):
         until = time.monotonic() + (WAIT_S if timeout is None else timeout)
         while True:
             p = self._whole_packet()
@@ -620,6 +624,19 @@ class Client:
             got = getattr(p, name)
             assert got == want, f"{p.name}.{name} is {got!r}, {want!r} expected"
         return p
+
+    def answer(self, kind, **fields):
+        """As expect(), but PUBLISH packets that come first are kept for recv(), in their order."""
+        while True:
+            p = self.recv_new()
+            if p.kind == PUBLISH:
+                self.stash.append(p)
+                continue
+            assert p.kind == kind, f"{NAMES[kind]} expected, {p.name} came: {p}"
+            for name, want in fields.items():
+                got = getattr(p, name)
+                assert got == want, f"{p.name}.{name} is {got!r}, {want!r} expected"
+            return p
 
     def expect_nothing(self, seconds=QUIET_S):
         """Neither a packet nor a close within the time."""
@@ -667,14 +684,14 @@ class Client:
         return p
 
     def subscribe(self, *filters, qos=0, props=None, reasons=None, **options):
-        """Filters are texts, or (text, options byte). Returns the SUBACK. Retained messages that come
-        before it stay in order for recv(). options: no_local, retain_as_published, retain_handling."""
+        """Filters are texts, or (text, options byte). Returns the SUBACK; messages that come before it
+        stay for recv(). options: no_local, retain_as_published, retain_handling."""
         bits = qos | (4 if options.get("no_local") else 0) | (8 if options.get("retain_as_published") else 0)
         bits |= options.get("retain_handling", 0) << 4
         pairs = [f if isinstance(f, tuple) else (f, bits) for f in filters]
         pid = self.pid()
         self.send(subscribe(pid, pairs, props, self.version))
-        p = self.expect(SUBACK, pid=pid)
+        p = self.answer(SUBACK, pid=pid)
         want = reasons if reasons is not None else [options_byte & 3 for _, options_byte in pairs]
         assert p.reasons == want, f"SUBACK {p.reasons}, expected {want}"
         return p
@@ -682,7 +699,7 @@ class Client:
     def unsubscribe(self, *filters, props=None):
         pid = self.pid()
         self.send(unsubscribe(pid, filters, props, self.version))
-        return self.expect(UNSUBACK, pid=pid)
+        return self.answer(UNSUBACK, pid=pid)
 
     def publish(self, topic, payload=b"", qos=0, retain=False, props=None, dup=False, pid=None):
         """The whole exchange of the QoS, which must succeed (0x00 or 0x10). Returns PUBACK or PUBREC."""
@@ -690,15 +707,15 @@ class Client:
             pid = self.pid() if pid is None else pid
         self.send(publish(topic, payload, qos, pid, dup, retain, props, self.version))
         if qos == 1:
-            p = self.expect(PUBACK, pid=pid)
+            p = self.answer(PUBACK, pid=pid)
         elif qos == 2:
-            p = self.expect(PUBREC, pid=pid)
+            p = self.answer(PUBREC, pid=pid)
         else:
             return None
         assert p.reason in (0x00, 0x10), f"{p.name} reason {p.reason:#x}"
         if qos == 2:
             self.send(ack(PUBREL, pid))
-            self.expect(PUBCOMP, pid=pid, reason=0)
+            self.answer(PUBCOMP, pid=pid, reason=0)
         return p
 
     def receive(self, topic=None, payload=None, qos=None, timeout=None, **fields):
@@ -708,7 +725,7 @@ class Client:
             self.send(ack(PUBACK, p.pid))
         elif p.qos == 2:
             self.send(ack(PUBREC, p.pid))
-            self.expect(PUBREL, pid=p.pid, reason=0)
+            self.answer(PUBREL, pid=p.pid, reason=0)
             self.send(ack(PUBCOMP, p.pid))
         return p
 
