@@ -202,7 +202,7 @@ struct config_sources {
     uint32_t override_count;
     /*
      * Look up a host name of a `listener` line: IP addresses as text, ERR_NOT_FOUND when there are
-     * none. NULL: only IP addresses and localhost are known.
+     * none (core/io/resolve.h). NULL: only IP addresses and localhost are known.
      */
     enum err (*resolve)(const char *name,
                         char addresses[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES],
@@ -242,11 +242,6 @@ struct config_change {
 };
 void config_diff(const struct config *old_config, const struct config *new_config,
                  void (*changed)(void *context, const struct config_change *change), void *context);
-
-/* The system's resolver (getaddrinfo); may take seconds. Fits config_sources.resolve. */
-enum err config_resolve_name(const char *name,
-                             char addresses[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES],
-                             uint32_t *address_count);
 
 /* ---- the command line ---------------------------------------------------------------------- */
 

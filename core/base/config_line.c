@@ -152,7 +152,14 @@ static bool listener_parse(struct config_loader *loader, struct slice value,
         return false;
     }
     rest = config_trim(rest);
-    bool is_path = rest.count > 0 && (rest.data[0] == '/' || rest.data[0] == '.');
+    bool is_path = rest.count > 0 && rest.data[0] == '/';
+    if (rest.count > 0 && rest.data[0] == '.') {
+        say(loader, CONFIG_ERROR,
+            "listener: \"%s\" depends on where the broker is started: write "
+            "the whole path, from /",
+            config_quote(rest, quoted));
+        return false;
+    }
     if (is_path && port != 0) {
         say(loader, CONFIG_ERROR, "listener: a Unix socket has no port: write listener 0 %s",
             config_quote(rest, quoted));

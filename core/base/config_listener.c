@@ -4,56 +4,13 @@
  */
 #include "core/base/config_parts.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #define say_at config_say_at
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 
-bool config_address_read(struct slice text, char out[CONFIG_ADDRESS_BYTES])
-{
-    char host[CONFIG_ADDRESS_BYTES];
-    struct in_addr ip4;
-    struct in6_addr ip6;
-
-    if (text.count >= 2 && text.data[0] == '[' && text.data[text.count - 1] == ']') {
-        text = slice_head(slice_skip(text, 1), text.count - 2);
-    }
-    if (text.count == 0 || text.count >= sizeof(host) || slice_find(text, 0) < text.count) {
-        return false;
-    }
-    memcpy(host, text.data, text.count);
-    host[text.count] = '\0';
-    if (inet_pton(AF_INET, host, &ip4) == 1) {
-        return inet_ntop(AF_INET, &ip4, out, CONFIG_ADDRESS_BYTES) != NULL;
-    }
-    /* A link-local address names its device: fe80::1%eth0. */
-    char *scope = strchr(host, '%');
-    if (scope != NULL) {
-        *scope++ = '\0';
-    }
-    if (inet_pton(AF_INET6, host, &ip6) != 1 ||
-        inet_ntop(AF_INET6, &ip6, out, CONFIG_ADDRESS_BYTES) == NULL) {
-        return false;
-    }
-    size_t used = strlen(out);
-    if (scope == NULL) {
-        return true;
-    }
-    int more = snprintf(out + used, CONFIG_ADDRESS_BYTES - used, "%%%s", scope);
-    return more > 1 && (size_t)more < CONFIG_ADDRESS_BYTES - used;
-}
-
 static bool is_ip6(const char *address)
 {
     return strchr(address, ':') != NULL;
-}
-
-bool config_address_is_loopback(const char *address)
-{
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
-           strncmp(address, "::ffff:127.", 11) == 0;
 }
 
 /* The candidates of a host: at most LIMIT_LISTENER_ADDRESSES. 0: the name is not known. */

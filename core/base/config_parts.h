@@ -7,6 +7,7 @@
  *   config_parse.c    sources to lines
  *   config_line.c     a line to its option
  *   config_listener.c what was read to listeners: addresses, who may be anonymous
+ *   config_address.c  IP addresses as text
  *   config_check.c    what one line alone cannot know
  *   config.c          load, diff, reload
  *   config_command.c  main()'s arguments
@@ -220,6 +221,8 @@ void config_line(struct config_loader *loader, struct slice key, struct slice va
 
 /* Sections to config->listeners. ERR_NOMEM. */
 enum err config_listeners_build(struct config_loader *loader);
+
+/* ---- config_address.c ---------------------------------------------------------------------- */
 
 /*
  * An IP address as text, brackets allowed: canonical text without brackets into out. false: it is

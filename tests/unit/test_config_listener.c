@@ -77,6 +77,7 @@ static void a_bad_listener_is_answered_with_what_to_write(void **state)
     refused("listener 65536", "no port from 0 to 65535");
     refused("listener 0", "port 0 needs an address or a path");
     refused("listener 1883 127.0.0.1 x", "more than a port and an address");
+    refused("listener 0 ./tern.sock", "write the whole path, from /");
     refused("listener 1883 256.1.1.1", "is no IP address and no known host name");
     refused("listener 1883 [::1", "is no IP address and no known host name");
     refused("listener 1883 ::1%", "is no IP address and no known host name");

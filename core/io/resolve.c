@@ -1,8 +1,4 @@
-/*
- * Host names of `listener` lines, by the system's resolver. A file of its own, so that the tests and
- * the fuzzer never ask a name server.
- */
-#include "core/base/config.h"
+#include "core/io/resolve.h"
 
 #include <netdb.h>
 #include <sys/socket.h>
@@ -17,9 +13,9 @@ static bool is_new(const char *address, char addresses[][CONFIG_ADDRESS_BYTES], 
     return true;
 }
 
-enum err config_resolve_name(const char *name,
-                             char addresses[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES],
-                             uint32_t *address_count)
+enum err resolve_name(const char *name,
+                      char addresses[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES],
+                      uint32_t *address_count)
 {
     const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found;
