@@ -646,6 +646,129 @@ static void who_never_reads_is_closed(void **state)
     close(fd);
 }
 
+/* A body without end is answered at its head; what is poured in afterwards is not waited for. */
+static void an_endless_body_is_not_swallowed(void **state)
+{
+    static char flood[65536];
+    struct house *house = *state;
+    struct reply *reply = reply_new();
+    int fd = client_open(house), turns = 0;
+    client_send(fd, "POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n");
+    reply_read(house, fd, reply, true);
+    assert_int_equal(reply->status, 405);
+    while (send(fd, flood, sizeof(flood), MSG_NOSIGNAL) >= 0 || errno == EAGAIN) {
+        turn(house);
+        assert_true(turns++ < 100 * TURNS_MAX); /* half a second on a quiet machine */
+    }
+    settle(house);
+    assert_int_equal(admin_connection_count(house->admin), 0);
+    close(fd);
+    free(reply);
+}
+
+/* Giant heads on all connections at once, each kept just below the bound. */
+static void many_giant_heads_stay_within_their_memory(void **state)
+{
+    static char line[4096];
+    struct house *house = *state;
+    int fds[2 * ADMIN_CONNECTIONS_MAX];
+    memset(line, 'a', sizeof(line) - 1);
+    for (int i = 0; i < 2 * ADMIN_CONNECTIONS_MAX; i++) {
+        fds[i] = client_open(house);
+        client_send(fds[i], "GET /health HTTP/1.1\r\nX: ");
+        client_send(fds[i], line);
+        turn(house);
+        assert_true(admin_connection_count(house->admin) <= 3 * ADMIN_CONNECTIONS_MAX);
+    }
+    settle(house);
+    assert_int_equal(admin_connection_count(house->admin), ADMIN_CONNECTIONS_MAX);
+    assert_status(house, GET("/health"), 200);
+    for (int i = 0; i < 2 * ADMIN_CONNECTIONS_MAX; i++) {
+        close(fds[i]);
+    }
+    settle(house);
+    assert_int_equal(admin_connection_count(house->admin), 0);
+}
+
+static uint32_t random_next(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 16;
+}
+
+/* Clients that do anything at any time, from a fixed seed; at the end nothing of them is left. */
+static void whatever_clients_do_nothing_is_left(void **state)
+{
+    static const char *const words[] = {
+        GET("/health"),
+        GET("/metrics"),
+        GET("/nowhere"),
+        GET("/metrics") GET("/metrics") GET("/health"),
+        "HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /health HTTP/1.0\r\n\r\n",
+        "GET /health HT",
+        "TP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n",
+        "\n",
+        "A: b\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "\x16\x03\x01",
+    };
+    enum { CLIENTS = 40, STEPS = 6000 };
+    static uint8_t out[REPLY_BYTES_MAX];
+    struct house *house = *state;
+    uint32_t seed = 20260101;
+    int fds[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = -1;
+    }
+    for (int step = 0; step < STEPS; step++) {
+        int *fd = &fds[random_next(&seed) % CLIENTS];
+        size_t count = 0;
+        if (*fd < 0) {
+            *fd = client_open(house);
+        }
+        switch (random_next(&seed) % 8) {
+        case 0:
+            if (random_next(&seed) % 2 == 0) {
+                struct linger hard = {.l_onoff = 1, .l_linger = 0};
+                setsockopt(*fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+            }
+            close(*fd);
+            *fd = -1;
+            break;
+        case 1:
+            shutdown(*fd, SHUT_WR);
+            break;
+        case 2:
+            client_read(*fd, out, &count);
+            break;
+        case 3:
+            io_turn(house->io, 0);
+            wheel_run(house->wheel, io_now_ns(house->io) + house->ahead_ns);
+            break;
+        case 4:
+            if (step > STEPS / 2 && random_next(&seed) % 100 == 0) {
+                house->ahead_ns += ADMIN_HEAD_NS; /* from now on timers come early: legal as well */
+            }
+            break;
+        default: {
+            const char *word = words[random_next(&seed) % (sizeof(words) / sizeof(words[0]))];
+            (void)!send(*fd, word, strlen(word), MSG_NOSIGNAL);
+        }
+        }
+        assert_true(admin_connection_count(house->admin) <= 3 * ADMIN_CONNECTIONS_MAX);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    settle(house);
+    assert_int_equal(admin_connection_count(house->admin), 0);
+    assert_true(metric_value(house->metrics[0], METRIC_http_requests) > 100);
+}
+
 /* Half-open on purpose: the client has said all and shut its side, and still gets its answer. */
 static void a_client_that_shut_its_side_gets_its_answer(void **state)
 {
@@ -794,6 +917,9 @@ int main(void)
         TEST(those_who_hold_all_connections_make_room),
         TEST(a_storm_of_connections_is_bounded),
         TEST(who_never_reads_is_closed),
+        TEST(an_endless_body_is_not_swallowed),
+        TEST(many_giant_heads_stay_within_their_memory),
+        TEST(whatever_clients_do_nothing_is_left),
         TEST(a_client_that_shut_its_side_gets_its_answer),
         TEST(a_reset_in_the_middle_leaves_nothing),
         TEST(stopping_closes_everything_and_can_be_repeated),
