@@ -95,6 +95,9 @@ enum err io_new(const struct io_config *config, struct io **out)
     io->stream_count_max = config->stream_count_max;
     io->sweep_ns = UINT64_MAX;
     io->wake_fd = -1;
+    io->may_sleep = config->may_sleep;
+    io->awake = config->awake;
+    io->context = config->context;
     io->thread = pthread_self();
     uint32_t entries = config->ring_entries == 0 ? SYS_RING_ENTRIES : config->ring_entries;
     int rc = sys_ring_init(&io->ring, entries);
@@ -246,7 +249,12 @@ uint32_t io_turn(struct io *io, uint64_t wait_ns)
 {
     bool is_idle = list_is_empty(&io->finishing) && list_is_empty(&io->starved);
 
-    submit_and_wait(io, is_idle ? wait_ns : 0);
+    bool asks = is_idle && wait_ns > 0 && io->may_sleep != NULL;
+    bool sleeps = is_idle && (!asks || io->may_sleep(io->context));
+    submit_and_wait(io, sleeps ? wait_ns : 0);
+    if (asks) {
+        io->awake(io->context);
+    }
     clock_read(io);
     uint32_t count = streams_finish(io);
     count += drain(io);

@@ -114,6 +114,9 @@ struct io {
     uint64_t sweep_ns;      /* when deadlines are looked at next; UINT64_MAX: there are none */
     struct request_block *free_blocks;
     int wake_fd;
+    bool (*may_sleep)(void *context); /* see io_config; NULL: always */
+    void (*awake)(void *context);
+    void *context;
     pthread_t thread; /* of io_new(): the kernel lets no other submit */
 };
 

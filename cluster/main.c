@@ -1,0 +1,182 @@
+/*
+ * tern: flags, start, signals, end. Exit codes are those of sysexits(3); README.md lists them.
+ */
+#include "cluster/node.h"
+#include "core/base/config.h"
+#include "core/base/log.h"
+#include "core/io/io.h"
+#include "core/io/resolve.h"
+#include "core/io/sys.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum {
+    EXIT_USAGE = 64,
+    EXIT_UNAVAILABLE = 69,
+    EXIT_CANNOT_CREATE = 73,
+    EXIT_CONFIG = 78,
+};
+
+static struct config_sources sources_of(const struct config_command *command)
+{
+    return (struct config_sources){.path = command->path,
+                                   .environment = environ,
+                                   .overrides = command->overrides,
+                                   .override_count = command->override_count,
+                                   .resolve = resolve_name};
+}
+
+/* NULL: told why on stderr. */
+static struct config *load(const struct config_command *command)
+{
+    struct config_report report;
+    struct config *config = NULL;
+    struct config_sources sources = sources_of(command);
+    config_report_init(&report);
+    enum err err = config_load(&sources, &config, &report);
+    config_report_print(&report, stderr);
+    if (err != OK) {
+        fprintf(stderr, "tern: configuration: %s\n", err_text(err));
+        config = NULL;
+    }
+    config_report_deinit(&report);
+    return config;
+}
+
+static int test_config(const struct config_command *command)
+{
+    struct config *config = load(command);
+    if (config == NULL) {
+        return EXIT_CONFIG;
+    }
+    printf("configuration OK\n");
+    config_free(config);
+    return EXIT_SUCCESS;
+}
+
+/* What has to be done as the one who started us, before and after the ports are open. */
+static int settle_in(const struct config *config)
+{
+    if (config->pid_file[0] != 0 && sys_write_pid_file(config->pid_file) != OK) {
+        fprintf(stderr,
+                "tern: cannot write pid_file %s: check that its folder exists and is "
+                "writable\n",
+                config->pid_file);
+        return EXIT_CANNOT_CREATE;
+    }
+    if (config->user[0] != 0 && geteuid() == 0) {
+        enum err err = sys_become_user(config->user);
+        if (err != OK) {
+            fprintf(stderr, "tern: cannot become user %s: %s\n", config->user, err_text(err));
+            return EXIT_CONFIG;
+        }
+    }
+    return EXIT_SUCCESS;
+}
+
+/* Until somebody asks to stop; the second time at once. */
+static void wait_for_signals(struct node *node, const struct config_command *command)
+{
+    struct config_sources sources = sources_of(command);
+    bool is_stopping = false;
+    for (;;) {
+        switch (sys_signal_wait(is_stopping ? UINT64_C(50000000) : UINT64_MAX)) {
+        case SYS_SIGNAL_STOP:
+            log_event(LOG_NOTICE, is_stopping ? "stopping at once" : "stopping");
+            sys_notify("STOPPING=1");
+            node_stop(node, !is_stopping);
+            is_stopping = true;
+            break;
+        case SYS_SIGNAL_RELOAD:
+            if (!is_stopping) {
+                sys_notify("RELOADING=1");
+                node_reload(node, &sources);
+                sys_notify("READY=1");
+            }
+            break;
+        default:
+            break;
+        }
+        if (is_stopping && node_has_stopped(node)) {
+            return;
+        }
+    }
+}
+
+static int run(const struct config_command *command)
+{
+    char text[512];
+    struct config *config = load(command);
+    if (config == NULL) {
+        return EXIT_CONFIG;
+    }
+    if (node_log_setup(config) != OK) {
+        fprintf(stderr, "tern: cannot open the log file %s\n", config->log_file);
+        config_free(config);
+        return EXIT_CANNOT_CREATE;
+    }
+    if (io_probe(text, sizeof(text)) != OK) {
+        fprintf(stderr, "tern: %s\n", text);
+        config_free(config);
+        return EXIT_UNAVAILABLE;
+    }
+    log_event(LOG_INFO, "kernel", LOG_TEXT("found", text));
+    sys_signals_open();
+    struct node *node;
+    struct broker_failure failure = {{0}};
+    if (node_start(config, &node, &failure) != OK) {
+        fprintf(stderr, "tern: %s\n", failure.text);
+        return EXIT_CANNOT_CREATE;
+    }
+    int status = settle_in(node_config(node));
+    if (status != EXIT_SUCCESS) {
+        node_stop(node, false);
+        node_join(node);
+        return status;
+    }
+    char pid_file[4096];
+    snprintf(pid_file, sizeof(pid_file), "%s", node_config(node)->pid_file);
+    node_print(node);
+    sys_notify("READY=1");
+    wait_for_signals(node, command);
+    node_join(node);
+    if (pid_file[0] != 0) {
+        unlink(pid_file);
+    }
+    return EXIT_SUCCESS;
+}
+
+int main(int argument_count, char **arguments)
+{
+    static struct config_command command;
+    struct config_report report;
+    config_report_init(&report);
+    enum err err = config_command_parse(argument_count, arguments, &command, &report);
+    config_report_print(&report, stderr);
+    config_report_deinit(&report);
+    if (err != OK) {
+        return EXIT_USAGE;
+    }
+    switch (command.action) {
+    case CONFIG_SHOW_HELP:
+        config_print_help(stdout);
+        return EXIT_SUCCESS;
+    case CONFIG_SHOW_VERSION:
+        printf("tern %s\n", TERN_VERSION);
+        return EXIT_SUCCESS;
+    case CONFIG_SHOW_EXAMPLE:
+        config_print_example(stdout);
+        return EXIT_SUCCESS;
+    case CONFIG_TEST:
+        return test_config(&command);
+    case CONFIG_RUN:
+        break;
+    }
+    return run(&command);
+}

@@ -1,0 +1,211 @@
+#include "cluster/node.h"
+
+#include "cluster/journal_memory.h"
+#include "core/admin/admin.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
+#include "core/io/cpu.h"
+#include "core/io/sys.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FILES_RESERVED = 256 }; /* descriptors that are no connections */
+
+struct node {
+    struct config *boot_config, *config; /* the same until a reload */
+    struct broker *broker;
+    struct admin *admin;
+    struct metrics *const *metrics;
+    struct admin_sources sources;
+    struct address http;
+    bool has_http;
+};
+
+enum err node_log_setup(const struct config *config)
+{
+    static int fd_open = -1;
+    int fd = STDERR_FILENO;
+    if (config->log_file[0] != 0) {
+        fd = open(config->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        if (fd < 0) {
+            return ERR_IO;
+        }
+    } else if (slice_is(slice_text(config->log_dest), "stdout")) {
+        fd = STDOUT_FILENO;
+    }
+    uint32_t levels = config->log_type & ((1u << LOG_LEVEL_COUNT) - 1);
+    if (slice_is(slice_text(config->log_dest), "none")) {
+        levels = 0;
+    }
+    log_setup(fd, (enum log_format)config->log_format, levels);
+    if (fd_open >= 0) {
+        close(fd_open); /* SIGHUP after a rotation: the old file is let go */
+    }
+    fd_open = fd > STDERR_FILENO ? fd : -1;
+    return OK;
+}
+
+static bool is_draining(void *context)
+{
+    return broker_is_draining(((struct node *)context)->broker);
+}
+
+static enum err on_started(void *context, struct io *io, struct wheel *wheel)
+{
+    struct node *node = context;
+    const struct config *config = node->boot_config;
+    struct address at;
+    if (config->http_address[0] == 0) {
+        return OK;
+    }
+    TRY(address_parse(config->http_address, config->http_port, &at));
+    node->sources = (struct admin_sources){.metrics = broker_metrics(node->broker),
+                                           .metrics_count = broker_shard_count(node->broker),
+                                           .start_wall_ms = io_wall_ms(io),
+                                           .is_draining = is_draining,
+                                           .context = node};
+    TRY(admin_new(io, wheel, &at, &node->sources, &node->admin));
+    admin_address(node->admin, &node->http);
+    node->has_http = true;
+    return OK;
+}
+
+static void on_stopped(void *context)
+{
+    struct node *node = context;
+    admin_free(node->admin);
+    node->admin = NULL;
+}
+
+static uint32_t shard_count_of(const struct config *config)
+{
+    uint32_t cpus[CPU_COUNT_MAX];
+    uint32_t count = config->threads > 0 ? config->threads : cpu_usable(cpus, CPU_COUNT_MAX);
+    return count < SHARD_COUNT_MAX ? count : SHARD_COUNT_MAX;
+}
+
+static void node_free(struct node *node)
+{
+    broker_free(node->broker);
+    if (node->config != node->boot_config) {
+        config_free(node->config);
+    }
+    config_free(node->boot_config);
+    free(node);
+}
+
+enum err node_start(struct config *config, struct node **out, struct broker_failure *failure)
+{
+    struct node *node = calloc(1, sizeof(*node));
+    if (node == NULL) {
+        snprintf(failure->text, sizeof(failure->text), "memory is exhausted");
+        config_free(config);
+        return ERR_NOMEM;
+    }
+    node->boot_config = node->config = config;
+    uint64_t files = sys_raise_file_limit();
+    struct broker_ports ports = {.journal_new = journal_memory_new,
+                                 .journal_free = journal_memory_free,
+                                 .started = on_started,
+                                 .stopped = on_stopped,
+                                 .context = node};
+    struct broker_config broker = {.config = config,
+                                   .ports = &ports,
+                                   .shard_count = shard_count_of(config),
+                                   .pin = config->threads == 0,
+                                   .seed = rng_system_seed(),
+                                   .stream_count_max = files > 2 * FILES_RESERVED
+                                                           ? (uint32_t)(files - FILES_RESERVED)
+                                                           : FILES_RESERVED};
+    enum err err = broker_new(&broker, &node->broker);
+    if (err != OK) {
+        snprintf(failure->text, sizeof(failure->text), "%s", err_text(err));
+    } else {
+        err = broker_start(node->broker, failure);
+    }
+    if (err != OK) {
+        node_free(node);
+        return err;
+    }
+    *out = node;
+    return OK;
+}
+
+void node_print(const struct node *node)
+{
+    const struct config *config = node->boot_config;
+    char text[ADDRESS_TEXT_MAX];
+    fprintf(stderr, "Tern %s, %u shard%s\n", TERN_VERSION, broker_shard_count(node->broker),
+            broker_shard_count(node->broker) == 1 ? "" : "s");
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        struct address at;
+        for (uint32_t n = 0; broker_listener_address(node->broker, i, n, &at); n++) {
+            fprintf(stderr, "  %-10s %s\n",
+                    config->listeners[i].protocol == LISTENER_WEBSOCKETS ? "websocket" : "mqtt",
+                    address_text(&at, text));
+        }
+    }
+    if (node->has_http) {
+        fprintf(stderr, "  %-10s http://%s/metrics and /health\n", "http",
+                address_text(&node->http, text));
+    }
+    fprintf(stderr, "  %-10s in memory: it does not outlive this process\n", "state");
+    fprintf(stderr, "  %-10s %s\n", "clients",
+            config->listeners[0].allow_anonymous
+                ? "anonymous ones are let in"
+                : "none are let in: write `allow_anonymous true` to let anonymous ones in");
+    fprintf(stderr, "  %-10s SIGHUP reloads, SIGTERM stops\n", "signals");
+}
+
+enum err node_reload(struct node *node, const struct config_sources *sources)
+{
+    struct config_report report;
+    struct config *config;
+    config_report_init(&report);
+    enum err err = config_reload(node->config, sources, &config, &report);
+    config_report_print(&report, stderr);
+    config_report_deinit(&report);
+    if (err == OK && node_log_setup(config) != OK) {
+        log_event(LOG_ERROR, "cannot open the log file, the old configuration stays",
+                  LOG_TEXT("file", config->log_file));
+        config_free(config);
+        return ERR_IO;
+    }
+    if (err != OK) {
+        log_event(LOG_ERROR, "reload failed, the old configuration stays",
+                  LOG_TEXT("reason", err_text(err)));
+        return err;
+    }
+    broker_reconfigure(node->broker, config);
+    if (node->config != node->boot_config) {
+        config_free(node->config);
+    }
+    node->config = config;
+    log_event(LOG_NOTICE, "configuration reloaded");
+    return OK;
+}
+
+void node_stop(struct node *node, bool drain)
+{
+    broker_stop(node->broker, drain);
+}
+
+bool node_has_stopped(const struct node *node)
+{
+    return broker_has_stopped(node->broker);
+}
+
+const struct config *node_config(const struct node *node)
+{
+    return node->config;
+}
+
+void node_join(struct node *node)
+{
+    broker_join(node->broker);
+    node_free(node);
+}

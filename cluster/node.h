@@ -1,0 +1,45 @@
+/*
+ * node: one node built from its parts, and its life.
+ *
+ * Floor:  cluster.
+ * Thread: the main thread.
+ */
+#ifndef TERN_CLUSTER_NODE_H
+#define TERN_CLUSTER_NODE_H
+
+#include "core/base/config.h"
+#include "core/base/err.h"
+#include "core/broker/broker.h"
+
+struct node;
+
+/*
+ * Build and start: from OK on clients are served. config goes to the node. On an error nothing is
+ * left running, config is freed and failure says what it was.
+ */
+enum err node_start(struct config *config, struct node **out, struct broker_failure *failure);
+
+/* Where everything is, for people: six lines on stderr. */
+void node_print(const struct node *node);
+
+/*
+ * Read the sources again and use what can change while running. Everything found is printed; on
+ * any error nothing has changed.
+ */
+enum err node_reload(struct node *node, const struct config_sources *sources);
+
+/* Ask it to stop; drain: say goodbye to clients first. Returns at once. */
+void node_stop(struct node *node, bool drain);
+
+/* Every shard has ended its last turn. */
+bool node_has_stopped(const struct node *node);
+
+const struct config *node_config(const struct node *node);
+
+/* Wait for the end and free. */
+void node_join(struct node *node);
+
+/* The log goes where the configuration says. ERR_IO: the file cannot be opened. */
+enum err node_log_setup(const struct config *config);
+
+#endif

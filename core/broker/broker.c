@@ -1,0 +1,271 @@
+#include "core/broker/broker.h"
+
+#include "core/base/assert.h"
+#include "core/broker/broker_shared.h"
+#include "core/io/cpu.h"
+#include "core/io/sys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+uint64_t broker_memory_limit(const struct config *config)
+{
+    /* Of a machine, or a container, the broker leaves a fifth to kernel and neighbours. */
+    return config->memory_limit > 0 ? config->memory_limit : sys_memory_bytes() / 5 * 4;
+}
+
+static enum err build(struct broker *broker)
+{
+    const struct config *config = broker->boot_config;
+    broker->epoch = epoch_new(broker->shard_count);
+    if (broker->epoch == NULL) {
+        return ERR_NOMEM;
+    }
+    broker->trie = trie_new(broker->epoch, broker->shard_count, broker->seed);
+    broker->retain = retain_new(config->retained_max, config->retained_bytes_max, broker->seed);
+    broker->mail_rings = mail_rings_new(broker->shard_count);
+    if (broker->trie == NULL || broker->retain == NULL || broker->mail_rings == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        struct shard *shard = calloc(1, sizeof(*shard));
+        if (shard == NULL) {
+            return ERR_NOMEM;
+        }
+        broker->shards[i] = shard;
+        shard->broker = broker;
+        shard->index = i;
+        shard->broker_shard_count = broker->shard_count;
+        shard->metrics = metrics_new();
+        broker->metrics[i] = shard->metrics;
+        if (shard->metrics == NULL) {
+            return ERR_NOMEM;
+        }
+        atomic_store_explicit(&shard->config_next, config, memory_order_release);
+    }
+    return OK;
+}
+
+enum err broker_new(const struct broker_config *config, struct broker **out)
+{
+    ASSERT(config->shard_count >= 1);
+    ASSERT(config->shard_count <= SHARD_COUNT_MAX);
+    struct broker *broker = calloc(1, sizeof(*broker));
+    if (broker == NULL) {
+        return ERR_NOMEM;
+    }
+    broker->ports = *config->ports;
+    broker->mesh = config->ports->mesh;
+    broker->boot_config = config->config;
+    broker->shard_count = config->shard_count;
+    broker->stream_count_max = config->stream_count_max;
+    broker->pin = config->pin;
+    broker->seed = config->seed;
+    enum err err = build(broker);
+    if (err != OK) {
+        broker_free(broker);
+        return err;
+    }
+    *out = broker;
+    return OK;
+}
+
+void broker_free(struct broker *broker)
+{
+    if (broker == NULL) {
+        return;
+    }
+    mail_rings_free(broker->mail_rings);
+    trie_free(broker->trie);
+    retain_free(broker->retain);
+    epoch_free(broker->epoch);
+    for (uint32_t i = 0; i < broker->shard_count && broker->shards[i] != NULL; i++) {
+        metrics_free(broker->shards[i]->metrics);
+        free(broker->shards[i]);
+    }
+    if (broker->has_barrier) {
+        pthread_barrier_destroy(&broker->barrier);
+    }
+    free(broker);
+}
+
+/* ---- threads ------------------------------------------------------------------------------- */
+
+static void meet(struct broker *broker)
+{
+    pthread_barrier_wait(&broker->barrier);
+}
+
+static void pin(const struct shard *shard)
+{
+    uint32_t cpus[CPU_COUNT_MAX];
+    uint32_t count = cpu_usable(cpus, CPU_COUNT_MAX);
+    if (shard->broker->pin && shard->broker->shard_count <= count) {
+        cpu_pin(cpus[shard->index]);
+    }
+}
+
+static enum err open_in_thread(struct shard *shard, struct broker_failure *failure)
+{
+    struct broker *broker = shard->broker;
+    enum err err = shard_open(shard);
+    if (err != OK) {
+        snprintf(failure->text, sizeof(failure->text), "cannot start a shard: %s", err_text(err));
+        return err;
+    }
+    if (shard->index == 0 && broker->ports.started != NULL) {
+        shard->has_guest = true;
+        err = broker->ports.started(broker->ports.context, shard->io, shard->wheel);
+        if (err != OK) {
+            snprintf(failure->text, sizeof(failure->text), "cannot open the HTTP listener: %s",
+                     err_text(err));
+        }
+    }
+    return err;
+}
+
+static void serve(struct shard *shard)
+{
+    while (shard_turn(shard, UINT64_MAX)) {
+    }
+    atomic_fetch_add_explicit(&shard->broker->done_count, 1, memory_order_release);
+}
+
+/*
+ * The steps are taken together: all shards open, shard 0 listens (it learns the ports), the others
+ * listen, the starter looks at the results, all serve or none. At the end nobody closes its ring
+ * while another may still wake it.
+ */
+static void *thread_main(void *context)
+{
+    struct shard *shard = context;
+    struct broker *broker = shard->broker;
+    struct broker_failure *failure = &broker->start_failure[shard->index];
+    enum err *err = &broker->start_err[shard->index];
+    pin(shard);
+    *err = open_in_thread(shard, failure);
+    meet(broker);
+    if (shard->index == 0 && *err == OK) {
+        *err = shard_listen(shard, failure);
+    }
+    meet(broker);
+    if (shard->index > 0 && *err == OK && broker->start_err[0] == OK) {
+        *err = shard_listen(shard, failure);
+    }
+    meet(broker);
+    meet(broker); /* the starter has looked */
+    if (broker->go) {
+        serve(shard);
+    }
+    meet(broker);
+    shard_close(shard);
+    return NULL;
+}
+
+enum err broker_start(struct broker *broker, struct broker_failure *failure)
+{
+    broker->start_wall_ms = (uint64_t)time(NULL) * 1000;
+    if (pthread_barrier_init(&broker->barrier, NULL, broker->shard_count + 1) != 0) {
+        snprintf(failure->text, sizeof(failure->text), "cannot start threads");
+        return ERR_NOMEM;
+    }
+    broker->has_barrier = true;
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        if (pthread_create(&broker->threads[i], NULL, thread_main, broker->shards[i]) != 0) {
+            /* The others wait for one that will never come: there is nothing to go back to. */
+            fprintf(stderr, "tern: cannot start a thread: raise the limit of processes\n");
+            exit(69);
+        }
+        broker->thread_count++;
+    }
+    meet(broker);
+    meet(broker);
+    meet(broker);
+    enum err err = OK;
+    for (uint32_t i = 0; i < broker->shard_count && err == OK; i++) {
+        err = broker->start_err[i];
+        *failure = broker->start_failure[i];
+    }
+    broker->go = err == OK;
+    meet(broker);
+    if (err != OK) {
+        broker_join(broker);
+    }
+    return err;
+}
+
+void broker_stop(struct broker *broker, bool drain)
+{
+    int wish = drain ? STOP_DRAIN : STOP_NOW;
+    int now = atomic_load_explicit(&broker->stop, memory_order_relaxed);
+    if (wish > now) {
+        atomic_store_explicit(&broker->stop, wish, memory_order_release);
+    }
+    for (uint32_t i = 0; i < broker->thread_count; i++) {
+        io_wake(NULL, broker->shards[i]->io);
+    }
+}
+
+bool broker_has_stopped(const struct broker *broker)
+{
+    return atomic_load_explicit(&broker->done_count, memory_order_acquire) == broker->shard_count;
+}
+
+void broker_join(struct broker *broker)
+{
+    meet(broker);
+    for (uint32_t i = 0; i < broker->thread_count; i++) {
+        pthread_join(broker->threads[i], NULL);
+    }
+    broker->thread_count = 0;
+}
+
+void broker_reconfigure(struct broker *broker, const struct config *config)
+{
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        atomic_store_explicit(&broker->shards[i]->config_next, config, memory_order_release);
+        io_wake(NULL, broker->shards[i]->io);
+    }
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        const struct timespec pause = {.tv_nsec = 1000000};
+        while (atomic_load_explicit(&broker->shards[i]->config_seen, memory_order_acquire) !=
+               config) {
+            nanosleep(&pause, NULL);
+        }
+    }
+}
+
+/* ---- looking at it ------------------------------------------------------------------------- */
+
+uint32_t broker_shard_count(const struct broker *broker)
+{
+    return broker->shard_count;
+}
+
+struct shard *broker_shard(const struct broker *broker, uint32_t index)
+{
+    ASSERT(index < broker->shard_count);
+    return broker->shards[index];
+}
+
+struct metrics *const *broker_metrics(const struct broker *broker)
+{
+    return broker->metrics;
+}
+
+bool broker_is_draining(const struct broker *broker)
+{
+    return atomic_load_explicit(&broker->stop, memory_order_acquire) != STOP_NONE;
+}
+
+bool broker_listener_address(const struct broker *broker, uint32_t index, uint32_t nth,
+                             struct address *out)
+{
+    if (index >= LIMIT_CONFIG_LISTENERS || nth >= LIMIT_LISTENER_ADDRESSES ||
+        broker->listening[index][nth].kind == ADDRESS_NONE) {
+        return false;
+    }
+    *out = broker->listening[index][nth];
+    return true;
+}

@@ -1,0 +1,100 @@
+/*
+ * broker: what the shards of a node share, and the node seen as one thing.
+ *
+ * Floor:  broker.
+ * Thread: made and freed by one thread; while it runs, shards belong to their threads and the calls
+ *         marked "any thread" are the only ones others may make.
+ *
+ *     broker_new ──> broker_listen (may fail: nothing is served yet) ──> broker_run ──> broker_free
+ *
+ * The simulator builds a broker too, with broker_new(), and takes the turns of its shards itself
+ * (shard.h).
+ */
+#ifndef TERN_BROKER_BROKER_H
+#define TERN_BROKER_BROKER_H
+
+#include "core/access/auth.h"
+#include "core/base/config.h"
+#include "core/base/epoch.h"
+#include "core/base/metrics.h"
+#include "core/base/ring.h"
+#include "core/pubsub/retain.h"
+#include "core/pubsub/trie.h"
+#include "core/session/journal.h"
+#include "core/session/mesh.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker;
+struct shard;
+struct io;
+struct wheel;
+struct address;
+
+/* What the floors above hand down. */
+struct broker_ports {
+    /* The journal of one shard; apply(shard, op) is called when an op is committed. NULL: memory. */
+    struct journal *(*journal_new)(void *context, struct shard *shard, journal_apply apply);
+    void (*journal_free)(struct journal *journal);
+    struct mesh *mesh; /* NULL: a lone node */
+    /*
+     * In the thread of shard 0: when its ring stands and before it serves; on an error the broker
+     * does not start. stopped: its io is gone, its wheel is not; only if started was called.
+     */
+    enum err (*started)(void *context, struct io *io, struct wheel *wheel);
+    void (*stopped)(void *context);
+    void *context;
+};
+
+struct broker_config {
+    const struct config *config;      /* outlives the broker; see broker_reconfigure */
+    const struct broker_ports *ports; /* copied */
+    uint32_t shard_count;             /* 1 to SHARD_COUNT_MAX */
+    bool pin;                         /* one core per shard */
+    uint64_t seed;                    /* of all chance in it */
+    uint32_t stream_count_max;        /* per shard */
+};
+
+struct broker_failure {
+    char text[512]; /* one line for people */
+};
+
+/* ERR_NOMEM. */
+enum err broker_new(const struct broker_config *config, struct broker **out);
+void broker_free(struct broker *broker); /* accepts NULL; no thread runs any more */
+
+/*
+ * Start the threads and open every listener. Returns when all of them serve, or with the first
+ * error; then nothing runs any more and failure tells which address or resource it was.
+ */
+enum err broker_start(struct broker *broker, struct broker_failure *failure);
+
+/* Ask it to stop. drain: say goodbye to clients first (at most a few seconds). Any thread. */
+void broker_stop(struct broker *broker, bool drain);
+
+/* Every shard has taken its last turn. Any thread. */
+bool broker_has_stopped(const struct broker *broker);
+
+/* Wait until all threads have ended. */
+void broker_join(struct broker *broker);
+
+/*
+ * A new configuration for everything that can change while running. Returns when all shards use
+ * it: the old one may then be freed, unless it was the first one (listeners keep pointing there).
+ * Any one thread that is no shard.
+ */
+void broker_reconfigure(struct broker *broker, const struct config *config);
+
+uint32_t broker_shard_count(const struct broker *broker);
+struct shard *broker_shard(const struct broker *broker, uint32_t index);
+
+/* The metrics of all shards, for admin. Any thread. Valid as long as the broker. */
+struct metrics *const *broker_metrics(const struct broker *broker);
+bool broker_is_draining(const struct broker *broker);
+
+/* Where listener number index (of the configuration), address number nth, listens. After start. */
+bool broker_listener_address(const struct broker *broker, uint32_t index, uint32_t nth,
+                             struct address *out);
+
+#endif

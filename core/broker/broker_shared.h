@@ -1,0 +1,52 @@
+/*
+ * broker_shared: the insides of struct broker, for the files of this room.
+ *
+ * Floor:  broker.
+ */
+#ifndef TERN_BROKER_BROKER_SHARED_H
+#define TERN_BROKER_BROKER_SHARED_H
+
+#include "core/broker/broker.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/shard.h"
+
+#include <pthread.h>
+
+enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
+
+struct broker {
+    struct broker_ports ports;
+    struct mesh *mesh; /* of ports */
+    const struct config *boot_config;
+    uint32_t shard_count, stream_count_max;
+    bool pin;
+    uint64_t seed, start_wall_ms;
+    struct epoch *epoch;
+    struct trie *trie;
+    struct retain *retain;
+    struct mail_rings *mail_rings;
+    struct shard *shards[SHARD_COUNT_MAX];
+    struct metrics *metrics[SHARD_COUNT_MAX];
+
+    /* Where listeners listen: written by shard 0 before the others look. */
+    struct address listening[LIMIT_CONFIG_LISTENERS][LIMIT_LISTENER_ADDRESSES];
+
+    /* Shared by all shards, relaxed: how many connections there are. */
+    _Atomic uint32_t conn_count;
+    _Atomic uint32_t listener_conn_count[LIMIT_CONFIG_LISTENERS];
+    _Atomic int stop; /* enum stop_request: release by who asks, acquire by shards */
+
+    pthread_t threads[SHARD_COUNT_MAX];
+    uint32_t thread_count;
+    pthread_barrier_t barrier; /* of the shards' threads and the one that starts them */
+    bool has_barrier;
+    enum err start_err[SHARD_COUNT_MAX];
+    struct broker_failure start_failure[SHARD_COUNT_MAX];
+    _Atomic uint32_t done_count; /* shards that have taken their last turn: release, acquire */
+    bool go;                     /* written by the starter between two barriers */
+};
+
+/* memory_limit, or what stands for 0. Bytes. */
+uint64_t broker_memory_limit(const struct config *config);
+
+#endif

@@ -1,0 +1,399 @@
+#include "core/broker/conn.h"
+
+#include "core/base/assert.h"
+#include "core/broker/deliver.h"
+#include "core/broker/on_close.h"
+#include "core/broker/on_subscribe.h"
+#include "core/broker/receipt.h"
+#include "core/broker/replay.h"
+#include "core/broker/shard.h"
+#include "core/wire/control.h"
+#include "core/wire/reason.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PARTIAL_CAPACITY_MIN = 64,
+    PARTIAL_STEP = 128 * 1024, /* a large packet's buffer grows with what has really arrived */
+};
+
+#define LINGER_NS UINT64_C(5000000000) /* to write the rest to a slow reader before closing */
+#define FIN_NS    UINT64_C(1000000000) /* for the client to close after our last word */
+
+enum err partial_append(struct partial *partial, struct slice bytes, uint32_t capacity_hint)
+{
+    uint32_t needed = partial->count + (uint32_t)bytes.count;
+    if (partial->blob == NULL || needed > partial->blob->capacity) {
+        uint32_t capacity = needed < PARTIAL_CAPACITY_MIN ? PARTIAL_CAPACITY_MIN : needed;
+        uint32_t step = partial->count > PARTIAL_STEP / 2 ? partial->count * 2 : PARTIAL_STEP;
+        uint32_t wished = capacity_hint < step ? capacity_hint : step;
+        capacity = wished > capacity ? wished : capacity;
+        struct blob *blob = blob_new(capacity);
+        if (blob == NULL) {
+            return ERR_NOMEM;
+        }
+        if (partial->count > 0) {
+            memcpy(blob->bytes, partial->blob->bytes, partial->count);
+        }
+        blob_unref(partial->blob);
+        partial->blob = blob;
+    }
+    if (bytes.count > 0) {
+        memcpy(partial->blob->bytes + partial->count, bytes.data, bytes.count);
+    }
+    partial->count = needed;
+    return OK;
+}
+
+void partial_deinit(struct partial *partial)
+{
+    blob_unref(partial->blob);
+    *partial = (struct partial){0};
+}
+
+struct slice conn_client_id(const struct conn *conn)
+{
+    return conn->session != NULL ? conn->session->client_id : slice_of(NULL, 0);
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+void conn_mark_dirty(struct conn *conn)
+{
+    if (!conn->is_dirty) {
+        conn->is_dirty = true;
+        list_push_back(&conn->shard->dirty, &conn->dirty_link);
+    }
+}
+
+uint8_t *conn_packet(struct conn *conn, uint32_t count)
+{
+    if (conn->state >= CONN_CLOSING || conn->state == CONN_MOVING) {
+        return NULL;
+    }
+    uint8_t *bytes = out_reserve(&conn->out, &conn->shard->out_pool, count);
+    if (bytes == NULL) {
+        /* Not now: whoever writes may be in the middle of a walk over subscribers. */
+        conn->is_doomed = true;
+        conn_mark_dirty(conn);
+        return NULL;
+    }
+    metric_add(conn->shard->metrics, METRIC_packets_sent, 1);
+    conn_mark_dirty(conn);
+    return bytes;
+}
+
+bool conn_has_room(const struct conn *conn)
+{
+    return conn->out.bytes < conn->shard->config->output_bytes_max;
+}
+
+/* The control frames that wait go before the data. */
+static uint32_t ws_control_parts(struct ws_link *ws, bool is_last, struct slice *parts)
+{
+    size_t count = 0;
+    if (ws->wants_pong) {
+        count += ws_header_encode(ws->control, WS_OP_PONG, ws->pong_count);
+        memcpy(ws->control + count, ws->pong, ws->pong_count);
+        count += ws->pong_count;
+        ws->wants_pong = false;
+    }
+    if (is_last && !ws->sent_close) {
+        count += ws_close_encode(ws->control + count, ws->close_code);
+        ws->sent_close = true;
+    }
+    if (count == 0) {
+        return 0;
+    }
+    parts[0] = slice_of(ws->control, count);
+    return 1;
+}
+
+static uint32_t ws_parts(struct conn *conn, struct slice *parts, uint64_t *bytes)
+{
+    struct ws_link *ws = conn->ws;
+    uint32_t payload = out_take(&conn->out, parts + 2, IO_PARTS_MAX - 2, bytes);
+    bool is_last = conn->state == CONN_CLOSING && conn->out.flying_count == 0;
+    uint32_t count = ws_control_parts(ws, is_last, parts);
+    if (payload > 0) {
+        size_t header = ws_header_encode(ws->header, WS_OP_BINARY, *bytes);
+        parts[count] = slice_of(ws->header, header);
+        memmove(parts + count + 1, parts + 2, payload * sizeof(*parts));
+        count += 1 + payload;
+    }
+    return count;
+}
+
+void conn_flush(struct conn *conn)
+{
+    struct slice parts[IO_PARTS_MAX];
+    uint64_t bytes = 0;
+    if (conn->state == CONN_CLOSED || conn->state == CONN_MOVING || io_is_sending(conn->stream)) {
+        return;
+    }
+    if (conn->is_doomed) {
+        conn_drop(conn, ERR_NOMEM);
+        return;
+    }
+    uint32_t count = conn->ws != NULL ? ws_parts(conn, parts, &bytes)
+                                      : out_take(&conn->out, parts, IO_PARTS_MAX, &bytes);
+    if (count > 0) {
+        metric_add(conn->shard->metrics, METRIC_bytes_sent, bytes);
+        io_send(conn->stream, parts, count);
+        return;
+    }
+    out_sent(&conn->out, &conn->shard->out_pool); /* segments that turned out empty */
+    if (conn->state == CONN_CLOSING) {
+        conn->state = CONN_CLOSED;
+        io_close_after_send(conn->stream, FIN_NS);
+    }
+}
+
+static void on_sent(void *owner)
+{
+    struct conn *conn = owner;
+    out_sent(&conn->out, &conn->shard->out_pool);
+    if (conn->state == CONN_MOVING) {
+        io_detach(conn->stream);
+        return;
+    }
+    if (conn->state == CONN_OPEN) {
+        deliver_pump(conn->session);
+        conn_unpause(conn);
+    }
+    if (conn->out.bytes > 0 || conn->state == CONN_CLOSING || conn->ws != NULL) {
+        conn_mark_dirty(conn);
+    }
+}
+
+/* ---- reading, paused ------------------------------------------------------------------------ */
+
+void conn_pause(struct conn *conn)
+{
+    if (!conn->is_read_paused && conn->state < CONN_CLOSING && conn->state != CONN_MOVING) {
+        conn->is_read_paused = true;
+        io_pause(conn->stream);
+    }
+}
+
+void conn_unpause(struct conn *conn)
+{
+    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) &&
+        conn->receipt_count < RECEIPTS_RESUME && list_is_empty(&conn->stalled_link)) {
+        conn->is_read_paused = false;
+        io_resume(conn->stream);
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+void conn_free(struct conn *conn)
+{
+    struct shard *shard = conn->shard;
+    shard->conn_count--;
+    if (!conn->has_left) {
+        shard_uncount_conn(shard, conn->listener_index);
+    }
+    metric_sub(shard->metrics, METRIC_connections_open, 1);
+    wheel_unset(shard->wheel, &conn->timer);
+    list_remove(&conn->link);
+    list_remove(&conn->dirty_link);
+    list_remove(&conn->stalled_link);
+    list_remove(&conn->replaying_link);
+    receipts_orphan(conn);
+    subacks_orphan(conn);
+    replays_free(conn);
+    out_clear(&conn->out, &shard->out_pool);
+    partial_deinit(&conn->packet);
+    partial_deinit(&conn->stash);
+    partial_deinit(&conn->connect);
+    alias_in_deinit(&conn->alias_in);
+    alias_out_deinit(&conn->alias_out);
+    auth_exchange_free(conn->auth);
+    if (conn->ws != NULL) {
+        ws_decoder_deinit(&conn->ws->decoder);
+        free(conn->ws);
+    }
+    free(conn);
+}
+
+/* Whatever the reason: from here on the connection has no session and hears nothing. */
+static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
+{
+    struct shard *shard = conn->shard;
+    if (conn->state == CONN_CONNECT || conn->state == CONN_HTTP || conn->state == CONN_PROXY ||
+        conn->state == CONN_AUTH) {
+        shard->connecting_count--;
+    }
+    shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));
+    if (conn->session != NULL) {
+        char host[ADDRESS_TEXT_MAX];
+        if (shard->config->connection_messages) {
+            log_event(LOG_NOTICE, "client disconnected", LOG_SLICE("client", conn_client_id(conn)),
+                      LOG_TEXT("from", address_text(&conn->peer, host)),
+                      LOG_TEXT("reason", err_text(why)));
+        }
+        session_leave(conn, will);
+    }
+    receipts_orphan(conn);
+    subacks_orphan(conn);
+    replays_free(conn);
+    list_remove(&conn->stalled_link);
+    list_remove(&conn->replaying_link);
+}
+
+static void conn_close_politely(struct conn *conn)
+{
+    conn->state = CONN_CLOSING;
+    io_pause(conn->stream);
+    wheel_set(conn->shard->wheel, &conn->timer, io_now_ns(conn->shard->io) + LINGER_NS);
+    conn_mark_dirty(conn);
+}
+
+void conn_end(struct conn *conn, enum err why)
+{
+    if (conn->state >= CONN_CLOSING) {
+        return;
+    }
+    if (conn->state == CONN_OPEN && conn->version == MQTT_5) {
+        struct mqtt_control disconnect = {.reason = reason_from_err(why, MQTT_DISCONNECT)};
+        uint32_t size = (uint32_t)mqtt_control_size(MQTT_DISCONNECT, &disconnect, MQTT_5);
+        uint8_t *bytes = conn_packet(conn, size);
+        if (bytes != NULL) {
+            struct writer w = {bytes, bytes + size};
+            mqtt_control_encode(&w, MQTT_DISCONNECT, &disconnect, MQTT_5);
+        }
+    }
+    metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
+    conn_leave(conn, why, WILL_PUBLISH);
+    if (conn->ws != NULL && conn->ws->close_code == 0) {
+        conn->ws->close_code = WS_CLOSE_NORMAL;
+    }
+    conn_close_politely(conn);
+}
+
+void conn_end_by_client(struct conn *conn, bool with_will)
+{
+    metric_add(conn->shard->metrics, METRIC_disconnects_client, 1);
+    conn_leave(conn, OK, with_will ? WILL_PUBLISH : WILL_DROP);
+    if (conn->ws != NULL) {
+        conn->ws->close_code = WS_CLOSE_NORMAL;
+    }
+    conn_close_politely(conn);
+}
+
+void conn_drop(struct conn *conn, enum err why)
+{
+    if (conn->state == CONN_CLOSED) {
+        return;
+    }
+    if (conn->state < CONN_CLOSING) {
+        metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
+        conn_leave(conn, why, WILL_PUBLISH);
+    }
+    conn->state = CONN_CLOSED;
+    io_close(conn->stream);
+}
+
+static void on_closed(void *owner, enum err why)
+{
+    struct conn *conn = owner;
+    if (conn->state < CONN_CLOSING) {
+        metric_add(conn->shard->metrics, METRIC_disconnects_lost, 1);
+        conn_leave(conn, why, WILL_PUBLISH);
+    }
+    conn_free(conn);
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+void conn_set_keepalive(struct conn *conn, uint32_t keepalive_s)
+{
+    /* One and a half times Keep Alive without a packet [MQTT-3.1.2-22] */
+    conn->keepalive_ns = (uint64_t)keepalive_s * 1500000000;
+    if (conn->keepalive_ns > 0) {
+        wheel_set(conn->shard->wheel, &conn->timer,
+                  io_now_ns(conn->shard->io) + conn->keepalive_ns);
+    } else {
+        wheel_unset(conn->shard->wheel, &conn->timer);
+    }
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct conn *conn = CONTAINER_OF(timer, struct conn, timer);
+    uint64_t now = io_now_ns(conn->shard->io);
+    if (conn->state == CONN_CLOSING) {
+        conn_drop(conn, ERR_TIMEOUT);
+    } else if (conn->state != CONN_OPEN) {
+        conn_drop(conn, ERR_CONNECT_TIME);
+    } else if (now < conn->last_read_ns + conn->keepalive_ns) {
+        wheel_set(conn->shard->wheel, timer, conn->last_read_ns + conn->keepalive_ns);
+    } else if (conn->is_read_paused) {
+        /* It may have spoken, but we do not listen: the fault is not the client's alone. */
+        conn->last_read_ns = now;
+        wheel_set(conn->shard->wheel, timer, now + conn->keepalive_ns);
+    } else {
+        conn_end(conn, ERR_KEEPALIVE);
+    }
+}
+
+/* ---- the beginning ------------------------------------------------------------------------- */
+
+static void on_bytes(void *owner, struct slice bytes)
+{
+    struct conn *conn = owner;
+    metric_add(conn->shard->metrics, METRIC_bytes_received, bytes.count);
+    conn_feed(conn, bytes);
+}
+
+const struct io_stream_events conn_events = {on_bytes, on_sent, on_closed, conn_on_detached};
+
+struct conn *conn_new(struct shard *shard, uint32_t listener_index,
+                      const struct listener_config *listener, const struct address *peer)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    if (conn == NULL) {
+        return NULL;
+    }
+    conn->shard = shard;
+    conn->listener = listener;
+    conn->listener_index = listener_index;
+    conn->peer = *peer;
+    conn->version = MQTT_3_1_1;
+    list_init(&conn->dirty_link);
+    list_init(&conn->stalled_link);
+    list_init(&conn->replaying_link);
+    list_init(&conn->receipts);
+    list_init(&conn->subacks);
+    list_init(&conn->replays);
+    timer_init(&conn->timer, on_timer);
+    list_push_back(&shard->conns, &conn->link);
+    shard->conn_count++;
+    shard->connecting_count++;
+    conn->last_read_ns = io_now_ns(shard->io);
+    metric_add(shard->metrics, METRIC_connections_open, 1);
+    wheel_set(shard->wheel, &conn->timer,
+              conn->last_read_ns + shard->config->connect_timeout_s * UINT64_C(1000000000));
+    return conn;
+}
+
+bool conn_accept(struct shard *shard, uint32_t listener_index,
+                 const struct listener_config *listener, struct io_stream *stream,
+                 const struct address *peer)
+{
+    struct conn *conn = conn_new(shard, listener_index, listener, peer);
+    if (conn == NULL) {
+        return false;
+    }
+    conn->is_one_too_many = shard_count_conn(shard, listener_index);
+    conn->stream = stream;
+    conn->state = listener->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
+    if (listener->proxy_protocol != PROXY_OFF) {
+        conn->state = CONN_PROXY;
+    }
+    io_stream_set(stream, &conn_events, conn);
+    metric_add(shard->metrics, METRIC_connections_accepted, 1);
+    return true;
+}

@@ -1,0 +1,173 @@
+/*
+ * conn: one connection, from accept to its last event.
+ *
+ *     accept ──> [PROXY] ──> [HTTP upgrade] ──> CONNECT ──> [AUTH ...] ──> OPEN ──> CLOSING ──> freed
+ *                                                  │
+ *                                                  └──> MOVING ──> the same on another shard
+ *
+ * Floor:  broker.
+ * Thread: the shard it lives on; it lives on the shard of its session from CONNECT on.
+ * Memory: one object; buffers only while something is incomplete or waits to be written.
+ */
+#ifndef TERN_BROKER_CONN_H
+#define TERN_BROKER_CONN_H
+
+#include "core/access/auth.h"
+#include "core/base/config.h"
+#include "core/base/list.h"
+#include "core/base/wheel.h"
+#include "core/broker/conn_out.h"
+#include "core/io/io.h"
+#include "core/session/alias.h"
+#include "core/session/inflight.h"
+#include "core/wire/frame.h"
+#include "core/wire/mqtt.h"
+#include "core/wire/ws.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct passport;
+struct shard;
+struct session;
+struct replay;
+
+enum conn_state {
+    CONN_PROXY,   /* a PROXY header is expected */
+    CONN_HTTP,    /* a WebSocket handshake is expected */
+    CONN_CONNECT, /* a CONNECT is expected */
+    CONN_MOVING,  /* the session lives on another shard: the socket is on its way there */
+    CONN_AUTH,    /* an enhanced authentication is under way */
+    CONN_OPEN,    /* CONNACK 0 was written */
+    CONN_CLOSING, /* what is queued is still written, nothing is read */
+    CONN_CLOSED,  /* waits for the last event */
+    CONN_STATE_COUNT
+};
+
+/* What a WebSocket adds to a connection. */
+struct ws_link {
+    struct ws_decoder decoder;
+    uint8_t header[WS_HEADER_MAX];             /* of the data frame in flight */
+    uint8_t control[2 * (WS_CONTROL_MAX + 4)]; /* pong and close frames in flight */
+    uint8_t pong[WS_CONTROL_MAX];              /* to be sent */
+    uint8_t pong_count;
+    bool wants_pong, wants_close, sent_close;
+    uint16_t close_code;
+};
+
+/* Bytes of something incomplete. Zero-initialised is empty. */
+struct partial {
+    struct blob *blob; /* NULL while empty */
+    uint32_t count;
+};
+
+struct conn {
+    struct shard *shard;
+    struct io_stream *stream;
+    struct session *session; /* from OPEN on, until it lets go */
+    const struct listener_config *listener;
+    uint32_t listener_index;
+    enum conn_state state;
+    enum mqtt_version version;
+    struct list link, dirty_link, stalled_link, replaying_link;
+    struct timer timer; /* CONNECT timeout, keep alive, linger */
+    uint64_t last_read_ns, keepalive_ns;
+
+    /* What arrived. */
+    struct partial packet; /* of an incomplete packet, PROXY header or HTTP head */
+    uint32_t packet_bytes; /* the whole packet's size, once known */
+    size_t http_scanned;
+    struct partial stash; /* raw bytes that wait: while the connection moves */
+    struct ws_link *ws;   /* NULL: plain MQTT */
+    bool is_read_paused;
+    bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */
+    bool has_moved;       /* it came from another shard */
+    bool has_left;        /* it went to another shard, which counts it now */
+    uint32_t move_target; /* MOVING: to which shard */
+
+    /* What leaves. */
+    struct conn_out out;
+    bool is_dirty;
+    bool is_doomed; /* memory ran out for its output: it ends at the next flush */
+
+    /* What was agreed in CONNECT. */
+    uint32_t packet_max_out; /* the client's Maximum Packet Size; 0: none */
+    struct window window;
+    uint16_t receive_max; /* what we granted; v5 only, 0: not limited */
+    uint32_t inbound_count;
+    struct alias_in alias_in;
+    struct alias_out alias_out;
+    bool wants_problem_info;
+    bool clean_start;
+    uint32_t session_expiry_s;
+    uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
+
+    struct list receipts; /* acknowledgements owed, in order */
+    uint32_t receipt_count;
+    struct list subacks; /* SUBACKs that wait for share groups on other shards */
+    struct list replays; /* retained messages owed, in order */
+    struct auth_exchange *auth;
+    struct partial connect; /* the CONNECT packet, while authentication goes on */
+
+    struct address peer;
+};
+
+/* A socket was accepted; true when the connection was made. */
+bool conn_accept(struct shard *shard, uint32_t listener_index,
+                 const struct listener_config *listener, struct io_stream *stream,
+                 const struct address *peer);
+
+/* An empty one, listed and timed; its stream and state are still to be set. NULL: memory. */
+struct conn *conn_new(struct shard *shard, uint32_t listener_index,
+                      const struct listener_config *listener, const struct address *peer);
+void conn_free(struct conn *conn); /* its stream is gone */
+extern const struct io_stream_events conn_events;
+void conn_on_detached(void *owner, int64_t handle);
+
+/* MQTT bytes, plain. */
+void conn_feed_mqtt(struct conn *conn, struct slice bytes);
+
+/* Raw bytes as they come from the socket. */
+void conn_feed(struct conn *conn, struct slice bytes);
+
+/* Make a connection on this shard from what came along with a moved one. */
+void conn_adopt(struct shard *shard, struct passport *passport);
+
+/* The session lives on `target`: take the socket out and send it there with its CONNECT. */
+void conn_move(struct conn *conn, uint32_t target, struct slice packet);
+void passport_free(struct passport *passport);
+
+/* Reserve room for a packet of count bytes and mark the connection dirty. NULL: it is
+ * closing, or memory is exhausted and it will. */
+uint8_t *conn_packet(struct conn *conn, uint32_t count);
+void conn_mark_dirty(struct conn *conn);
+void conn_flush(struct conn *conn);
+
+/* May QoS 0 still be written to this slow reader? */
+bool conn_has_room(const struct conn *conn);
+
+/*
+ * End it from our side, for that reason: the client is told (CONNACK before OPEN, v5 DISCONNECT
+ * after), what is queued is written, the will is published. Nothing more is read. Once is enough.
+ */
+void conn_end(struct conn *conn, enum err why);
+
+/* The client ended it properly; with_will: reason 0x04. */
+void conn_end_by_client(struct conn *conn, bool with_will);
+
+/* Close without a word. */
+void conn_drop(struct conn *conn, enum err why);
+
+/* Stop reading until the reason is gone; conn_unpause looks whether it is. */
+void conn_pause(struct conn *conn);
+void conn_unpause(struct conn *conn);
+
+/* What the keep-alive promise is from now on. 0: none. */
+void conn_set_keepalive(struct conn *conn, uint32_t keepalive_s);
+
+struct slice conn_client_id(const struct conn *conn);
+
+enum err partial_append(struct partial *partial, struct slice bytes, uint32_t capacity_hint);
+void partial_deinit(struct partial *partial);
+
+#endif

@@ -1,0 +1,490 @@
+#include "core/broker/deliver.h"
+
+#include "core/base/assert.h"
+#include "core/broker/conn.h"
+#include "core/broker/replay.h"
+#include "core/broker/shard.h"
+#include "core/broker/shares.h"
+#include "core/session/journal.h"
+#include "core/wire/ack.h"
+#include "core/wire/props.h"
+#include "core/wire/publish.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct conn *conn_of(const struct session *session)
+{
+    return session->conn;
+}
+
+static struct shard *shard_of_session(const struct session *session)
+{
+    return session->owner;
+}
+
+bool deliver_memory_is_full(const struct shard *shard)
+{
+    return msg_memory_bytes() > shard->broker_memory_limit;
+}
+
+/* ---- writing one PUBLISH ------------------------------------------------------------------- */
+
+/* What the client sees of a topic: its listener's mount point is taken off. */
+static struct slice seen_topic(const struct conn *conn, const struct msg *msg)
+{
+    struct slice mount = slice_text(conn->listener->mount_point);
+    bool is_below = mount.count > 0 && slice_starts_with(msg->topic, mount);
+    return is_below ? slice_skip(msg->topic, mount.count) : msg->topic;
+}
+
+struct outgoing {
+    struct mqtt_publish publish;
+    const uint32_t *ids;
+    uint32_t id_count;
+    size_t head_size; /* 0: the packet cannot be written */
+};
+
+static void outgoing_init(struct outgoing *out, const struct conn *conn, const struct msg *msg,
+                          uint8_t qos, bool retain, bool is_dup, uint16_t packet_id,
+                          const uint32_t *ids, uint32_t id_count)
+{
+    out->publish.qos = qos;
+    out->publish.dup = is_dup;
+    out->publish.retain = retain;
+    out->publish.packet_id = packet_id;
+    out->publish.topic = seen_topic(conn, msg);
+    out->publish.payload = msg->payload;
+    props_clear(&out->publish.props);
+    out->publish.props.raw = msg->props;
+    out->ids = ids;
+    out->id_count = id_count;
+    if (conn->version != MQTT_5) {
+        return;
+    }
+    uint64_t wall_ms = io_wall_ms(conn->shard->io);
+    if (msg->expires_wall_ms != 0) {
+        /* What is left of it [MQTT-3.3.2-6] */
+        uint64_t left_ms = msg->expires_wall_ms > wall_ms ? msg->expires_wall_ms - wall_ms : 0;
+        out->publish.props.present |= PROP_BIT(PROP_MESSAGE_EXPIRY);
+        out->publish.props.message_expiry_s = (uint32_t)((left_ms + 999) / 1000);
+    }
+}
+
+/* With an alias the topic is sent once and then left out. Only right before it is really sent. */
+static void use_alias(struct conn *conn, struct outgoing *out, const struct msg *msg)
+{
+    if (conn->version != MQTT_5 || conn->alias_out.count_max == 0) {
+        return;
+    }
+    bool is_new;
+    uint16_t alias = alias_out_find(&conn->alias_out, out->publish.topic, msg->topic_hash, &is_new);
+    if (alias != 0) {
+        out->publish.props.present |= PROP_BIT(PROP_TOPIC_ALIAS);
+        out->publish.props.topic_alias = alias;
+        out->publish.topic = is_new ? out->publish.topic : slice_of(NULL, 0);
+    }
+}
+
+/* Does the packet fit what the client said it takes? [MQTT-3.1.2-24] Seen without an alias. */
+static bool outgoing_fits(struct outgoing *out, const struct conn *conn)
+{
+    enum { ALIAS_BYTES = 4 }; /* property, and one more byte of its section's length */
+    out->head_size = mqtt_publish_head_size(&out->publish, conn->version, out->ids, out->id_count);
+    return out->head_size > 0 &&
+           (conn->packet_max_out == 0 ||
+            out->head_size + ALIAS_BYTES + out->publish.payload.count <= conn->packet_max_out);
+}
+
+static void count_sent(struct conn *conn, uint8_t qos, const struct msg *msg)
+{
+    metric_add_label(conn->shard->metrics, METRIC_publish_sent, qos, 1);
+    metric_add(conn->shard->metrics, METRIC_publish_bytes_sent, msg->payload.count);
+}
+
+static void outgoing_write(struct outgoing *out, struct conn *conn, struct msg *msg)
+{
+    use_alias(conn, out, msg);
+    out->head_size = mqtt_publish_head_size(&out->publish, conn->version, out->ids, out->id_count);
+    uint8_t *bytes = conn_packet(conn, (uint32_t)out->head_size);
+    if (bytes == NULL) {
+        return;
+    }
+    struct writer w = writer_of(bytes, out->head_size);
+    mqtt_publish_head_encode(&w, &out->publish, conn->version, out->ids, out->id_count);
+    ASSERT(writer_left(&w) == 0);
+    if (!out_payload(&conn->out, &conn->shard->out_pool, msg)) {
+        conn->is_doomed = true; /* half a packet is worse than none: the connection has to go */
+    }
+    count_sent(conn, out->publish.qos, msg);
+}
+
+/* ---- QoS 0, the same bytes for many -------------------------------------------------------- */
+
+void frame_cache_deinit(struct frame_cache *cache)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        if (cache->frames[i].bytes != cache->memory[i]) {
+            free(cache->frames[i].bytes);
+        }
+    }
+}
+
+static const struct cached_frame *frame_get(struct frame_cache *cache, struct outgoing *out,
+                                            const struct conn *conn)
+{
+    struct cached_frame *frame = &cache->frames[conn->version == MQTT_5];
+    if (frame->bytes != NULL) {
+        return frame->retain == out->publish.retain ? frame : NULL;
+    }
+    size_t payload = out->publish.payload.count;
+    size_t copied = payload < OUT_REFERENCE_BYTES ? payload : 0;
+    uint32_t index = conn->version == MQTT_5;
+    size_t count = out->head_size + copied;
+    frame->bytes = count <= sizeof(cache->memory[0]) ? cache->memory[index] : malloc(count);
+    if (frame->bytes == NULL) {
+        return NULL;
+    }
+    struct writer w = writer_of(frame->bytes, out->head_size);
+    mqtt_publish_head_encode(&w, &out->publish, conn->version, NULL, 0);
+    if (copied > 0) {
+        memcpy(frame->bytes + out->head_size, out->publish.payload.data, copied);
+    }
+    frame->count = (uint32_t)count;
+    frame->retain = out->publish.retain;
+    return frame;
+}
+
+static bool may_share_frame(const struct conn *conn, const struct offer *offer)
+{
+    return offer->id_count == 0 && conn->alias_out.count_max == 0 && conn->packet_max_out == 0 &&
+           conn->listener->mount_point[0] == 0;
+}
+
+static void write_frame(struct conn *conn, const struct cached_frame *frame, struct msg *msg)
+{
+    uint8_t *bytes = conn_packet(conn, frame->count);
+    if (bytes == NULL) {
+        return;
+    }
+    memcpy(bytes, frame->bytes, frame->count);
+    if (msg->payload.count >= OUT_REFERENCE_BYTES &&
+        !out_payload(&conn->out, &conn->shard->out_pool, msg)) {
+        conn->is_doomed = true;
+    }
+    count_sent(conn, 0, msg);
+}
+
+static void drop(struct session *session, enum trail_what what, enum err why, const struct msg *msg)
+{
+    shard_count_drop(shard_of_session(session), what, why, session->client_id, msg->topic);
+}
+
+static void send_qos0(struct session *session, const struct offer *offer, struct frame_cache *cache)
+{
+    struct conn *conn = conn_of(session);
+    if (!conn_has_room(conn)) {
+        drop(session, TRAIL_DROP_OUTPUT_FULL, ERR_LIMIT, offer->msg);
+        return;
+    }
+    if (cache != NULL && may_share_frame(conn, offer)) {
+        const struct cached_frame *known = &cache->frames[conn->version == MQTT_5];
+        if (known->bytes != NULL && known->retain == offer->retain) {
+            write_frame(conn, known, offer->msg);
+            return;
+        }
+    }
+    struct outgoing out;
+    outgoing_init(&out, conn, offer->msg, 0, offer->retain, false, 0, offer->ids, offer->id_count);
+    if (!outgoing_fits(&out, conn)) {
+        drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, offer->msg);
+        return;
+    }
+    const struct cached_frame *frame = cache != NULL && may_share_frame(conn, offer)
+                                           ? frame_get(cache, &out, conn)
+                                           : NULL;
+    if (frame != NULL) {
+        write_frame(conn, frame, offer->msg);
+    } else {
+        outgoing_write(&out, conn, offer->msg);
+    }
+}
+
+/* ---- QoS 1 and 2, and whatever has to wait -------------------------------------------------- */
+
+static const uint32_t *ids_of(const struct delivery *delivery, uint32_t *count)
+{
+    if (delivery->more_ids != NULL) {
+        *count = delivery->more_ids->count;
+        return delivery->more_ids->ids;
+    }
+    *count = delivery->id != 0;
+    return &delivery->id;
+}
+
+/* false: the client cannot take it, and never will. */
+static bool write_delivery(struct conn *conn, const struct delivery *delivery, uint16_t packet_id)
+{
+    uint32_t id_count;
+    const uint32_t *ids = ids_of(delivery, &id_count);
+    struct outgoing out;
+    outgoing_init(&out, conn, delivery->msg, delivery->qos, delivery->retain, delivery->is_dup,
+                  packet_id, ids, id_count);
+    if (!outgoing_fits(&out, conn)) {
+        return false;
+    }
+    outgoing_write(&out, conn, delivery->msg);
+    return true;
+}
+
+static void write_pubrel(struct conn *conn, uint16_t packet_id)
+{
+    uint8_t *bytes = conn_packet(conn, MQTT_ACK_BYTES_MAX);
+    if (bytes != NULL) {
+        struct writer w = writer_of(bytes, MQTT_ACK_BYTES_MAX);
+        mqtt_ack_encode_plain(&w, MQTT_PUBREL, packet_id, 0, conn->version);
+        out_unreserve(&conn->out, (uint32_t)writer_left(&w));
+    }
+}
+
+void deliver_settled(struct session *session, struct delivery *delivery)
+{
+    if (delivery->share != 0) {
+        shares_settled(shard_of_session(session), delivery->share, session->key);
+    }
+    delivery_deinit(delivery);
+}
+
+/*
+ * Try to send one delivery that was taken from the queue or was just offered. On true it is dealt
+ * with, and what it held has been taken over; on false it has to wait and nothing changed.
+ */
+static bool send_now(struct session *session, struct delivery *delivery)
+{
+    struct conn *conn = conn_of(session);
+    uint16_t packet_id = 0;
+    if (conn == NULL || conn->state != CONN_OPEN || !conn_has_room(conn)) {
+        return false;
+    }
+    if (delivery->qos > 0 &&
+        (conn->resend_count > 0 ||
+         !inflight_has_room(&session->inflight, &conn->window, delivery->sequence))) {
+        return false;
+    }
+    if (delivery->qos > 0) {
+        packet_id = inflight_id(delivery->sequence);
+    }
+    if (!write_delivery(conn, delivery, packet_id)) {
+        /* As if it had been sent and acknowledged [MQTT-3.1.2-25] */
+        drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, delivery->msg);
+        deliver_settled(session, delivery);
+        return true;
+    }
+    if (delivery->qos == 0) {
+        deliver_settled(session, delivery);
+        return true;
+    }
+    if (inflight_send(&session->inflight, delivery, &conn->window, &packet_id) != OK) {
+        conn->is_doomed = true; /* memory: the client will hear it again on its next connection */
+        return false;
+    }
+    return true;
+}
+
+static bool is_expired(const struct shard *shard, const struct msg *msg)
+{
+    return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= io_wall_ms(shard->io);
+}
+
+static enum err queue_up(struct session *session, const struct delivery *delivery)
+{
+    struct shard *shard = shard_of_session(session);
+    const struct config *config = shard->config;
+    struct queue_bounds bounds = {config->queue_max, config->queue_bytes_max, config->queue_policy};
+    struct delivery victim;
+    if (deliver_memory_is_full(shard)) {
+        drop(session, TRAIL_DROP_MEMORY, ERR_QUOTA, delivery->msg);
+        return ERR_QUOTA;
+    }
+    enum err err = queue_offer(&session->queue, &bounds, delivery, &victim);
+    if (err != OK) {
+        drop(session, TRAIL_DROP_QUEUE_FULL, err, delivery->msg);
+        return err;
+    }
+    if (victim.msg != NULL) {
+        drop(session,
+             victim.msg == delivery->msg && victim.sequence == delivery->sequence
+                 ? TRAIL_DROP_QUEUE_FULL
+                 : TRAIL_DROP_QUEUE_OLDEST,
+             ERR_QUOTA, victim.msg);
+        deliver_settled(session, &victim);
+    }
+    return OK;
+}
+
+enum err deliver_enqueue(struct session *session, const struct delivery *delivery)
+{
+    struct delivery copy = *delivery;
+    if (copy.qos > 0) {
+        copy.sequence = ++session->sequence;
+    }
+    if (queue_peek(&session->queue) == NULL && send_now(session, &copy)) {
+        return OK;
+    }
+    return queue_up(session, &copy);
+}
+
+static enum err delivery_init(struct delivery *delivery, const struct offer *offer)
+{
+    *delivery = (struct delivery){.msg = offer->msg,
+                                  .share = offer->share,
+                                  .qos = offer->qos,
+                                  .retain = offer->retain,
+                                  .id = offer->id_count > 0 ? offer->ids[0] : 0};
+    if (offer->id_count > 1) {
+        size_t bytes = offer->id_count * sizeof(uint32_t);
+        delivery->more_ids = malloc(sizeof(struct delivery_ids) + bytes);
+        if (delivery->more_ids == NULL) {
+            return ERR_NOMEM;
+        }
+        delivery->more_ids->count = offer->id_count;
+        memcpy(delivery->more_ids->ids, offer->ids, bytes);
+    }
+    msg_ref(delivery->msg);
+    return OK;
+}
+
+struct verdict {
+    enum err err;
+};
+
+static void on_enqueued(void *context, enum err err)
+{
+    ((struct verdict *)context)->err = err;
+}
+
+enum err deliver_offer(struct session *session, const struct offer *offer,
+                       struct frame_cache *cache)
+{
+    struct shard *shard = shard_of_session(session);
+    struct conn *conn = conn_of(session);
+    if (offer->qos == 0) {
+        bool is_present = conn != NULL && conn->state == CONN_OPEN;
+        if (is_present && queue_peek(&session->queue) == NULL) {
+            send_qos0(session, offer, cache);
+            if (offer->share != 0) {
+                shares_settled(shard, offer->share, session->key);
+            }
+            return OK;
+        }
+        if (is_present) {
+            send_qos0(session, offer, cache); /* order holds per QoS, 4.6 */
+            if (offer->share != 0) {
+                shares_settled(shard, offer->share, session->key);
+            }
+            return OK;
+        }
+        if (!shard->config->queue_qos0) {
+            drop(session, TRAIL_DROP_OFFLINE_QOS0, ERR_NOT_FOUND, offer->msg);
+            if (offer->share != 0) {
+                shares_settled(shard, offer->share, session->key);
+            }
+            return OK;
+        }
+    }
+    struct delivery delivery;
+    enum err err = delivery_init(&delivery, offer);
+    if (err != OK) {
+        return err;
+    }
+    if (session->is_durable && offer->qos > 0) {
+        struct verdict verdict = {OK};
+        struct op op = {.kind = OP_ENQUEUE, .session = session};
+        op.enqueue = &delivery;
+        journal_submit(shard->journal, &op, on_enqueued, &verdict);
+        err = verdict.err;
+    } else {
+        err = deliver_enqueue(session, &delivery);
+    }
+    if (err != OK) {
+        deliver_settled(session, &delivery);
+    }
+    return err;
+}
+
+/* ---- pumping ------------------------------------------------------------------------------- */
+
+void deliver_resume(struct session *session)
+{
+    struct conn *conn = conn_of(session);
+    uint32_t cursor = 0;
+    struct delivery *slot;
+    conn->resend_count = 0;
+    while ((slot = inflight_next(&session->inflight, &cursor)) != NULL) {
+        slot->is_dup = true;
+        slot->must_resend = true;
+        conn->resend_count++;
+    }
+}
+
+/* In the order of the first sending [MQTT-4.6.0-1], as far as the client's window allows. */
+static void resend(struct session *session)
+{
+    struct conn *conn = conn_of(session);
+    uint32_t cursor = 0;
+    struct delivery *slot;
+    while (conn->resend_count > 0 && conn_has_room(conn) &&
+           (slot = inflight_next(&session->inflight, &cursor)) != NULL) {
+        uint32_t on_wire = session->inflight.used - conn->resend_count;
+        if (!slot->must_resend) {
+            continue;
+        }
+        if (slot->state == WAIT_PUBCOMP) {
+            write_pubrel(conn, inflight_id(slot->sequence));
+        } else if (on_wire >= conn->window.count_max) {
+            return;
+        } else if (!write_delivery(conn, slot, inflight_id(slot->sequence))) {
+            /* This connection takes less than the last one did. */
+            struct delivery done;
+            drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, slot->msg);
+            conn->resend_count--;
+            if (inflight_give_up(&session->inflight, slot, &done)) {
+                deliver_settled(session, &done);
+            }
+            cursor = 0;
+            continue;
+        }
+        slot->must_resend = false;
+        conn->resend_count--;
+    }
+}
+
+void deliver_pump(struct session *session)
+{
+    struct shard *shard = shard_of_session(session);
+    struct conn *conn = conn_of(session);
+    if (conn == NULL || conn->state != CONN_OPEN) {
+        return;
+    }
+    if (conn->resend_count > 0) {
+        resend(session);
+    }
+    struct delivery *next;
+    while ((next = queue_peek(&session->queue)) != NULL) {
+        if (is_expired(shard, next->msg)) { /* [MQTT-3.3.2-5] */
+            struct delivery late = queue_pop(&session->queue);
+            drop(session, TRAIL_DROP_EXPIRED, ERR_TIMEOUT, late.msg);
+            deliver_settled(session, &late);
+            continue;
+        }
+        struct delivery taken = *next;
+        uint32_t bytes = msg_bytes(taken.msg);
+        if (!send_now(session, &taken)) {
+            break;
+        }
+        queue_forget(&session->queue, bytes);
+    }
+    if (queue_peek(&session->queue) == NULL) {
+        replay_pump(conn);
+    }
+}

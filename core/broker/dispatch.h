@@ -1,0 +1,47 @@
+/*
+ * dispatch: which packet is allowed in which state, and who handles it.
+ *
+ * Floor:  broker.
+ */
+#ifndef TERN_BROKER_DISPATCH_H
+#define TERN_BROKER_DISPATCH_H
+
+#include "core/base/err.h"
+#include "core/base/slice.h"
+#include "core/broker/conn.h"
+#include "core/wire/frame.h"
+
+/* What a handler gets. */
+struct packet {
+    struct frame frame;
+    struct slice bytes; /* the whole packet: frame.body points into it */
+    struct blob *blob;  /* owns bytes when they came in pieces; else NULL. Borrowed */
+};
+
+/*
+ * Handle one packet. An error ends the connection with that reason (the caller does so); the
+ * connection may also have ended, or be moving, when OK is returned: look at its state.
+ */
+enum err dispatch_packet(struct conn *conn, const struct packet *packet);
+
+/* The handlers. */
+enum err on_connect(struct conn *conn, const struct packet *packet);
+enum err on_auth(struct conn *conn, const struct packet *packet);
+enum err on_publish(struct conn *conn, const struct packet *packet);
+enum err on_puback(struct conn *conn, const struct packet *packet);
+enum err on_pubrec(struct conn *conn, const struct packet *packet);
+enum err on_pubrel(struct conn *conn, const struct packet *packet);
+enum err on_pubcomp(struct conn *conn, const struct packet *packet);
+enum err on_subscribe(struct conn *conn, const struct packet *packet);
+enum err on_unsubscribe(struct conn *conn, const struct packet *packet);
+enum err on_pingreq(struct conn *conn, const struct packet *packet);
+enum err on_disconnect(struct conn *conn, const struct packet *packet);
+
+/* CONNECT and will were decoded and the client is who it says: open the session, answer. */
+enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
+                      bool is_assigned, const struct auth_reply *reply);
+
+/* Refuse before OPEN: CONNACK with the reason (if the client can be told), then close. */
+void connect_refuse(struct conn *conn, enum err why);
+
+#endif

@@ -1,0 +1,79 @@
+#include "core/broker/mail.h"
+
+#include "core/base/assert.h"
+#include "core/broker/conn.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/receipt.h"
+#include "core/broker/shard.h"
+#include "core/broker/shares.h"
+
+#include <stdlib.h>
+
+static void on_mail_publish(struct shard *shard, struct mail *mail)
+{
+    enum err err = route_local(shard, mail->msg);
+    if (mail->receipt != NULL) {
+        struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = err};
+        mailbox_post(shard->mailbox, mail->from, &answer);
+    }
+    msg_unref(mail->msg);
+}
+
+static void on_mail_receipt(struct shard *shard, struct mail *mail)
+{
+    (void)shard;
+    receipt_done(mail->receipt, mail->err);
+}
+
+static void on_mail_conn(struct shard *shard, struct mail *mail)
+{
+    if (shard->state == SHARD_RUNNING) {
+        conn_adopt(shard, mail->passport);
+    } else {
+        passport_free(mail->passport);
+    }
+}
+
+static void discard_msg(struct mail *mail)
+{
+    msg_unref(mail->msg);
+}
+
+static void discard_conn(struct mail *mail)
+{
+    passport_free(mail->passport);
+}
+
+static void discard_share(struct mail *mail)
+{
+    free(mail->share);
+}
+
+static const struct {
+    void (*handle)(struct shard *shard, struct mail *mail);
+    void (*discard)(struct mail *mail); /* NULL: it owns nothing */
+} rows[MAIL_COUNT] = {
+    [MAIL_PUBLISH] = {on_mail_publish, discard_msg},
+    [MAIL_RECEIPT] = {on_mail_receipt, NULL},
+    [MAIL_CONN] = {on_mail_conn, discard_conn},
+    [MAIL_SHARE_JOIN] = {shares_on_mail, discard_share},
+    [MAIL_SHARE_JOINED] = {shares_on_mail, discard_share},
+    [MAIL_SHARE_LEAVE] = {shares_on_mail, NULL},
+    [MAIL_SHARE_STATE] = {shares_on_mail, NULL},
+    [MAIL_SHARE_OFFER] = {shares_on_mail, discard_msg},
+    [MAIL_SHARE_SETTLE] = {shares_on_mail, NULL},
+    [MAIL_SHARE_RETURN] = {shares_on_mail, discard_msg},
+};
+
+void mail_handle(struct shard *shard, struct mail *mail)
+{
+    ASSERT(mail->kind < MAIL_COUNT);
+    rows[mail->kind].handle(shard, mail);
+}
+
+void mail_discard(struct mail *mail)
+{
+    if (rows[mail->kind].discard != NULL) {
+        rows[mail->kind].discard(mail);
+    }
+}

@@ -1,0 +1,86 @@
+/*
+ * The four acknowledgements.
+ */
+#include "core/broker/deliver.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/receipt.h"
+#include "core/broker/shard.h"
+#include "core/session/journal.h"
+#include "core/wire/ack.h"
+#include "core/wire/reason.h"
+
+struct verdict {
+    enum err err;
+};
+
+static void on_settled(void *context, enum err err)
+{
+    ((struct verdict *)context)->err = err;
+}
+
+/*
+ * The client answered a message of ours. An id we do not know is answered where the protocol has a
+ * word for it, and else ignored: it may be the echo of an exchange that a lost connection finished.
+ */
+static enum err settle(struct conn *conn, uint16_t packet_id, enum inflight_event event)
+{
+    bool send_pubrel = false;
+    struct verdict verdict = {OK};
+    struct op op = {.kind = OP_SETTLE, .session = conn->session};
+    op.settle.packet_id = packet_id;
+    op.settle.event = event;
+    op.settle.send_pubrel = &send_pubrel;
+    journal_submit(conn->shard->journal, &op, on_settled, &verdict);
+    if (verdict.err == ERR_NOT_FOUND) {
+        if (event == ON_PUBREC) {
+            ack_write(conn, MQTT_PUBREL, packet_id, ERR_ID_UNKNOWN);
+        }
+        return OK;
+    }
+    TRY(verdict.err);
+    if (send_pubrel) {
+        ack_write(conn, MQTT_PUBREL, packet_id, OK);
+    }
+    deliver_pump(conn->session);
+    return OK;
+}
+
+static enum err on_ack(struct conn *conn, const struct packet *packet, enum mqtt_type type,
+                       enum inflight_event event)
+{
+    struct mqtt_ack ack;
+    TRY(mqtt_ack_decode(type, packet->frame.body, conn->version, &ack));
+    bool is_refused = type == MQTT_PUBREC && reason_is_failure(ack.reason);
+    return settle(conn, ack.packet_id, is_refused ? ON_PUBREC_REFUSED : event);
+}
+
+enum err on_puback(struct conn *conn, const struct packet *packet)
+{
+    return on_ack(conn, packet, MQTT_PUBACK, ON_PUBACK);
+}
+
+enum err on_pubrec(struct conn *conn, const struct packet *packet)
+{
+    return on_ack(conn, packet, MQTT_PUBREC, ON_PUBREC);
+}
+
+enum err on_pubcomp(struct conn *conn, const struct packet *packet)
+{
+    return on_ack(conn, packet, MQTT_PUBCOMP, ON_PUBCOMP);
+}
+
+/* [MQTT-4.3.3-11] [MQTT-4.3.3-12] */
+enum err on_pubrel(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_ack ack;
+    TRY(mqtt_ack_decode(MQTT_PUBREL, packet->frame.body, conn->version, &ack));
+    bool is_known = inbound_has(&conn->session->inbound, ack.packet_id);
+    if (is_known) {
+        struct op op = {.kind = OP_RELEASE, .session = conn->session};
+        op.packet_id = ack.packet_id;
+        journal_submit(conn->shard->journal, &op, NULL, NULL);
+        conn->inbound_count -= conn->inbound_count > 0; /* the PUBREC may be of an earlier one */
+    }
+    ack_write(conn, MQTT_PUBCOMP, ack.packet_id, is_known ? OK : ERR_ID_UNKNOWN);
+    return OK;
+}

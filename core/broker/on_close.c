@@ -1,0 +1,250 @@
+#include "core/broker/on_close.h"
+
+#include "core/base/assert.h"
+#include "core/broker/conn.h"
+#include "core/broker/deliver.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/shard.h"
+#include "core/broker/shares.h"
+#include "core/session/journal.h"
+#include "core/wire/control.h"
+#include "core/wire/props.h"
+
+static uint64_t after_s(const struct shard *shard, uint32_t seconds)
+{
+    return io_now_ns(shard->io) + seconds * UINT64_C(1000000000);
+}
+
+/* ---- the will ------------------------------------------------------------------------------ */
+
+/* The message expiry of a will counts from its publication: only now is the message complete. */
+static struct msg *will_message(const struct shard *shard, const struct will *will)
+{
+    if (!will->has_expiry) {
+        return msg_ref(will->msg);
+    }
+    struct msg_spec spec = {.qos = will->msg->qos,
+                            .retain = will->msg->retain,
+                            .publisher = will->msg->publisher,
+                            .expires_wall_ms = io_wall_ms(shard->io) +
+                                               UINT64_C(1000) * will->expiry_s,
+                            .topic = will->msg->topic,
+                            .props = will->msg->props,
+                            .payload = will->msg->payload};
+    return msg_new(&spec);
+}
+
+static void will_settle(struct session *session, enum will_fate fate)
+{
+    struct shard *shard = session->owner;
+    wheel_unset(shard->wheel, &session->will_timer);
+    if (session->will.msg == NULL) {
+        return;
+    }
+    struct msg *msg = will_message(shard, &session->will);
+    struct op op = {.kind = OP_WILL, .session = session};
+    journal_submit(shard->journal, &op, NULL, NULL);
+    if (fate == WILL_PUBLISH && msg != NULL) {
+        route_own(shard, msg);
+    } else if (fate == WILL_PUBLISH) {
+        shard_count_drop(shard, TRAIL_DROP_MEMORY, ERR_NOMEM, session->client_id,
+                         slice_of(NULL, 0));
+    }
+    msg_unref(msg);
+}
+
+static void on_will_timer(struct timer *timer)
+{
+    will_settle(CONTAINER_OF(timer, struct session, will_timer), WILL_PUBLISH);
+}
+
+static void on_expiry_timer(struct timer *timer)
+{
+    struct session *session = CONTAINER_OF(timer, struct session, expiry_timer);
+    struct shard *shard = session->owner;
+    metric_add(shard->metrics, METRIC_sessions_expired, 1);
+    session_end(session);
+}
+
+/* ---- opening and ending -------------------------------------------------------------------- */
+
+struct session *session_open(struct shard *shard, struct slice client_id)
+{
+    uint64_t key = ++shard->key_last * SHARD_COUNT_MAX + shard->index;
+    struct session *session = session_new(client_id, key);
+    if (session == NULL) {
+        return NULL;
+    }
+    session->owner = shard;
+    timer_init(&session->will_timer, on_will_timer);
+    timer_init(&session->expiry_timer, on_expiry_timer);
+    if (map_put(shard->sessions, session) != OK) {
+        session_free(session);
+        return NULL;
+    }
+    metric_add(shard->metrics, METRIC_sessions, 1);
+    return session;
+}
+
+void session_resume(struct session *session)
+{
+    struct shard *shard = session->owner;
+    wheel_unset(shard->wheel, &session->expiry_timer);
+    will_settle(session, WILL_DROP);
+}
+
+/*
+ * What came by a shared subscription and was not finished goes to another member: everything that
+ * still waits, and with the session's end what is in flight at QoS 1, but not at QoS 2.
+ */
+static void give_up_queue(struct session *session, bool only_shared)
+{
+    struct shard *shard = session->owner;
+    uint32_t count = session->queue.waiting.count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct delivery delivery = queue_pop(&session->queue);
+        if (delivery.share != 0) {
+            shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
+        } else if (only_shared && deque_push(&session->queue.waiting, &delivery) == OK) {
+            session->queue.bytes += msg_bytes(delivery.msg);
+            continue;
+        } else {
+            shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
+                             delivery.msg->topic);
+        }
+        delivery_deinit(&delivery);
+    }
+}
+
+static void give_up_inflight(struct session *session)
+{
+    struct shard *shard = session->owner;
+    struct delivery delivery;
+    while (inflight_take(&session->inflight, &delivery)) {
+        if (delivery.share != 0 && delivery.state == WAIT_PUBACK) {
+            shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
+        } else if (delivery.share != 0) {
+            shares_settled(shard, delivery.share, session->key); /* [MQTT-4.8.2-5] */
+        }
+        if (delivery.msg != NULL) {
+            shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
+                             delivery.msg->topic);
+        }
+        delivery_deinit(&delivery);
+    }
+}
+
+static void unsubscribe_all(struct session *session)
+{
+    struct shard *shard = session->owner;
+    while (!list_is_empty(&session->subscriptions)) {
+        struct subscription *subscription = CONTAINER_OF(session->subscriptions.next,
+                                                         struct subscription, link);
+        bool is_shared = subscription->share_name.count > 0;
+        if (subscription->sub.leaf != NULL) {
+            trie_unsubscribe(shard->trie, shard->index, &subscription->sub);
+        }
+        if (is_shared) {
+            shares_leave(shard, subscription);
+        }
+        metric_sub(shard->metrics, is_shared ? METRIC_subscriptions_shared : METRIC_subscriptions,
+                   1);
+        session_subscription_remove(subscription);
+    }
+}
+
+void session_destroy(struct session *session)
+{
+    struct shard *shard = session->owner;
+    wheel_unset(shard->wheel, &session->will_timer);
+    wheel_unset(shard->wheel, &session->expiry_timer);
+    unsubscribe_all(session);
+    shares_forget_session(shard, session);
+    map_remove(shard->sessions, session->client_id);
+    metric_sub(shard->metrics, METRIC_sessions, 1);
+    session_free(session);
+}
+
+void session_end(struct session *session)
+{
+    ASSERT(session->conn == NULL);
+    struct shard *shard = session->owner;
+    will_settle(session, WILL_PUBLISH);
+    if (session->is_durable) {
+        struct op op = {.kind = OP_END, .session = session};
+        journal_submit(shard->journal, &op, NULL, NULL);
+    }
+    /* Leave the groups first: what is given back then goes to somebody else. */
+    unsubscribe_all(session);
+    give_up_queue(session, false);
+    give_up_inflight(session);
+    session_destroy(session);
+}
+
+/* ---- the connection lets go ---------------------------------------------------------------- */
+
+/* QoS 0 does not wait for anybody unless the operator wants it. */
+static void drop_qos0(struct session *session)
+{
+    struct shard *shard = session->owner;
+    uint32_t count = session->queue.waiting.count;
+    for (uint32_t i = 0; i < count && !shard->config->queue_qos0; i++) {
+        struct delivery delivery = queue_pop(&session->queue);
+        if (delivery.qos > 0 && deque_push(&session->queue.waiting, &delivery) == OK) {
+            session->queue.bytes += msg_bytes(delivery.msg);
+            continue;
+        }
+        shard_count_drop(shard, TRAIL_DROP_OFFLINE_QOS0, OK, session->client_id,
+                         delivery.msg->topic);
+        deliver_settled(session, &delivery);
+    }
+}
+
+void session_leave(struct conn *conn, enum will_fate will)
+{
+    struct shard *shard = conn->shard;
+    struct session *session = conn->session;
+    conn->session = NULL;
+    session->conn = NULL;
+    session->expiry_s = conn->session_expiry_s;
+    metric_sub(shard->metrics, METRIC_clients_connected, 1);
+    if (session->is_durable) {
+        struct op op = {.kind = OP_CLOSE, .session = session};
+        journal_submit(shard->journal, &op, NULL, NULL);
+    }
+    if (will == WILL_DROP) {
+        will_settle(session, WILL_DROP); /* [MQTT-3.14.4-3] */
+    }
+    if (session->expiry_s == 0) {
+        session_end(session);
+        return;
+    }
+    if (session->will.msg != NULL && session->will.delay_s > 0) {
+        wheel_set(shard->wheel, &session->will_timer, after_s(shard, session->will.delay_s));
+    } else {
+        will_settle(session, WILL_PUBLISH);
+    }
+    if (session->expiry_s != EXPIRY_NEVER) {
+        wheel_set(shard->wheel, &session->expiry_timer, after_s(shard, session->expiry_s));
+    }
+    shares_presence(shard, session, false);
+    give_up_queue(session, true);
+    drop_qos0(session);
+}
+
+/* [MQTT-3.14.4-1] [MQTT-3.14.4-2] */
+enum err on_disconnect(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_control disconnect;
+    TRY(mqtt_control_decode(MQTT_DISCONNECT, packet->frame.body, conn->version, &disconnect));
+    if (conn->version == MQTT_5 && props_has(&disconnect.props, PROP_SESSION_EXPIRY)) {
+        uint32_t expiry_s = disconnect.props.session_expiry_s;
+        uint32_t expiry_max_s = conn->shard->config->session_expiry_max_s;
+        if (conn->session_expiry_s == 0 && expiry_s != 0) {
+            return ERR_PROTOCOL; /* 3.14.2.2.2 */
+        }
+        conn->session_expiry_s = expiry_s < expiry_max_s ? expiry_s : expiry_max_s;
+    }
+    conn_end_by_client(conn, disconnect.reason == 0x04);
+    return OK;
+}

@@ -1,0 +1,470 @@
+/*
+ * CONNECT, as the story it is: understand it, go to the shard that owns the session, find out who is
+ * there, take over, open or resume, answer.
+ */
+#include "core/base/assert.h"
+#include "core/broker/deliver.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/on_close.h"
+#include "core/broker/shard.h"
+#include "core/broker/shares.h"
+#include "core/pubsub/topic.h"
+#include "core/session/journal.h"
+#include "core/wire/connect.h"
+#include "core/wire/control.h"
+#include "core/wire/props.h"
+#include "core/wire/reason.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CLIENT_ID_MADE_MAX = 300 };
+
+static void connack_write(struct conn *conn, const struct mqtt_connack *connack)
+{
+    uint32_t size = (uint32_t)mqtt_connack_size(connack, conn->version);
+    uint8_t *bytes = conn_packet(conn, size);
+    if (bytes != NULL) {
+        struct writer w = writer_of(bytes, size);
+        mqtt_connack_encode(&w, connack, conn->version);
+    }
+}
+
+void connect_refuse(struct conn *conn, enum err why)
+{
+    struct shard *shard = conn->shard;
+    char host[ADDRESS_TEXT_MAX];
+    metric_add(shard->metrics, METRIC_connect_refused, 1);
+    shard_count_drop(shard, TRAIL_CONNECT_REFUSED, why, slice_of(NULL, 0), slice_of(NULL, 0));
+    log_event(LOG_NOTICE, "connect refused", LOG_TEXT("from", address_text(&conn->peer, host)),
+              LOG_TEXT("reason", err_text(why)));
+    struct mqtt_connack connack = {.reason = reason_from_err(why, MQTT_CONNACK)};
+    props_clear(&connack.props);
+    /* A broken CONNECT of 3.x gets no answer but the close [v3:MQTT-3.1.4-1]. */
+    bool is_broken = why == ERR_MALFORMED || why == ERR_PROTOCOL;
+    if (conn->version != MQTT_5) {
+        connack.reason = reason_v3_connack(connack.reason);
+    }
+    if (conn->version == MQTT_5 || !is_broken) {
+        connack_write(conn, &connack);
+    }
+    conn_end(conn, why);
+}
+
+/* ---- understanding it ---------------------------------------------------------------------- */
+
+static bool version_is_accepted(const struct conn *conn, enum mqtt_version version)
+{
+    return (conn->listener->accept_versions & 1u << (version - MQTT_3_1)) != 0;
+}
+
+static enum err will_check(const struct conn *conn, const struct mqtt_connect *connect)
+{
+    if (!connect->has_will) {
+        return OK;
+    }
+    const struct config *config = conn->shard->config;
+    TRY(topic_name_check(connect->will.topic, config->topic_levels_max));
+    if (connect->will.qos > conn->listener->qos_max) {
+        return ERR_QOS; /* [MQTT-3.2.2-12] */
+    }
+    if (connect->will.retain && !config->retain_available) {
+        return ERR_RETAIN; /* [MQTT-3.2.2-13] */
+    }
+    if (config->message_size_limit > 0 &&
+        connect->will.payload.count > config->message_size_limit) {
+        return ERR_TOO_LARGE;
+    }
+    return OK;
+}
+
+static enum err client_id_check(const struct conn *conn, const struct mqtt_connect *connect)
+{
+    const struct config *config = conn->shard->config;
+    if (connect->client_id.count == 0) {
+        return conn->listener->allow_zero_length_clientid ? OK : ERR_CLIENT_ID;
+    }
+    struct slice prefix = slice_text(config->clientid_prefixes);
+    return slice_starts_with(connect->client_id, prefix) ? OK : ERR_CLIENT_ID;
+}
+
+/* 3.x has no word for "shorter, please": the client has to ask for what it may get. */
+static enum err keepalive_check(const struct conn *conn, const struct mqtt_connect *connect)
+{
+    uint32_t max = conn->shard->config->keepalive_max_s;
+    bool is_too_long = max > 0 && max < UINT16_MAX &&
+                       (connect->keepalive_s == 0 || connect->keepalive_s > max);
+    return is_too_long && connect->version != MQTT_5 ? ERR_CLIENT_ID : OK;
+}
+
+/* An id for a client that brought none, owned by this shard: it need not move [MQTT-3.1.3-6]. */
+static struct slice make_client_id(struct conn *conn, char out[CLIENT_ID_MADE_MAX])
+{
+    struct shard *shard = conn->shard;
+    struct slice id;
+    do {
+        int count = snprintf(out, CLIENT_ID_MADE_MAX, "%s%016llx%08x",
+                             conn->listener->auto_id_prefix,
+                             (unsigned long long)rng_u64(&shard->rng),
+                             (uint32_t)rng_u64(&shard->rng));
+        id = slice_of(out, (size_t)count);
+    } while (shard_of(shard, id) != shard->index);
+    return id;
+}
+
+/* ---- who is there -------------------------------------------------------------------------- */
+
+static void auth_write(struct conn *conn, uint8_t reason, const struct auth_reply *reply)
+{
+    struct mqtt_control auth = {.reason = reason};
+    props_clear(&auth.props);
+    auth.props.auth_method = auth_exchange_method(conn->auth);
+    auth.props.auth_data = slice_of(reply->data, reply->data_bytes);
+    auth.props.present = PROP_BIT(PROP_AUTH_METHOD) |
+                         (reply->data_bytes > 0 ? PROP_BIT(PROP_AUTH_DATA) : 0);
+    uint32_t size = (uint32_t)mqtt_control_size(MQTT_AUTH, &auth, MQTT_5);
+    uint8_t *bytes = conn_packet(conn, size);
+    if (bytes != NULL) {
+        struct writer w = writer_of(bytes, size);
+        mqtt_control_encode(&w, MQTT_AUTH, &auth, MQTT_5);
+    }
+}
+
+static struct auth_policy auth_policy(const struct conn *conn)
+{
+    return (struct auth_policy){.allow_test_method = conn->shard->config->auth_test_method &&
+                                                     conn->listener->is_loopback};
+}
+
+static enum err authenticate(struct conn *conn, const struct mqtt_connect *connect,
+                             struct slice client_id, struct auth_reply *reply)
+{
+    struct auth_policy policy = auth_policy(conn);
+    struct auth_request request = {.client_id = client_id,
+                                   .username = connect->username,
+                                   .password = connect->password,
+                                   .has_username = connect->has_username,
+                                   .has_password = connect->has_password,
+                                   .allow_anonymous = conn->listener->allow_anonymous};
+    if (props_has(&connect->props, PROP_AUTH_METHOD)) {
+        request.method = connect->props.auth_method;
+        request.data = props_has(&connect->props, PROP_AUTH_DATA) ? connect->props.auth_data
+                                                                  : slice_of(NULL, 0);
+        if (request.method.count == 0) {
+            return ERR_AUTH_METHOD;
+        }
+    }
+    return auth_begin(&policy, &request, &conn->shard->rng, &conn->auth, reply);
+}
+
+enum err on_connect(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_connect connect;
+    enum err err = mqtt_connect_decode(packet->frame.body, &connect);
+    if (err != OK && (int)connect.version == 0) {
+        return err; /* not MQTT: closed without a word [MQTT-3.1.2-1] */
+    }
+    conn->version = connect.version;
+    if (err == OK && !version_is_accepted(conn, connect.version)) {
+        err = ERR_VERSION;
+    }
+    if (err == OK && conn->is_one_too_many) {
+        err = ERR_QUOTA;
+    }
+    err = err != OK ? err : client_id_check(conn, &connect);
+    err = err != OK ? err : keepalive_check(conn, &connect);
+    err = err != OK ? err : will_check(conn, &connect);
+    if (err != OK) {
+        connect_refuse(conn, err);
+        return OK;
+    }
+    bool is_assigned = connect.client_id.count == 0;
+    char made[CLIENT_ID_MADE_MAX];
+    struct slice client_id = is_assigned ? make_client_id(conn, made) : connect.client_id;
+    uint32_t owner = shard_of(conn->shard, client_id);
+    if (owner != conn->shard->index) {
+        ASSERT(!conn->has_moved);
+        conn_move(conn, owner, packet->bytes);
+        return OK;
+    }
+    struct auth_reply reply;
+    err = authenticate(conn, &connect, client_id, &reply);
+    if (err == ERR_MORE) {
+        /* The CONNECT is read once more when the client has proved itself. */
+        TRY(partial_append(&conn->connect, packet->frame.body, 0));
+        conn->state = CONN_AUTH;
+        auth_write(conn, 0x18, &reply);
+        return OK;
+    }
+    if (err != OK) {
+        connect_refuse(conn, err);
+        return OK;
+    }
+    return connect_open(conn, &connect, client_id, is_assigned, &reply);
+}
+
+/* [MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.1-1] */
+enum err on_auth(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_control auth;
+    struct auth_reply reply;
+    TRY(mqtt_control_decode(MQTT_AUTH, packet->frame.body, conn->version, &auth));
+    bool is_again = auth.reason == 0x19;
+    if (conn->auth == NULL || (auth.reason != 0x18 && !is_again) ||
+        (is_again && conn->state == CONN_AUTH) || !props_has(&auth.props, PROP_AUTH_METHOD)) {
+        return ERR_PROTOCOL;
+    }
+    struct slice data = props_has(&auth.props, PROP_AUTH_DATA) ? auth.props.auth_data
+                                                               : slice_of(NULL, 0);
+    enum err err = auth_continue(conn->auth, is_again, auth.props.auth_method, data,
+                                 &conn->shard->rng, &reply);
+    if (err == ERR_MORE) {
+        auth_write(conn, 0x18, &reply);
+        return OK;
+    }
+    if (conn->state == CONN_OPEN) {
+        if (err == OK) {
+            auth_write(conn, 0x00, &reply);
+        }
+        return err;
+    }
+    if (err != OK) {
+        connect_refuse(conn, err);
+        return OK;
+    }
+    struct partial body = conn->connect;
+    conn->connect = (struct partial){0};
+    struct mqtt_connect connect;
+    char made[CLIENT_ID_MADE_MAX];
+    err = mqtt_connect_decode(slice_of(body.blob->bytes, body.count), &connect);
+    ASSERT(err == OK); /* it was read before */
+    bool is_assigned = connect.client_id.count == 0;
+    struct slice client_id = is_assigned ? make_client_id(conn, made) : connect.client_id;
+    err = connect_open(conn, &connect, client_id, is_assigned, &reply);
+    partial_deinit(&body);
+    return err;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+static enum err will_make(const struct conn *conn, const struct mqtt_connect *connect,
+                          uint64_t publisher, struct will *out)
+{
+    *out = (struct will){0};
+    if (!connect->has_will) {
+        return OK;
+    }
+    const struct mqtt_will *will = &connect->will;
+    struct slice mount = slice_text(conn->listener->mount_point);
+    size_t topic_bytes = mount.count + will->topic.count;
+    size_t props_bytes = connect->version == MQTT_5 ? props_forwardable_size(will->props.raw) : 0;
+    uint8_t *scratch = malloc(topic_bytes + props_bytes + 1);
+    if (scratch == NULL) {
+        return ERR_NOMEM;
+    }
+    memcpy(scratch, mount.data, mount.count);
+    memcpy(scratch + mount.count, will->topic.data, will->topic.count);
+    if (props_bytes > 0) {
+        struct writer w = writer_of(scratch + topic_bytes, props_bytes);
+        props_copy_forwardable(will->props.raw, &w);
+    }
+    struct msg_spec spec = {.qos = will->qos,
+                            .retain = will->retain,
+                            .publisher = publisher,
+                            .topic = slice_of(scratch, topic_bytes),
+                            .props = slice_of(scratch + topic_bytes, props_bytes),
+                            .payload = will->payload};
+    if (connect->version == MQTT_5 && props_has(&will->props, PROP_MESSAGE_EXPIRY)) {
+        out->has_expiry = true;
+        out->expiry_s = will->props.message_expiry_s;
+    }
+    out->msg = msg_new(&spec);
+    free(scratch);
+    if (connect->version == MQTT_5 && props_has(&will->props, PROP_WILL_DELAY)) {
+        out->delay_s = will->props.will_delay_s;
+    }
+    return out->msg == NULL ? ERR_NOMEM : OK;
+}
+
+/* What the client asked for, bounded by what we grant. */
+static void agree(struct conn *conn, const struct mqtt_connect *connect)
+{
+    const struct config *config = conn->shard->config;
+    const struct mqtt_props *props = &connect->props;
+    bool is_v5 = connect->version == MQTT_5;
+    uint32_t inflight_max = config->inflight_max == 0 ? UINT16_MAX : config->inflight_max;
+    conn->clean_start = connect->clean_start;
+    conn->window = (struct window){inflight_max, config->inflight_bytes_max};
+    conn->session_expiry_s = connect->clean_start ? 0 : config->session_expiry_max_s;
+    conn->wants_problem_info = true;
+    if (!is_v5) {
+        return;
+    }
+    uint32_t expiry_s = props_has(props, PROP_SESSION_EXPIRY) ? props->session_expiry_s : 0;
+    conn->session_expiry_s = expiry_s < config->session_expiry_max_s ? expiry_s
+                                                                     : config->session_expiry_max_s;
+    if (props_has(props, PROP_RECEIVE_MAX) && props->receive_max < inflight_max) {
+        conn->window.count_max = props->receive_max;
+    }
+    if (props_has(props, PROP_PACKET_MAX)) {
+        conn->packet_max_out = props->packet_max_bytes;
+    }
+    if (props_has(props, PROP_REQUEST_PROBLEM_INFO)) {
+        conn->wants_problem_info = props->request_problem_info;
+    }
+    uint32_t alias_max = props_has(props, PROP_TOPIC_ALIAS_MAX) ? props->topic_alias_max : 0;
+    uint32_t ours = conn->listener->topic_alias_out_max;
+    conn->alias_out.count_max = (uint16_t)(alias_max < ours ? alias_max : ours);
+    conn->alias_in.count_max = (uint16_t)conn->listener->topic_alias_in_max;
+    conn->receive_max = (uint16_t)config->receive_max;
+}
+
+static uint16_t granted_keepalive(const struct conn *conn, const struct mqtt_connect *connect)
+{
+    uint32_t max = conn->shard->config->keepalive_max_s;
+    bool is_too_long = max > 0 && max < UINT16_MAX &&
+                       (connect->keepalive_s == 0 || connect->keepalive_s > max);
+    return is_too_long ? (uint16_t)max : connect->keepalive_s;
+}
+
+static void connack_accept(struct conn *conn, const struct mqtt_connect *connect,
+                           bool session_present, bool is_assigned, const struct auth_reply *reply)
+{
+    const struct config *config = conn->shard->config;
+    struct mqtt_connack connack = {.session_present = session_present};
+    struct mqtt_props *props = &connack.props;
+    props_clear(props);
+    uint32_t asked_s = props_has(&connect->props, PROP_SESSION_EXPIRY)
+                           ? connect->props.session_expiry_s
+                           : 0;
+#define SAY(prop, field, value) (props->present |= PROP_BIT(prop), props->field = (value))
+    if (conn->session_expiry_s != asked_s) {
+        SAY(PROP_SESSION_EXPIRY, session_expiry_s, conn->session_expiry_s);
+    }
+    SAY(PROP_RECEIVE_MAX, receive_max, conn->receive_max);
+    if (conn->listener->qos_max < 2) {
+        SAY(PROP_QOS_MAX, qos_max, (uint8_t)conn->listener->qos_max); /* [MQTT-3.2.2-9] */
+    }
+    if (!config->retain_available) {
+        SAY(PROP_RETAIN_AVAILABLE, retain_available, 0);
+    }
+    if (config->packet_max_bytes < LIMIT_PACKET_BYTES_MAX) {
+        SAY(PROP_PACKET_MAX, packet_max_bytes, (uint32_t)config->packet_max_bytes);
+    }
+    if (is_assigned) {
+        SAY(PROP_CLIENT_ID, client_id, conn->session->client_id); /* [MQTT-3.1.3-7] */
+    }
+    if (conn->alias_in.count_max > 0) {
+        SAY(PROP_TOPIC_ALIAS_MAX, topic_alias_max, conn->alias_in.count_max);
+    }
+    if (granted_keepalive(conn, connect) != connect->keepalive_s) {
+        SAY(PROP_KEEPALIVE, keepalive_s, granted_keepalive(conn, connect));
+    }
+    if (conn->auth != NULL) {
+        SAY(PROP_AUTH_METHOD, auth_method, auth_exchange_method(conn->auth));
+    }
+    if (conn->auth != NULL && reply->data_bytes > 0) {
+        SAY(PROP_AUTH_DATA, auth_data, slice_of(reply->data, reply->data_bytes));
+    }
+#undef SAY
+    if (conn->version != MQTT_5) {
+        props_clear(props);
+    }
+    connack_write(conn, &connack);
+}
+
+/* What the last connection left unfinished counts against this one's Receive Maximum no more. */
+static void attach(struct conn *conn, struct session *session)
+{
+    conn->session = session;
+    session->conn = conn;
+    conn->state = CONN_OPEN;
+    conn->shard->connecting_count--;
+    metric_add(conn->shard->metrics, METRIC_clients_connected, 1);
+    metric_add(conn->shard->metrics, METRIC_connect_accepted, 1);
+}
+
+struct verdict {
+    enum err err;
+};
+
+static void on_opened(void *context, enum err err)
+{
+    ((struct verdict *)context)->err = err;
+}
+
+/* One owner per client id: the old connection goes, then there is room for the new one. */
+static enum err take_session(struct conn *conn, const struct mqtt_connect *connect,
+                             struct slice client_id, bool *session_present)
+{
+    struct shard *shard = conn->shard;
+    const struct config *config = shard->config;
+    struct session *session = map_get(shard->sessions, client_id);
+    if (session != NULL && session->conn != NULL) {
+        metric_add(shard->metrics, METRIC_takeovers, 1);
+        conn_end(session->conn, ERR_TAKEN_OVER);       /* [MQTT-3.1.4-3] */
+        session = map_get(shard->sessions, client_id); /* it may have ended with its connection */
+    }
+    if (session != NULL && connect->clean_start) {
+        session_end(session); /* [MQTT-3.1.2-4] */
+        session = NULL;
+    }
+    *session_present = session != NULL; /* [MQTT-3.2.2-2] [MQTT-3.2.2-3] */
+    if (session == NULL) {
+        if (config->sessions_max > 0 &&
+            map_count(shard->sessions) >= config->sessions_max / shard->broker_shard_count + 1) {
+            return ERR_QUOTA;
+        }
+        session = session_open(shard, client_id);
+        if (session == NULL) {
+            return ERR_NOMEM;
+        }
+    } else {
+        session_resume(session);
+    }
+    conn->session = session;
+    return OK;
+}
+
+enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
+                      bool is_assigned, const struct auth_reply *reply)
+{
+    struct shard *shard = conn->shard;
+    bool session_present;
+    struct will will;
+    agree(conn, connect);
+    enum err err = deliver_memory_is_full(shard) ? ERR_BUSY : OK;
+    err = err != OK ? err : take_session(conn, connect, client_id, &session_present);
+    struct session *session = conn->session;
+    conn->session = NULL;
+    err = err != OK ? err : will_make(conn, connect, session->key, &will);
+    if (err == OK) {
+        struct verdict verdict = {OK};
+        struct op op = {.kind = OP_OPEN, .session = session};
+        op.open.expiry_s = conn->session_expiry_s;
+        op.open.will = &will;
+        journal_submit(shard->journal, &op, on_opened, &verdict);
+        err = verdict.err;
+    }
+    if (err != OK) {
+        if (session != NULL && !session_present) {
+            session_end(session);
+        }
+        connect_refuse(conn, err);
+        return OK;
+    }
+    attach(conn, session);
+    char host[ADDRESS_TEXT_MAX];
+    if (shard->config->connection_messages) {
+        log_event(LOG_NOTICE, "client connected", LOG_SLICE("client", session->client_id),
+                  LOG_TEXT("from", address_text(&conn->peer, host)),
+                  LOG_U64("version", conn->version), LOG_U64("clean", connect->clean_start));
+    }
+    connack_accept(conn, connect, session_present, is_assigned, reply);
+    conn_set_keepalive(conn, granted_keepalive(conn, connect));
+    shares_presence(shard, session, true);
+    deliver_resume(session);
+    deliver_pump(session);
+    return OK;
+}

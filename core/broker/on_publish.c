@@ -1,0 +1,239 @@
+/*
+ * PUBLISH: accept, keep if it is to be retained, route, promise.
+ */
+#include "core/base/assert.h"
+#include "core/base/utf8.h"
+#include "core/broker/deliver.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/receipt.h"
+#include "core/broker/shard.h"
+#include "core/pubsub/topic.h"
+#include "core/session/journal.h"
+#include "core/wire/props.h"
+#include "core/wire/publish.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What the client was told it may not do ends the connection, 3.3.1.2, 3.2.2.3. */
+static enum err allowed_check(const struct conn *conn, const struct mqtt_publish *publish)
+{
+    const struct config *config = conn->shard->config;
+    if (publish->qos > conn->listener->qos_max) {
+        return ERR_QOS; /* [MQTT-3.2.2-11] */
+    }
+    if (publish->retain && !config->retain_available) {
+        return ERR_RETAIN; /* [MQTT-3.2.2-14] */
+    }
+    if (props_has(&publish->props, PROP_SUBSCRIPTION_ID)) {
+        return ERR_PROTOCOL; /* [MQTT-3.3.4-6] */
+    }
+    return OK;
+}
+
+static enum err topic_resolve(struct conn *conn, struct mqtt_publish *publish)
+{
+    if (props_has(&publish->props, PROP_TOPIC_ALIAS)) {
+        if (publish->topic.count > 0) {
+            /* Judged before it is learnt. */
+            TRY(topic_name_check(publish->topic, conn->shard->config->topic_levels_max));
+        }
+        return alias_in_resolve(&conn->alias_in, publish->props.topic_alias, &publish->topic);
+    }
+    return topic_name_check(publish->topic, conn->shard->config->topic_levels_max);
+}
+
+/* What is wrong with this one message; the connection goes on. */
+static enum err message_check(const struct conn *conn, const struct mqtt_publish *publish)
+{
+    const struct config *config = conn->shard->config;
+    if (config->message_size_limit > 0 && publish->payload.count > config->message_size_limit) {
+        return ERR_TOO_LARGE;
+    }
+    if (props_has(&publish->props, PROP_PAYLOAD_FORMAT) && publish->props.payload_is_text == 1 &&
+        !utf8_is_valid(publish->payload)) {
+        return ERR_PAYLOAD_FORMAT;
+    }
+    if (deliver_memory_is_full(conn->shard)) {
+        return ERR_QUOTA;
+    }
+    return OK;
+}
+
+/* Topic with mount point, and properties, gathered in scratch of the turn. */
+static struct msg *message_make(struct conn *conn, const struct mqtt_publish *publish,
+                                struct blob *blob)
+{
+    uint8_t small[512];
+    struct slice mount = slice_text(conn->listener->mount_point);
+    bool has_props = conn->version == MQTT_5 && publish->props.raw.count > 0;
+    size_t topic_bytes = mount.count > 0 ? mount.count + publish->topic.count : 0;
+    size_t props_bytes = has_props ? props_forwardable_size(publish->props.raw) : 0;
+    size_t bytes = topic_bytes + props_bytes;
+    uint8_t *scratch = bytes <= sizeof(small) ? small : malloc(bytes);
+    if (scratch == NULL) {
+        return NULL;
+    }
+    struct msg_spec spec = {.qos = publish->qos,
+                            .retain = publish->retain,
+                            .publisher = conn->session->key,
+                            .topic = publish->topic,
+                            .payload = publish->payload};
+    if (mount.count > 0) {
+        memcpy(scratch, mount.data, mount.count);
+        memcpy(scratch + mount.count, publish->topic.data, publish->topic.count);
+        spec.topic = slice_of(scratch, topic_bytes);
+    }
+    if (props_bytes > 0) {
+        struct writer w = writer_of(scratch + topic_bytes, props_bytes);
+        props_copy_forwardable(publish->props.raw, &w);
+        spec.props = slice_of(scratch + topic_bytes, props_bytes);
+    }
+    if (has_props && props_has(&publish->props, PROP_MESSAGE_EXPIRY)) {
+        spec.expires_wall_ms = io_wall_ms(conn->shard->io) +
+                               UINT64_C(1000) * publish->props.message_expiry_s;
+    }
+    if (publish->payload.count >= OUT_REFERENCE_BYTES) {
+        spec.blob = blob;
+    }
+    struct msg *msg = msg_new(&spec);
+    if (scratch != small) {
+        free(scratch);
+    }
+    return msg;
+}
+
+/* true: nobody subscribed. Retained first, routed then: see retain.h for why in this order. */
+static bool store_and_route(struct conn *conn, struct msg *msg, struct receipt *receipt,
+                            enum err *err)
+{
+    struct shard *shard = conn->shard;
+    *err = OK;
+    if (msg->retain) {
+        struct op op = {.kind = OP_RETAIN};
+        op.retain = msg;
+        if (receipt != NULL) {
+            receipt_hold(receipt);
+        }
+        journal_submit(shard->journal, &op, receipt != NULL ? receipt_committed : NULL, receipt);
+    }
+    if (shard->mesh != NULL) {
+        if (receipt != NULL) {
+            receipt_hold(receipt);
+        }
+        shard->mesh->forward(shard->mesh, msg, receipt != NULL ? receipt_committed : NULL, receipt);
+    }
+    return route_publish(shard, msg, receipt);
+}
+
+/* Mail that finds no room: this publisher waits until there is some. */
+static void stall(struct conn *conn)
+{
+    if (mailbox_is_stalled(conn->shard->mailbox) && conn->state == CONN_OPEN &&
+        list_is_empty(&conn->stalled_link)) {
+        list_push_back(&conn->shard->stalled, &conn->stalled_link);
+        conn_pause(conn);
+    }
+}
+
+static void refuse(struct conn *conn, const struct mqtt_publish *publish, enum err why)
+{
+    shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), publish->topic);
+}
+
+static void accept_message(struct conn *conn, const struct mqtt_publish *publish, struct blob *blob,
+                           struct receipt *receipt)
+{
+    struct shard *shard = conn->shard;
+    enum err err = message_check(conn, publish);
+    struct msg *msg = err == OK ? message_make(conn, publish, blob) : NULL;
+    if (msg == NULL) {
+        err = err != OK ? err : ERR_NOMEM;
+        refuse(conn, publish, err);
+        receipt_done(receipt, err);
+        return;
+    }
+    metric_add_label(shard->metrics, METRIC_publish_received, publish->qos, 1);
+    metric_add(shard->metrics, METRIC_publish_bytes_received, publish->payload.count);
+    bool has_receivers = store_and_route(conn, msg, receipt, &err);
+    if (!has_receivers) {
+        metric_add(shard->metrics, METRIC_publish_unrouted, 1);
+    }
+    if (receipt != NULL) {
+        receipt->has_receivers = has_receivers;
+        receipt_done(receipt, OK);
+    }
+    msg_unref(msg);
+    stall(conn);
+}
+
+/* More than we granted, and the client knew it [MQTT-3.3.4-7]. */
+static enum err count_inbound(struct conn *conn)
+{
+    if (conn->receive_max > 0 && conn->inbound_count >= conn->receive_max) {
+        return ERR_RECEIVE_MAX;
+    }
+    conn->inbound_count++;
+    return OK;
+}
+
+/* OK: it is new. ERR_EXISTS: a repeat, which ends here [MQTT-4.3.3-10]. */
+static enum err see(struct conn *conn, uint16_t packet_id)
+{
+    if (inbound_has(&conn->session->inbound, packet_id)) {
+        return ERR_EXISTS;
+    }
+    struct op op = {.kind = OP_SEEN, .session = conn->session};
+    op.packet_id = packet_id;
+    journal_submit(conn->shard->journal, &op, NULL, NULL);
+    return inbound_has(&conn->session->inbound, packet_id) ? OK : ERR_NOMEM;
+}
+
+static bool is_owed(const struct conn *conn, uint16_t packet_id)
+{
+    LIST_EACH (&conn->receipts, link) {
+        const struct receipt *receipt = CONTAINER_OF(link, struct receipt, link);
+        if (receipt->packet_id == packet_id && receipt->type == MQTT_PUBREC) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *publish,
+                                 struct blob *blob)
+{
+    if (publish->qos == 2) {
+        enum err err = see(conn, publish->packet_id);
+        if (err == ERR_EXISTS) {
+            if (!is_owed(conn, publish->packet_id)) {
+                /* PUBREC may have been lost; a new connection counts it as outstanding again */
+                ack_write(conn, MQTT_PUBREC, publish->packet_id, OK);
+            }
+            return OK;
+        }
+        TRY(err);
+    }
+    TRY(count_inbound(conn));
+    struct receipt *receipt = receipt_new(conn, publish->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
+                                          publish->packet_id);
+    if (receipt == NULL) {
+        return ERR_NOMEM;
+    }
+    accept_message(conn, publish, blob, receipt);
+    return OK;
+}
+
+enum err on_publish(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_publish publish;
+    TRY(mqtt_publish_decode(packet->frame.flags, packet->frame.body, conn->version, &publish));
+    TRY(allowed_check(conn, &publish));
+    TRY(topic_resolve(conn, &publish));
+    if (publish.qos == 0) {
+        accept_message(conn, &publish, packet->blob, NULL);
+        return OK;
+    }
+    return on_publish_acked(conn, &publish, packet->blob);
+}

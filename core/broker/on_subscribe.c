@@ -1,0 +1,239 @@
+#include "core/broker/on_subscribe.h"
+
+#include "core/base/assert.h"
+#include "core/broker/deliver.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/replay.h"
+#include "core/broker/shard.h"
+#include "core/broker/shares.h"
+#include "core/pubsub/topic.h"
+#include "core/wire/props.h"
+#include "core/wire/reason.h"
+#include "core/wire/subscribe.h"
+
+#include <stdlib.h>
+
+struct suback {
+    struct list link;  /* in conn->subacks */
+    struct conn *conn; /* NULL: it is gone */
+    uint32_t open_count;
+    uint32_t count;
+    uint16_t packet_id;
+    uint8_t codes[];
+};
+
+static void suback_write(struct conn *conn, const struct suback *suback)
+{
+    uint32_t size = (uint32_t)mqtt_suback_size(suback->count, NULL, conn->version);
+    uint8_t *bytes = conn_packet(conn, size);
+    if (bytes == NULL) {
+        return;
+    }
+    struct writer w = writer_of(bytes, size);
+    mqtt_suback_encode(&w, suback->packet_id, suback->codes, suback->count, NULL, conn->version);
+}
+
+/* The last one answers: SUBACK first, then what is retained. */
+static void suback_release(struct suback *suback)
+{
+    ASSERT(suback->open_count > 0);
+    if (--suback->open_count > 0) {
+        return;
+    }
+    struct conn *conn = suback->conn;
+    if (conn != NULL) {
+        suback_write(conn, suback);
+        list_remove(&suback->link);
+    }
+    free(suback);
+    if (conn != NULL && conn->session != NULL && queue_peek(&conn->session->queue) == NULL) {
+        replay_pump(conn);
+    }
+}
+
+void suback_done(struct suback *suback, uint32_t index, enum err err)
+{
+    if (err != OK && suback->conn != NULL) {
+        uint8_t code = reason_from_err(err, MQTT_SUBACK);
+        suback->codes[index] = suback->conn->version == MQTT_5 ? code : reason_v3_suback(code);
+    }
+    suback_release(suback);
+}
+
+void subacks_orphan(struct conn *conn)
+{
+    struct list *link;
+    while ((link = list_pop_front(&conn->subacks)) != NULL) {
+        CONTAINER_OF(link, struct suback, link)->conn = NULL;
+    }
+}
+
+struct verdict {
+    enum err err;
+};
+
+static void on_committed(void *context, enum err err)
+{
+    ((struct verdict *)context)->err = err;
+}
+
+static enum err commit(struct conn *conn, const struct op *op)
+{
+    struct verdict verdict = {OK};
+    journal_submit(conn->shard->journal, op, on_committed, &verdict);
+    return verdict.err;
+}
+
+/* Which retained messages are owed: 3.8.3.1. */
+static bool wants_retained(const struct mqtt_filter *asked, bool is_new)
+{
+    return asked->retain_handling == 0 || (asked->retain_handling == 1 && is_new);
+}
+
+static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
+                             struct topic_filter *filter)
+{
+    const struct config *config = conn->shard->config;
+    TRY(topic_filter_parse(asked->filter, config->topic_levels_max, filter));
+    bool is_known = session_subscription(conn->session, asked->filter) != NULL;
+    if (!is_known && config->subscriptions_max > 0 &&
+        conn->session->subscription_count >= config->subscriptions_max) {
+        return ERR_QUOTA;
+    }
+    if (!is_known && deliver_memory_is_full(conn->shard)) {
+        return ERR_QUOTA;
+    }
+    return OK;
+}
+
+/* One filter: OK, ERR_AGAIN (the share group's shard will answer), or why not. */
+static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t index,
+                              const struct mqtt_filter *asked, uint32_t id)
+{
+    struct topic_filter filter;
+    TRY(filter_check(conn, asked, &filter));
+    struct session *session = conn->session;
+    bool is_new = session_subscription(session, asked->filter) == NULL;
+    struct op op = {.kind = OP_SUBSCRIBE, .session = session};
+    op.subscribe.text = asked->filter;
+    op.subscribe.share_name = filter.share;
+    op.subscribe.filter = filter.filter;
+    op.subscribe.prefix = slice_text(conn->listener->mount_point);
+    op.subscribe.id = id;
+    op.subscribe.qos = asked->qos;
+    op.subscribe.no_local = asked->no_local;
+    op.subscribe.retain_as_published = asked->retain_as_published;
+    TRY(commit(conn, &op));
+    suback->codes[index] = asked->qos;
+    struct subscription *subscription = session_subscription(session, asked->filter);
+    if (filter.share.count > 0) {
+        return shares_join(conn->shard, subscription, conn->window.count_max, suback, index);
+    }
+    if (wants_retained(asked, is_new)) {
+        return replay_add(conn, subscription, filter.has_wildcard);
+    }
+    return OK;
+}
+
+/* [MQTT-3.8.3-4] */
+static enum err shared_is_not_local(const struct mqtt_subscribe *subscribe)
+{
+    struct slice rest = subscribe->filters;
+    struct mqtt_filter asked;
+    while (mqtt_filters_next(&rest, true, MQTT_5, &asked)) {
+        if (asked.no_local && slice_starts_with(asked.filter, slice_text("$share/"))) {
+            return ERR_PROTOCOL;
+        }
+    }
+    return OK;
+}
+
+enum err on_subscribe(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_subscribe subscribe;
+    TRY(mqtt_subscribe_decode(packet->frame.body, conn->version, &subscribe));
+    if (conn->version == MQTT_5) {
+        TRY(shared_is_not_local(&subscribe));
+    }
+    struct suback *suback = calloc(1, sizeof(*suback) + subscribe.filter_count);
+    if (suback == NULL) {
+        return ERR_NOMEM;
+    }
+    suback->conn = conn;
+    suback->count = subscribe.filter_count;
+    suback->packet_id = subscribe.packet_id;
+    suback->open_count = 1;
+    list_push_back(&conn->subacks, &suback->link);
+    bool has_id = props_has(&subscribe.props, PROP_SUBSCRIPTION_ID);
+    uint32_t id = has_id ? subscribe.props.subscription_id : 0;
+
+    struct slice rest = subscribe.filters;
+    struct mqtt_filter asked;
+    for (uint32_t i = 0; mqtt_filters_next(&rest, true, conn->version, &asked); i++) {
+        suback->open_count++;
+        enum err err = subscribe_one(conn, suback, i, &asked, id);
+        if (err != OK && err != ERR_AGAIN) {
+            shard_count_drop(conn->shard, TRAIL_SUBSCRIBE_REFUSED, err, conn_client_id(conn),
+                             asked.filter);
+        }
+        if (err != ERR_AGAIN) {
+            suback_done(suback, i, err);
+        }
+    }
+    suback_release(suback);
+    return OK;
+}
+
+/* Also what the session still owes by a shared subscription goes back to the group. */
+static void give_back_shared(struct shard *shard, struct session *session, uint64_t share)
+{
+    uint32_t count = session->queue.waiting.count;
+    for (uint32_t i = 0; share != 0 && i < count; i++) {
+        struct delivery delivery = queue_pop(&session->queue);
+        if (delivery.share == share) {
+            shares_return(shard, share, session->key, msg_ref(delivery.msg));
+            delivery_deinit(&delivery);
+        } else if (deque_push(&session->queue.waiting, &delivery) == OK) {
+            session->queue.bytes += msg_bytes(delivery.msg);
+        } else {
+            delivery_deinit(&delivery);
+        }
+    }
+}
+
+enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_subscribe unsubscribe;
+    TRY(mqtt_unsubscribe_decode(packet->frame.body, conn->version, &unsubscribe));
+    uint8_t *codes = malloc(unsubscribe.filter_count);
+    if (codes == NULL) {
+        return ERR_NOMEM;
+    }
+    struct slice rest = unsubscribe.filters;
+    struct mqtt_filter asked;
+    for (uint32_t i = 0; mqtt_filters_next(&rest, false, conn->version, &asked); i++) {
+        struct subscription *subscription = session_subscription(conn->session, asked.filter);
+        struct topic_filter filter;
+        enum err err = topic_filter_parse(asked.filter, UINT32_MAX, &filter);
+        if (err == OK) {
+            err = subscription != NULL ? OK : ERR_NOT_FOUND;
+        }
+        if (subscription != NULL) {
+            struct op op = {.kind = OP_UNSUBSCRIBE, .session = conn->session};
+            op.unsubscribe = subscription;
+            uint64_t share = subscription->share;
+            err = commit(conn, &op);
+            give_back_shared(conn->shard, conn->session, share);
+        }
+        codes[i] = reason_from_err(err, MQTT_UNSUBACK);
+    }
+    uint32_t size = (uint32_t)mqtt_unsuback_size(unsubscribe.filter_count, NULL, conn->version);
+    uint8_t *bytes = conn_packet(conn, size);
+    if (bytes != NULL) {
+        struct writer w = writer_of(bytes, size);
+        mqtt_unsuback_encode(&w, unsubscribe.packet_id, codes, unsubscribe.filter_count, NULL,
+                             conn->version);
+    }
+    free(codes);
+    return OK;
+}

@@ -1,0 +1,22 @@
+/*
+ * suback: a SUBACK that waits until every filter of its SUBSCRIBE is in force.
+ *
+ * Floor:  broker.
+ */
+#ifndef TERN_BROKER_ON_SUBSCRIBE_H
+#define TERN_BROKER_ON_SUBSCRIBE_H
+
+#include "core/base/err.h"
+
+#include <stdint.h>
+
+struct suback;
+struct conn;
+
+/* Filter number index was subscribed, or refused. */
+void suback_done(struct suback *suback, uint32_t index, enum err err);
+
+/* The connection goes: what is pending will not be answered. */
+void subacks_orphan(struct conn *conn);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * passport: what a connection carries when it moves to another shard.
+ *
+ * Floor:  broker.
+ * Memory: one heap object, owned by whoever holds it: sender, mailbox, receiver.
+ */
+#ifndef TERN_BROKER_PASSPORT_H
+#define TERN_BROKER_PASSPORT_H
+
+#include "core/broker/conn.h"
+
+struct passport {
+    int64_t handle; /* the socket; negative: given away already */
+    struct address peer;
+    uint32_t listener_index;
+    const struct listener_config *listener;
+    struct partial mqtt; /* from the CONNECT on, plain */
+    struct partial raw;  /* what came after, as it came */
+    struct ws_link *ws;
+    bool is_one_too_many;
+};
+
+#endif

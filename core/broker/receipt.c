@@ -1,0 +1,128 @@
+#include "core/broker/receipt.h"
+
+#include "core/base/assert.h"
+#include "core/broker/conn.h"
+#include "core/broker/shard.h"
+#include "core/session/journal.h"
+#include "core/wire/ack.h"
+#include "core/wire/reason.h"
+
+static struct receipt *of_link(struct list *link)
+{
+    return CONTAINER_OF(link, struct receipt, link);
+}
+
+struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t packet_id)
+{
+    struct receipt *receipt = pool_take(conn->shard->receipts);
+    if (receipt == NULL) {
+        return NULL;
+    }
+    receipt->conn = conn;
+    receipt->shard = conn->shard;
+    receipt->open_count = 1;
+    receipt->type = type;
+    receipt->packet_id = packet_id;
+    list_push_back(&conn->receipts, &receipt->link);
+    conn->receipt_count++;
+    return receipt;
+}
+
+void receipt_hold(struct receipt *receipt)
+{
+    receipt->open_count++;
+}
+
+void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err)
+{
+    uint8_t *bytes = conn_packet(conn, MQTT_ACK_BYTES_MAX);
+    if (bytes == NULL) {
+        return;
+    }
+    struct writer w = writer_of(bytes, MQTT_ACK_BYTES_MAX);
+    mqtt_ack_encode_plain(&w, type, packet_id, reason_from_err(err, type), conn->version);
+    out_unreserve(&conn->out, (uint32_t)writer_left(&w));
+}
+
+/*
+ * What is refused in a packet of 3.x cannot be said: the acknowledgement is withheld, and the
+ * client will send the message again (promise P6).
+ */
+static bool can_be_said(const struct conn *conn, enum err err)
+{
+    return conn->version == MQTT_5 || err == OK || err == ERR_NOT_FOUND;
+}
+
+static void settle(struct conn *conn, const struct receipt *receipt)
+{
+    enum err err = receipt->err;
+    bool is_refused = err != OK;
+    if (err == OK && !receipt->has_receivers) {
+        err = ERR_NOT_FOUND; /* v5 hears 0x10: no matching subscribers */
+    }
+    if (is_refused && receipt->type == MQTT_PUBREC && conn->session != NULL) {
+        /* The exchange ends here: the id is free, a repeat is a new message [MQTT-4.3.3-9]. */
+        struct op op = {.kind = OP_RELEASE, .session = conn->session};
+        op.packet_id = receipt->packet_id;
+        journal_submit(conn->shard->journal, &op, NULL, NULL);
+    }
+    if (receipt->type == MQTT_PUBACK || is_refused) {
+        ASSERT(conn->inbound_count > 0);
+        conn->inbound_count--;
+    }
+    if (can_be_said(conn, err)) {
+        ack_write(conn, receipt->type, receipt->packet_id, err);
+    }
+}
+
+/* Everything at the head of the line that is complete leaves. */
+static void receipts_flush(struct conn *conn)
+{
+    while (!list_is_empty(&conn->receipts)) {
+        struct receipt *receipt = of_link(conn->receipts.next);
+        if (receipt->open_count > 0) {
+            break;
+        }
+        list_remove(&receipt->link);
+        conn->receipt_count--;
+        settle(conn, receipt);
+        pool_give(conn->shard->receipts, receipt);
+    }
+    conn_unpause(conn);
+}
+
+void receipt_done(struct receipt *receipt, enum err err)
+{
+    if (receipt == NULL) {
+        return;
+    }
+    ASSERT(receipt->open_count > 0);
+    receipt->err = receipt->err == OK ? err : receipt->err;
+    receipt->open_count--;
+    if (receipt->open_count > 0) {
+        return;
+    }
+    if (receipt->conn != NULL) {
+        receipts_flush(receipt->conn);
+    } else {
+        pool_give(receipt->shard->receipts, receipt);
+    }
+}
+
+void receipt_committed(void *receipt, enum err err)
+{
+    receipt_done(receipt, err);
+}
+
+void receipts_orphan(struct conn *conn)
+{
+    struct list *link;
+    while ((link = list_pop_front(&conn->receipts)) != NULL) {
+        struct receipt *receipt = of_link(link);
+        receipt->conn = NULL;
+        if (receipt->open_count == 0) {
+            pool_give(conn->shard->receipts, receipt);
+        }
+    }
+    conn->receipt_count = 0;
+}

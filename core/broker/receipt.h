@@ -1,0 +1,59 @@
+/*
+ * receipt: promises still open before an acknowledgement may leave.
+ *
+ * Floor:  broker.
+ * Thread: the publisher's shard. Other shards carry the pointer in mail and hand it back, never
+ *         look inside; so a receipt lives until the last of them has answered, even if its
+ *         connection is gone by then.
+ *
+ * Acknowledgements leave in the order in which the packets came [MQTT-4.6.0-2] [MQTT-4.6.0-3]: a
+ * receipt that is complete waits for those before it.
+ */
+#ifndef TERN_BROKER_RECEIPT_H
+#define TERN_BROKER_RECEIPT_H
+
+#include "core/base/err.h"
+#include "core/base/list.h"
+#include "core/wire/mqtt.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    RECEIPTS_PAUSE = 4096, /* owed to one connection: it is not read any more */
+    RECEIPTS_RESUME = 1024,
+};
+
+struct conn;
+struct shard;
+
+struct receipt {
+    struct list link;  /* in conn->receipts */
+    struct conn *conn; /* NULL: it is gone */
+    struct shard *shard;
+    uint32_t open_count; /* promises not kept yet; the one who makes the receipt counts as one */
+    uint16_t packet_id;
+    enum mqtt_type type; /* MQTT_PUBACK or MQTT_PUBREC */
+    bool has_receivers;
+    enum err err; /* the first refusal */
+};
+
+/* The maker holds one promise until receipt_done(). NULL: memory is exhausted. */
+struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t packet_id);
+
+/* One more to wait for. */
+void receipt_hold(struct receipt *receipt);
+
+/* A promise is kept, or was refused. The acknowledgement leaves with the last. Accepts NULL. */
+void receipt_done(struct receipt *receipt, enum err err);
+
+/* As the journal's done(). */
+void receipt_committed(void *receipt, enum err err);
+
+/* The connection goes: nothing will be sent for its receipts. */
+void receipts_orphan(struct conn *conn);
+
+/* Write an acknowledgement now; err decides the reason. */
+void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err);
+
+#endif

@@ -1,0 +1,292 @@
+#include "core/broker/route.h"
+
+#include "core/base/assert.h"
+#include "core/broker/deliver.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/receipt.h"
+#include "core/broker/shard.h"
+#include "core/broker/shares.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void route_deinit(struct route *route)
+{
+    for (uint32_t i = 0; route->slots != NULL && i < ROUTE_CACHE_SLOTS; i++) {
+        free(route->slots[i].leaves);
+        free(route->slots[i].topic);
+    }
+    free(route->slots);
+    free(route->targets);
+    leaf_set_deinit(&route->leaves);
+    *route = (struct route){0};
+}
+
+/* ---- which leaves -------------------------------------------------------------------------- */
+
+struct matched {
+    struct leaf *const *leaves;
+    uint32_t count;
+    uint64_t shards;
+};
+
+static bool slot_holds(const struct route_slot *slot, const struct msg *msg, uint64_t version)
+{
+    return slot->version == version && slot->hash == msg->topic_hash &&
+           slot->topic_bytes == msg->topic.count &&
+           memcmp(slot->topic, msg->topic.data, msg->topic.count) == 0;
+}
+
+/* Remember a match. Without memory the slot stays empty: the cache is only a shortcut. */
+static void slot_fill(struct route_slot *slot, const struct msg *msg, uint64_t version,
+                      const struct leaf_set *set, uint64_t shards)
+{
+    slot->version = 0;
+    if (msg->topic.count > ROUTE_TOPIC_MAX) {
+        return;
+    }
+    uint8_t *topic = realloc(slot->topic, msg->topic.count);
+    slot->topic = topic != NULL ? topic : slot->topic;
+    struct leaf **leaves = slot->leaves;
+    if (set->count > 0) {
+        leaves = realloc(slot->leaves, set->count * sizeof(*leaves));
+        slot->leaves = leaves != NULL ? leaves : slot->leaves;
+    }
+    if (topic == NULL || (set->count > 0 && leaves == NULL)) {
+        return;
+    }
+    memcpy(topic, msg->topic.data, msg->topic.count);
+    if (set->count > 0) {
+        memcpy(leaves, set->leaves, set->count * sizeof(*leaves));
+    }
+    slot->topic_bytes = (uint32_t)msg->topic.count;
+    slot->leaf_count = set->count;
+    slot->hash = msg->topic_hash;
+    slot->shards = shards;
+    slot->version = version;
+}
+
+static enum err match(struct shard *shard, const struct msg *msg, struct matched *out)
+{
+    struct route *route = &shard->route;
+    struct trie *trie = shard->trie;
+    /* Read before the walk: a change during it makes the entry stale, never wrong. */
+    uint64_t version = trie_version(trie);
+    if (route->slots == NULL) {
+        route->slots = calloc(ROUTE_CACHE_SLOTS, sizeof(*route->slots));
+    }
+    struct route_slot *slot = route->slots == NULL
+                                  ? NULL
+                                  : &route->slots[msg->topic_hash & (ROUTE_CACHE_SLOTS - 1)];
+    if (slot != NULL && slot_holds(slot, msg, version)) {
+        metric_add(shard->metrics, METRIC_topic_cache_hit, 1);
+        *out = (struct matched){slot->leaves, slot->leaf_count, slot->shards};
+        return OK;
+    }
+    metric_add(shard->metrics, METRIC_topic_cache_miss, 1);
+    TRY(trie_match(trie, msg->topic, &route->leaves));
+    uint64_t shards = 0;
+    for (uint32_t i = 0; i < route->leaves.count; i++) {
+        shards |= leaf_shards(route->leaves.leaves[i]);
+    }
+    if (slot != NULL) {
+        slot_fill(slot, msg, version, &route->leaves, shards);
+    }
+    *out = (struct matched){route->leaves.leaves, route->leaves.count, shards};
+    return OK;
+}
+
+/* ---- who on this shard --------------------------------------------------------------------- */
+
+static uint8_t granted_qos(const struct shard *shard, const struct msg *msg, uint8_t qos)
+{
+    return qos < msg->qos || shard->config->upgrade_outgoing_qos ? qos : msg->qos;
+}
+
+/* [MQTT-3.8.3-3] */
+static bool is_own(const struct sub *sub, const struct msg *msg)
+{
+    return sub->no_local && ((struct session *)sub->owner)->key == msg->publisher;
+}
+
+static enum err worst(enum err a, enum err b)
+{
+    return a != OK ? a : b;
+}
+
+/* One leaf matched: no session can be there twice. The common case. */
+static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct leaf *leaf)
+{
+    struct leaf_view view = leaf_subs(leaf, shard->index);
+    enum err err = OK;
+    struct frame_cache cache = {.msg = msg};
+    for (uint32_t i = 0; i < view.count; i++) {
+        struct sub *sub = view.subs[i];
+        if (sub->is_share) {
+            err = worst(err, shares_dispatch(shard, sub->owner, msg, 0));
+            continue;
+        }
+        if (is_own(sub, msg)) {
+            continue;
+        }
+        struct offer offer = {.msg = msg,
+                              .qos = granted_qos(shard, msg, sub->qos),
+                              .retain = sub->retain_as_published && msg->retain,
+                              .ids = &sub->id,
+                              .id_count = sub->id != 0};
+        err = worst(err, deliver_offer(sub->owner, &offer, &cache));
+    }
+    frame_cache_deinit(&cache);
+    return err;
+}
+
+static struct target *target_add(struct route *route, uint32_t count)
+{
+    if (count == route->target_capacity) {
+        uint32_t capacity = count == 0 ? 64 : count * 2;
+        struct target *targets = realloc(route->targets, capacity * sizeof(*targets));
+        if (targets == NULL) {
+            return NULL;
+        }
+        route->targets = targets;
+        route->target_capacity = capacity;
+    }
+    return &route->targets[count];
+}
+
+/*
+ * Several leaves: a session whose filters overlap gets one copy, with the highest QoS of them
+ * [MQTT-3.3.4-2] and all their identifiers [MQTT-3.3.4-3] [MQTT-3.3.4-4].
+ */
+static enum err gather_targets(struct shard *shard, struct msg *msg, const struct matched *matched,
+                               uint32_t *count_out)
+{
+    struct route *route = &shard->route;
+    uint32_t count = 0;
+    enum err err = OK;
+    route->match_turn++;
+    for (uint32_t k = 0; k < matched->count; k++) {
+        struct leaf_view view = leaf_subs(matched->leaves[k], shard->index);
+        for (uint32_t i = 0; i < view.count; i++) {
+            struct sub *sub = view.subs[i];
+            struct session *session = sub->owner;
+            if (sub->is_share) {
+                err = worst(err, shares_dispatch(shard, sub->owner, msg, 0));
+                continue;
+            }
+            if (is_own(sub, msg)) {
+                continue;
+            }
+            struct target *target;
+            if (session->match_turn == route->match_turn) {
+                target = &route->targets[session->match_index];
+            } else {
+                target = target_add(route, count);
+                if (target == NULL) {
+                    err = worst(err, ERR_NOMEM);
+                    continue;
+                }
+                *target = (struct target){.session = session, .first = sub};
+                session->match_turn = route->match_turn;
+                session->match_index = count++;
+            }
+            target->qos = sub->qos > target->qos ? sub->qos : target->qos;
+            target->retain_as_published |= sub->retain_as_published;
+            target->id_count += sub->id != 0;
+        }
+    }
+    *count_out = count;
+    return err;
+}
+
+/* The identifiers of one session's filters; rare, so looked up again rather than carried along. */
+static uint32_t gather_ids(const struct shard *shard, const struct target *target,
+                           const struct matched *matched, uint32_t *ids, uint32_t ids_max)
+{
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < matched->count; k++) {
+        struct leaf_view view = leaf_subs(matched->leaves[k], shard->index);
+        for (uint32_t i = 0; i < view.count && count < ids_max; i++) {
+            const struct sub *sub = view.subs[i];
+            if (!sub->is_share && sub->owner == target->session && sub->id != 0) {
+                ids[count++] = sub->id;
+            }
+        }
+    }
+    return count;
+}
+
+static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct matched *matched)
+{
+    enum { IDS_MAX = 64 };
+    uint32_t ids[IDS_MAX], target_count;
+    enum err err = gather_targets(shard, msg, matched, &target_count);
+    struct frame_cache cache = {.msg = msg};
+    for (uint32_t i = 0; i < target_count; i++) {
+        struct target *target = &shard->route.targets[i];
+        struct offer offer = {.msg = msg,
+                              .qos = granted_qos(shard, msg, target->qos),
+                              .retain = target->retain_as_published && msg->retain,
+                              .ids = ids};
+        if (target->id_count > 0) {
+            offer.id_count = gather_ids(shard, target, matched, ids, IDS_MAX);
+        }
+        err = worst(err, deliver_offer(target->session, &offer, &cache));
+    }
+    frame_cache_deinit(&cache);
+    return err;
+}
+
+static enum err serve(struct shard *shard, struct msg *msg, const struct matched *matched)
+{
+    if ((matched->shards & UINT64_C(1) << shard->index) == 0) {
+        return OK;
+    }
+    return matched->count == 1 ? serve_leaf(shard, msg, matched->leaves[0])
+                               : serve_leaves(shard, msg, matched);
+}
+
+enum err route_local(struct shard *shard, struct msg *msg)
+{
+    struct matched matched;
+    TRY(match(shard, msg, &matched));
+    return serve(shard, msg, &matched);
+}
+
+/* ---- everywhere ---------------------------------------------------------------------------- */
+
+bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt)
+{
+    struct matched matched;
+    enum err err = match(shard, msg, &matched);
+    if (err != OK) {
+        shard_count_drop(shard, TRAIL_DROP_MEMORY, err, slice_of(NULL, 0), msg->topic);
+        if (receipt != NULL) {
+            receipt->err = err;
+        }
+        return true;
+    }
+    uint64_t others = matched.shards & ~(UINT64_C(1) << shard->index);
+    for (uint64_t left = others; left != 0; left &= left - 1) {
+        struct mail mail = {.kind = MAIL_PUBLISH, .msg = msg_ref(msg), .receipt = receipt};
+        if (receipt != NULL) {
+            receipt_hold(receipt);
+        }
+        mailbox_post(shard->mailbox, (uint32_t)__builtin_ctzll(left), &mail);
+    }
+    err = serve(shard, msg, &matched);
+    if (receipt != NULL && err != OK) {
+        receipt->err = err;
+    }
+    return matched.shards != 0;
+}
+
+void route_own(struct shard *shard, struct msg *msg)
+{
+    if (msg->retain) {
+        struct op op = {.kind = OP_RETAIN};
+        op.retain = msg;
+        journal_submit(shard->journal, &op, NULL, NULL);
+    }
+    route_publish(shard, msg, NULL);
+}

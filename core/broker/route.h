@@ -1,0 +1,67 @@
+/*
+ * route: who wants this message? Match once, then group by shard and node.
+ *
+ * Floor:  broker.
+ * Thread: a struct route belongs to a shard.
+ *
+ * Each shard keeps a cache from topic to matched leaves, valid while the trie's version stands: a
+ * device that publishes to its usual topic does not walk the trie at all. On a match a shard serves
+ * its own subscribers and mails the message once to each other shard that has any; that one matches
+ * for itself, out of its own cache.
+ */
+#ifndef TERN_BROKER_ROUTE_H
+#define TERN_BROKER_ROUTE_H
+
+#include "core/pubsub/msg.h"
+#include "core/pubsub/trie.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct shard;
+struct session;
+struct receipt;
+
+enum { ROUTE_CACHE_SLOTS = 4096, ROUTE_TOPIC_MAX = 512 };
+
+struct route_slot {
+    uint64_t hash, version;
+    uint64_t shards; /* union of the leaves' bitmaps */
+    struct leaf **leaves;
+    uint32_t leaf_count;
+    uint32_t topic_bytes;
+    uint8_t *topic;
+};
+
+/* One receiver of a match in which filters overlap. */
+struct target {
+    struct session *session;
+    struct sub *first; /* whose id comes first */
+    uint8_t qos;
+    bool retain_as_published;
+    uint32_t id_count;
+};
+
+struct route {
+    struct route_slot *slots; /* direct mapped; NULL until first used */
+    struct leaf_set leaves;   /* of the last match */
+    struct target *targets;
+    uint32_t target_capacity;
+    uint64_t match_turn;
+};
+
+void route_deinit(struct route *route);
+
+/*
+ * Deliver msg to all who want it, on all shards; false: nobody subscribed to it. Promises to others
+ * than this shard's QoS 0 receivers are added to receipt, which may be NULL.
+ */
+bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt);
+
+/* As route_publish, for a message of the broker's own (wills, $SYS): stored first if retained. */
+void route_own(struct shard *shard, struct msg *msg);
+
+/* Only to this shard's own subscribers: mail from another shard. Returns the first refusal. */
+enum err route_local(struct shard *shard, struct msg *msg);
+
+#endif

@@ -1,0 +1,382 @@
+#include "core/broker/shard.h"
+
+#include "core/base/assert.h"
+#include "core/broker/apply.h"
+#include "core/broker/broker_shared.h"
+#include "core/broker/conn.h"
+#include "core/broker/mail.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/on_close.h"
+#include "core/broker/receipt.h"
+#include "core/broker/replay.h"
+#include "core/broker/shares.h"
+#include "core/broker/sys_topics.h"
+
+#include <stdio.h>
+
+enum {
+    TRAIL_RECORDS = 4096,
+    RECEIPTS_PER_SHARD_MAX = 1 << 20,
+};
+
+#define TICK_NS  UINT64_C(1000000000)
+#define DRAIN_NS UINT64_C(5000000000)
+
+uint32_t shard_of(const struct shard *shard, struct slice client_id)
+{
+    return partition_of(client_id) % shard->broker_shard_count;
+}
+
+void shard_count_drop(struct shard *shard, enum trail_what what, enum err why,
+                      struct slice client_id, struct slice topic)
+{
+    metric_add_label(shard->metrics, METRIC_dropped, what, 1);
+    trail_add(shard->trail, io_wall_ms(shard->io), what, why, client_id, topic);
+}
+
+bool shard_count_conn(struct shard *shard, uint32_t listener_index)
+{
+    struct broker *broker = shard->broker;
+    uint32_t all = atomic_fetch_add_explicit(&broker->conn_count, 1, memory_order_relaxed);
+    uint32_t here = atomic_fetch_add_explicit(&broker->listener_conn_count[listener_index], 1,
+                                              memory_order_relaxed);
+    uint32_t all_max = shard->config->connections_max;
+    uint32_t here_max = broker->boot_config->listeners[listener_index].connections_max;
+    return (all_max > 0 && all >= all_max) || (here_max > 0 && here >= here_max);
+}
+
+void shard_uncount_conn(struct shard *shard, uint32_t listener_index)
+{
+    struct broker *broker = shard->broker;
+    atomic_fetch_sub_explicit(&broker->conn_count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&broker->listener_conn_count[listener_index], 1,
+                              memory_order_relaxed);
+}
+
+/* ---- accepting ----------------------------------------------------------------------------- */
+
+static bool on_accepted(void *owner, struct io_stream *stream, const struct address *peer)
+{
+    struct shard_listener *listener = owner;
+    struct shard *shard = listener->shard;
+    uint32_t connecting_max = shard->config->connecting_max;
+    bool is_full = connecting_max > 0 &&
+                   shard->connecting_count >= connecting_max / shard->broker_shard_count + 1;
+    if (shard->state != SHARD_RUNNING || is_full ||
+        !conn_accept(shard, listener->index, listener->config, stream, peer)) {
+        metric_add(shard->metrics, METRIC_connections_refused, 1);
+        shard_count_drop(shard, TRAIL_CONNECT_REFUSED, ERR_BUSY, slice_of(NULL, 0),
+                         slice_of(NULL, 0));
+        return false;
+    }
+    return true;
+}
+
+static const struct io_listener_events listener_events = {on_accepted};
+
+static void listen_failed(struct broker_failure *failure, const struct address *at, enum err err)
+{
+    char text[ADDRESS_TEXT_MAX];
+    const char *advice = "";
+    if (err == ERR_EXISTS) {
+        advice = ": another program listens there; stop it or choose another port";
+    } else if (err == ERR_PERMISSION) {
+        advice = ": a port below 1024 needs root or CAP_NET_BIND_SERVICE";
+    } else if (err == ERR_INVALID) {
+        advice = ": this machine has no such address";
+    }
+    snprintf(failure->text, sizeof(failure->text), "cannot listen on %s: %s%s",
+             address_text(at, text), err_text(err), advice);
+}
+
+/* Shard 0 goes first and finds out which port the kernel gave; the others join it there. */
+static enum err listen_at(struct shard *shard, uint32_t index, uint32_t nth,
+                          const struct listener_config *config, const struct address *at,
+                          struct broker_failure *failure)
+{
+    struct broker *broker = shard->broker;
+    struct address *known = &broker->listening[index][nth];
+    bool is_unix = at->kind == ADDRESS_UNIX;
+    if (is_unix && shard->index > 0) {
+        return OK; /* its connections are accepted by shard 0 and move */
+    }
+    if (shard->index > 0 && known->kind == ADDRESS_NONE) {
+        return OK;
+    }
+    struct shard_listener *owner = &shard->listeners[shard->listener_count];
+    *owner = (struct shard_listener){.shard = shard, .index = index, .config = config};
+    const struct address *where = shard->index == 0 ? at : known;
+    bool is_shared = !is_unix && broker->shard_count > 1;
+    enum err err = io_listen(shard->io, where, is_shared, &listener_events, owner, &owner->io);
+    if (err != OK) {
+        if (config->may_skip_addresses && (err == ERR_INVALID || err == ERR_UNSUPPORTED) &&
+            config->address_count > 1) {
+            return OK;
+        }
+        listen_failed(failure, where, err);
+        return err;
+    }
+    shard->listener_count++;
+    if (shard->index == 0) {
+        io_listener_address(owner->io, known);
+    }
+    return OK;
+}
+
+enum err shard_listen(struct shard *shard, struct broker_failure *failure)
+{
+    const struct config *config = shard->broker->boot_config;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        uint32_t count = listener->unix_path[0] != 0 ? 1 : listener->address_count;
+        for (uint32_t n = 0; n < count; n++) {
+            struct address at;
+            const char *text = listener->unix_path[0] != 0 ? listener->unix_path
+                                                           : listener->addresses[n];
+            enum err err = address_parse(text, listener->port, &at);
+            if (err != OK) {
+                snprintf(failure->text, sizeof(failure->text), "not an address: %s", text);
+                return err;
+            }
+            snprintf(at.device, sizeof(at.device), "%s", listener->bind_interface);
+            TRY(listen_at(shard, i, n, listener, &at, failure));
+        }
+    }
+    return OK;
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+static void on_tick(struct timer *timer)
+{
+    struct shard *shard = CONTAINER_OF(timer, struct shard, tick);
+    uint64_t output = 0, queued = 0, queued_bytes = 0, inflight = 0, cursor = 0;
+    LIST_EACH (&shard->conns, link) {
+        output += CONTAINER_OF(link, struct conn, link)->out.bytes;
+    }
+    const struct session *session;
+    while ((session = map_next(shard->sessions, &cursor)) != NULL) {
+        queued += session->queue.waiting.count;
+        queued_bytes += session->queue.bytes;
+        inflight += session->inflight.used;
+    }
+    metric_set(shard->metrics, METRIC_output_bytes, output);
+    metric_set(shard->metrics, METRIC_queued, queued);
+    metric_set(shard->metrics, METRIC_queued_bytes, queued_bytes);
+    metric_set(shard->metrics, METRIC_inflight, inflight);
+    if (shard->index == 0) {
+        metric_set(shard->metrics, METRIC_retained, retain_count(shard->retain));
+        metric_set(shard->metrics, METRIC_retained_bytes, retain_bytes(shard->retain));
+        metric_set(shard->metrics, METRIC_memory_bytes, msg_memory_bytes());
+    }
+    wheel_set(shard->wheel, timer, io_now_ns(shard->io) + TICK_NS);
+}
+
+static void on_drain_timer(struct timer *timer)
+{
+    CONTAINER_OF(timer, struct shard, drain_timer)->state = SHARD_STOPPED;
+}
+
+/* ---- open and close ------------------------------------------------------------------------ */
+
+static bool may_sleep(void *context)
+{
+    struct shard *shard = context;
+    if (!mailbox_may_sleep(shard->mailbox)) {
+        return false;
+    }
+    epoch_offline(shard->broker->epoch, shard->index);
+    shard->is_offline = true;
+    return true;
+}
+
+static void awake(void *context)
+{
+    struct shard *shard = context;
+    mailbox_awake(shard->mailbox);
+    if (shard->is_offline) {
+        epoch_online(shard->broker->epoch, shard->index);
+        shard->is_offline = false;
+    }
+}
+
+static struct slice client_id_of(const void *value)
+{
+    return ((const struct session *)value)->client_id;
+}
+
+static void use_config(struct shard *shard, const struct config *config)
+{
+    shard->config = config;
+    shard->broker_memory_limit = broker_memory_limit(config);
+    if (shard->index == 0 && shard->retain != NULL) {
+        retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);
+    }
+    atomic_store_explicit(&shard->config_seen, config, memory_order_release);
+}
+
+enum err shard_open(struct shard *shard)
+{
+    struct broker *broker = shard->broker;
+    list_init(&shard->conns);
+    list_init(&shard->dirty);
+    list_init(&shard->stalled);
+    list_init(&shard->replaying);
+    timer_init(&shard->tick, on_tick);
+    timer_init(&shard->drain_timer, on_drain_timer);
+    rng_init(&shard->rng, broker->seed + shard->index);
+    shard->trie = broker->trie;
+    shard->retain = broker->retain;
+    shard->mesh = broker->mesh;
+    use_config(shard, atomic_load_explicit(&shard->config_next, memory_order_acquire));
+    struct io_config io_config = {.stream_count_max = broker->stream_count_max,
+                                  .may_sleep = may_sleep,
+                                  .awake = awake,
+                                  .context = shard};
+    TRY(io_new(&io_config, &shard->io));
+    shard->wheel = wheel_new(io_now_ns(shard->io));
+    shard->sessions = map_new(client_id_of, rng_u64(&shard->rng));
+    shard->receipts = pool_new(sizeof(struct receipt), RECEIPTS_PER_SHARD_MAX);
+    shard->trail = trail_new(TRAIL_RECORDS);
+    shard->shares = shares_new(rng_u64(&shard->rng));
+    shard->mailbox = mailbox_new(shard, broker->mail_rings);
+    shard->journal = broker->ports.journal_new(broker->ports.context, shard, apply_op);
+    if (shard->wheel == NULL || shard->sessions == NULL || shard->receipts == NULL ||
+        shard->trail == NULL || shard->shares == NULL || shard->mailbox == NULL ||
+        shard->journal == NULL) {
+        return ERR_NOMEM;
+    }
+    epoch_online(broker->epoch, shard->index);
+    shard->is_open = true;
+    wheel_set(shard->wheel, &shard->tick, io_now_ns(shard->io) + TICK_NS);
+    if (shard->index == 0) {
+        TRY(sys_topics_new(shard, &shard->sys_topics));
+    }
+    return OK;
+}
+
+static void drop_everything(struct shard *shard)
+{
+    LIST_EACH_SAFE (&shard->conns, link) {
+        struct conn *conn = CONTAINER_OF(link, struct conn, link);
+        if (conn->session != NULL) {
+            conn->session->conn = NULL;
+            conn->session = NULL;
+        }
+        conn_free(conn);
+    }
+    uint64_t cursor = 0;
+    struct session *session;
+    while ((session = map_next(shard->sessions, &cursor)) != NULL) {
+        session_destroy(session);
+    }
+}
+
+void shard_close(struct shard *shard)
+{
+    if (shard->is_open) {
+        drop_everything(shard);
+        sys_topics_free(shard->sys_topics);
+        shares_free(shard->shares, shard);
+        epoch_quiescent(shard->broker->epoch, shard->index);
+        epoch_offline(shard->broker->epoch, shard->index);
+    } else {
+        shares_free(shard->shares, NULL);
+    }
+    io_free(shard->io);
+    if (shard->has_guest) {
+        shard->broker->ports.stopped(shard->broker->ports.context);
+    }
+    mailbox_free(shard->mailbox);
+    if (shard->journal != NULL) {
+        shard->broker->ports.journal_free(shard->journal);
+    }
+    route_deinit(&shard->route);
+    out_pool_deinit(&shard->out_pool);
+    pool_free(shard->receipts);
+    map_free(shard->sessions);
+    trail_free(shard->trail);
+    wheel_free(shard->wheel);
+}
+
+/* ---- the turn ------------------------------------------------------------------------------ */
+
+static void drain_begin(struct shard *shard)
+{
+    shard->state = SHARD_DRAINING;
+    for (uint32_t i = 0; i < shard->listener_count; i++) {
+        io_unlisten(shard->listeners[i].io);
+    }
+    shard->listener_count = 0;
+    LIST_EACH_SAFE (&shard->conns, link) {
+        conn_end(CONTAINER_OF(link, struct conn, link), ERR_SHUTDOWN);
+    }
+    wheel_set(shard->wheel, &shard->drain_timer, io_now_ns(shard->io) + DRAIN_NS);
+}
+
+static void look_around(struct shard *shard)
+{
+    const struct config *config = atomic_load_explicit(&shard->config_next, memory_order_acquire);
+    if (config != shard->config) {
+        use_config(shard, config);
+    }
+    int stop = atomic_load_explicit(&shard->broker->stop, memory_order_acquire);
+    if (stop == STOP_NOW) {
+        shard->state = SHARD_STOPPED;
+    } else if (stop == STOP_DRAIN && shard->state == SHARD_RUNNING) {
+        drain_begin(shard);
+    }
+    if (shard->state == SHARD_DRAINING && shard->conn_count == 0) {
+        shard->state = SHARD_STOPPED;
+    }
+}
+
+static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
+{
+    bool has_work = !list_is_empty(&shard->dirty) || !list_is_empty(&shard->replaying) ||
+                    mailbox_is_stalled(shard->mailbox);
+    uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
+    uint64_t until_timer = next > now ? next - now : 0;
+    if (has_work || wait_ns_max == 0) {
+        return 0;
+    }
+    return until_timer < wait_ns_max ? until_timer : wait_ns_max;
+}
+
+static void flush(struct shard *shard)
+{
+    struct list *link;
+    while ((link = list_pop_front(&shard->dirty)) != NULL) {
+        struct conn *conn = CONTAINER_OF(link, struct conn, dirty_link);
+        conn->is_dirty = false;
+        conn_flush(conn);
+    }
+}
+
+static void unstall(struct shard *shard)
+{
+    struct list *link;
+    while (!mailbox_is_stalled(shard->mailbox) &&
+           (link = list_pop_front(&shard->stalled)) != NULL) {
+        conn_unpause(CONTAINER_OF(link, struct conn, stalled_link));
+    }
+}
+
+bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
+{
+    look_around(shard);
+    if (shard->state == SHARD_STOPPED) {
+        return false;
+    }
+    io_turn(shard->io, wait_ns(shard, wait_ns_max));
+    mailbox_read(shard->mailbox, mail_handle);
+    wheel_run(shard->wheel, io_now_ns(shard->io));
+    replays_run(shard);
+    flush(shard);
+    mailbox_flush(shard->mailbox);
+    unstall(shard);
+    epoch_quiescent(shard->broker->epoch, shard->index);
+    epoch_collect(shard->broker->epoch, shard->index);
+    metric_add(shard->metrics, METRIC_turns, 1);
+    return true;
+}

@@ -1,0 +1,109 @@
+/*
+ * shard: a single-threaded loop and all that belongs to it.
+ *
+ * Floor:  broker; this header is the room's own: upper floors see broker.h and the few calls here
+ *         that a simulator needs to take a shard's turns itself.
+ * Thread: everything in struct shard is touched by the shard's thread only, but for the fields
+ *         marked shared.
+ *
+ *     shard_turn:  the world's events (io)  ->  mail  ->  timers  ->  flush  ->  wake others
+ *
+ * Inside a turn the clock stands still. Between turns a shard holds no pointer into the trie.
+ */
+#ifndef TERN_BROKER_SHARD_H
+#define TERN_BROKER_SHARD_H
+
+#include "core/base/list.h"
+#include "core/base/log.h"
+#include "core/base/map.h"
+#include "core/base/metrics.h"
+#include "core/base/pool.h"
+#include "core/base/rng.h"
+#include "core/base/trail.h"
+#include "core/base/wheel.h"
+#include "core/broker/broker.h"
+#include "core/broker/conn_out.h"
+#include "core/broker/route.h"
+#include "core/io/io.h"
+#include "core/session/session.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mailbox;
+struct conn;
+struct sys_topics;
+
+struct shard {
+    struct broker *broker;
+    uint32_t index, broker_shard_count;
+    struct io *io;
+    struct wheel *wheel;
+    struct rng rng;
+    struct metrics *metrics;
+    struct trail *trail;
+    struct journal *journal;
+    struct mesh *mesh;            /* the node's; NULL: alone */
+    struct trie *trie;            /* the node's */
+    struct retain *retain;        /* the node's */
+    const struct config *config;  /* the current one; changes between turns only */
+    uint64_t broker_memory_limit; /* of it, or what stands for 0 */
+
+    struct map *sessions; /* by client id */
+    uint64_t key_last;    /* of the last session made here */
+    struct list conns;    /* all of them, in every state */
+    uint32_t conn_count, connecting_count;
+    struct list dirty;     /* connections with output to flush at the end of the turn */
+    struct list stalled;   /* connections that wait for a mailbox to have room */
+    struct list replaying; /* connections with retained messages still to be looked up */
+
+    struct out_pool out_pool;
+    struct pool *receipts;
+    struct route route;
+    struct shares *shares;
+    struct mailbox *mailbox;
+    struct sys_topics *sys_topics; /* shard 0 only */
+    struct shard_listener {
+        struct shard *shard;
+        uint32_t index; /* of the configuration's listeners */
+        const struct listener_config *config;
+        struct io_listener *io;
+    } listeners[LIMIT_CONFIG_LISTENERS * LIMIT_LISTENER_ADDRESSES];
+    uint32_t listener_count;
+    bool is_open, is_offline;
+    bool has_guest; /* the floor above uses io and wheel */
+
+    enum { SHARD_RUNNING, SHARD_DRAINING, SHARD_STOPPED } state;
+    struct timer drain_timer;
+    struct timer tick; /* once a second: gauges */
+
+    /* Shared: */
+    _Atomic(const struct config *) config_next; /* release by the main thread, acquire here */
+    _Atomic(const struct config *) config_seen; /* release here, acquire by the main thread */
+};
+
+/* In the thread that will take the turns. seed: of this shard's chance. */
+enum err shard_open(struct shard *shard);
+void shard_close(struct shard *shard);
+
+/* Open the listeners of the configuration. failure: one line when it fails. */
+enum err shard_listen(struct shard *shard, struct broker_failure *failure);
+
+/*
+ * One turn. wait_ns_max: how long it may sleep when there is nothing to do. false: the shard has
+ * stopped, there is no next turn.
+ */
+bool shard_turn(struct shard *shard, uint64_t wait_ns_max);
+
+/* Which shard owns the session of this client id. */
+uint32_t shard_of(const struct shard *shard, struct slice client_id);
+
+/* Connections of the node, and of a listener, one more or one less; true: a limit is exceeded. */
+bool shard_count_conn(struct shard *shard, uint32_t listener_index);
+void shard_uncount_conn(struct shard *shard, uint32_t listener_index);
+
+/* A reason was given: metric, trail, and nothing else. */
+void shard_count_drop(struct shard *shard, enum trail_what what, enum err why,
+                      struct slice client_id, struct slice topic);
+
+#endif

@@ -1,0 +1,400 @@
+#include "core/broker/shares.h"
+
+#include "core/base/assert.h"
+#include "core/broker/conn.h"
+#include "core/broker/deliver.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/on_subscribe.h"
+#include "core/broker/shard.h"
+#include "core/pubsub/share.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One group, on its shard. */
+struct share {
+    struct sub sub;
+    uint64_t id; /* counter * SHARD_COUNT_MAX + shard */
+    struct share_group *group;
+    struct slice name; /* "name/filter" */
+    uint8_t bytes[];
+};
+
+struct shares {
+    struct map *by_name, *by_id; /* groups of this shard */
+    struct map *sessions;        /* sessions of this shard that are members anywhere, by key */
+    uint64_t id_last;
+};
+
+static struct slice name_of(const void *value)
+{
+    return ((const struct share *)value)->name;
+}
+
+static struct slice id_of(const void *value)
+{
+    return slice_of(&((const struct share *)value)->id, sizeof(uint64_t));
+}
+
+static struct slice key_of(const void *value)
+{
+    return slice_of(&((const struct session *)value)->key, sizeof(uint64_t));
+}
+
+struct shares *shares_new(uint64_t seed)
+{
+    struct shares *shares = calloc(1, sizeof(*shares));
+    if (shares == NULL) {
+        return NULL;
+    }
+    shares->by_name = map_new(name_of, seed);
+    shares->by_id = map_new(id_of, seed);
+    shares->sessions = map_new(key_of, seed);
+    if (shares->by_name == NULL || shares->by_id == NULL || shares->sessions == NULL) {
+        shares_free(shares, NULL);
+        return NULL;
+    }
+    return shares;
+}
+
+static void share_free(struct shard *shard, struct share *share)
+{
+    map_remove(shard->shares->by_name, share->name);
+    map_remove(shard->shares->by_id, slice_of(&share->id, sizeof(share->id)));
+    if (share->sub.leaf != NULL) {
+        trie_unsubscribe(shard->trie, shard->index, &share->sub);
+    }
+    share_group_free(share->group);
+    free(share);
+}
+
+void shares_free(struct shares *shares, struct shard *shard)
+{
+    if (shares == NULL) {
+        return;
+    }
+    uint64_t cursor = 0;
+    struct share *share;
+    while (shares->by_name != NULL && shard != NULL &&
+           (share = map_next(shares->by_name, &cursor)) != NULL) {
+        share_free(shard, share);
+    }
+    map_free(shares->by_name);
+    map_free(shares->by_id);
+    map_free(shares->sessions);
+    free(shares);
+}
+
+static struct share *share_by_id(const struct shard *shard, uint64_t id)
+{
+    return map_get(shard->shares->by_id, slice_of(&id, sizeof(id)));
+}
+
+/* ---- the group's side ---------------------------------------------------------------------- */
+
+static struct share *share_new(struct shard *shard, struct slice name, struct slice filter)
+{
+    struct share *share = calloc(1, sizeof(*share) + name.count);
+    if (share == NULL) {
+        return NULL;
+    }
+    memcpy(share->bytes, name.data, name.count);
+    share->name = slice_of(share->bytes, name.count);
+    share->id = ++shard->shares->id_last * SHARD_COUNT_MAX + shard->index;
+    share->sub.is_share = true;
+    share->sub.owner = share;
+    share->group = share_group_new();
+    if (share->group == NULL || map_put(shard->shares->by_name, share) != OK ||
+        map_put(shard->shares->by_id, share) != OK ||
+        trie_subscribe(shard->trie, shard->index, filter, &share->sub) != OK) {
+        share_free(shard, share);
+        return NULL;
+    }
+    return share;
+}
+
+/* *share_id_out is written on OK. */
+static enum err join_here(struct shard *shard, const struct share_mail *join, uint32_t from,
+                          uint64_t *share_id_out)
+{
+    struct slice name = slice_of(join->bytes, join->name_bytes);
+    struct slice filter = slice_of(join->bytes + join->name_bytes - join->filter_bytes,
+                                   join->filter_bytes);
+    struct share *share = map_get(shard->shares->by_name, name);
+    if (share == NULL) {
+        share = share_new(shard, name, filter);
+        if (share == NULL) {
+            return ERR_NOMEM;
+        }
+    }
+    struct share_member member = {.key = join->session_key,
+                                  .shard = from,
+                                  .window = join->window,
+                                  .id = join->id,
+                                  .qos = join->qos,
+                                  .retain_as_published = join->retain_as_published,
+                                  .is_present = join->is_present};
+    const struct share_member *old = share_group_find(share->group, member.key);
+    member.outstanding = old != NULL ? old->outstanding : 0;
+    enum err err = share_group_put(share->group, &member);
+    if (share_group_count(share->group) == 0) {
+        share_free(shard, share);
+        return err;
+    }
+    *share_id_out = share->id;
+    return err;
+}
+
+static void leave_here(struct shard *shard, uint64_t share_id, uint64_t session_key)
+{
+    struct share *share = share_by_id(shard, share_id);
+    if (share == NULL) {
+        return;
+    }
+    share_group_remove(share->group, session_key);
+    if (share_group_count(share->group) == 0) {
+        share_free(shard, share);
+    }
+}
+
+static void presence_here(struct shard *shard, uint64_t share_id, uint64_t session_key,
+                          bool is_present)
+{
+    struct share *share = share_by_id(shard, share_id);
+    struct share_member *member = share != NULL ? share_group_find(share->group, session_key)
+                                                : NULL;
+    if (member != NULL) {
+        member->is_present = is_present;
+    }
+}
+
+static void settled_here(struct shard *shard, uint64_t share_id, uint64_t session_key)
+{
+    struct share *share = share_by_id(shard, share_id);
+    struct share_member *member = share != NULL ? share_group_find(share->group, session_key)
+                                                : NULL;
+    if (member != NULL && member->outstanding > 0) {
+        member->outstanding--;
+    }
+}
+
+static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t share_id,
+                           struct msg *msg, uint8_t qos, bool retain, uint32_t id)
+{
+    struct session *session = map_get(shard->shares->sessions,
+                                      slice_of(&session_key, sizeof(session_key)));
+    if (session == NULL) {
+        shares_return(shard, share_id, session_key, msg_ref(msg));
+        return OK;
+    }
+    struct offer offer = {.msg = msg,
+                          .ids = &id,
+                          .id_count = id != 0,
+                          .share = share_id,
+                          .qos = qos,
+                          .retain = retain};
+    return deliver_offer(session, &offer, NULL);
+}
+
+enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *msg,
+                         uint64_t not_key)
+{
+    struct share_member *member = share_group_next(share->group, not_key);
+    if (member == NULL) {
+        shard_count_drop(shard, TRAIL_DROP_NO_MEMBER, ERR_NOT_FOUND, slice_of(NULL, 0), msg->topic);
+        return OK;
+    }
+    member->outstanding++;
+    uint8_t qos = member->qos < msg->qos || shard->config->upgrade_outgoing_qos ? member->qos
+                                                                                : msg->qos;
+    bool retain = member->retain_as_published && msg->retain;
+    if (member->shard == shard->index) {
+        return offer_here(shard, member->key, share->id, msg, qos, retain, member->id);
+    }
+    struct mail mail = {.kind = MAIL_SHARE_OFFER,
+                        .a = member->key,
+                        .b = share->id,
+                        .msg = msg_ref(msg),
+                        .id = member->id,
+                        .qos = qos,
+                        .retain = retain};
+    mailbox_post(shard->mailbox, member->shard, &mail);
+    return OK;
+}
+
+static void return_here(struct shard *shard, uint64_t share_id, uint64_t session_key,
+                        struct msg *msg)
+{
+    settled_here(shard, share_id, session_key);
+    struct share *share = share_by_id(shard, share_id);
+    if (share != NULL) {
+        shares_dispatch(shard, share, msg, session_key);
+    } else {
+        shard_count_drop(shard, TRAIL_DROP_NO_MEMBER, ERR_NOT_FOUND, slice_of(NULL, 0), msg->topic);
+    }
+    msg_unref(msg);
+}
+
+/* ---- the member's side --------------------------------------------------------------------- */
+
+static uint32_t home_of(uint64_t share_id)
+{
+    return (uint32_t)(share_id % SHARD_COUNT_MAX);
+}
+
+enum err shares_join(struct shard *shard, struct subscription *subscription, uint32_t window,
+                     struct suback *suback, uint32_t suback_index)
+{
+    struct session *session = subscription->session;
+    uint32_t name_bytes = (uint32_t)(subscription->share_name.count + 1 +
+                                     subscription->filter.count);
+    struct share_mail *join = calloc(1, sizeof(*join) + name_bytes);
+    if (join == NULL) {
+        return ERR_NOMEM;
+    }
+    *join = (struct share_mail){.suback = suback,
+                                .suback_index = suback_index,
+                                .session_key = session->key,
+                                .window = window,
+                                .id = subscription->sub.id,
+                                .qos = subscription->sub.qos,
+                                .retain_as_published = subscription->sub.retain_as_published,
+                                .is_present = true,
+                                .name_bytes = name_bytes,
+                                .filter_bytes = (uint32_t)subscription->filter.count};
+    memcpy(join->bytes, subscription->share_name.data, subscription->share_name.count);
+    join->bytes[subscription->share_name.count] = '/';
+    memcpy(join->bytes + subscription->share_name.count + 1, subscription->filter.data,
+           subscription->filter.count);
+    uint32_t home = partition_of(slice_of(join->bytes, name_bytes)) % shard->broker_shard_count;
+    enum err err = map_put(shard->shares->sessions, session);
+    if (err == ERR_NOMEM) {
+        free(join);
+        return err;
+    }
+    if (home == shard->index) {
+        err = join_here(shard, join, shard->index, &subscription->share);
+        free(join);
+        return err;
+    }
+    struct mail mail = {.kind = MAIL_SHARE_JOIN, .share = join};
+    mailbox_post(shard->mailbox, home, &mail);
+    subscription->share_home = home;
+    return ERR_AGAIN;
+}
+
+/* The answer came back to the member's shard: the subscription may have gone in between. */
+static void on_joined(struct shard *shard, const struct mail *mail)
+{
+    const struct share_mail *join = mail->share;
+    struct session *session = map_get(shard->shares->sessions,
+                                      slice_of(&join->session_key, sizeof(uint64_t)));
+    struct subscription *subscription = NULL;
+    if (session != NULL) {
+        subscription = session_shared_subscription(session, slice_of(join->bytes, join->name_bytes),
+                                                   join->filter_bytes);
+    }
+    if (mail->err == OK && subscription == NULL) {
+        struct mail leave = {.kind = MAIL_SHARE_LEAVE, .a = join->session_key, .b = mail->b};
+        mailbox_post(shard->mailbox, mail->from, &leave);
+    } else if (mail->err == OK) {
+        subscription->share = mail->b;
+    }
+    suback_done(join->suback, join->suback_index, mail->err);
+}
+
+static void tell(struct shard *shard, enum mail_kind kind, uint64_t share_id, uint64_t session_key,
+                 bool flag)
+{
+    struct mail mail = {.kind = kind, .a = session_key, .b = share_id, .retain = flag};
+    mailbox_post(shard->mailbox, home_of(share_id), &mail);
+}
+
+void shares_leave(struct shard *shard, struct subscription *subscription)
+{
+    if (subscription->share == 0) {
+        return; /* still joining: on_joined will find it gone */
+    }
+    uint64_t key = subscription->session->key;
+    if (home_of(subscription->share) == shard->index) {
+        leave_here(shard, subscription->share, key);
+    } else {
+        tell(shard, MAIL_SHARE_LEAVE, subscription->share, key, false);
+    }
+    subscription->share = 0;
+}
+
+void shares_presence(struct shard *shard, struct session *session, bool is_present)
+{
+    LIST_EACH (&session->subscriptions, link) {
+        struct subscription *subscription = CONTAINER_OF(link, struct subscription, link);
+        if (subscription->share == 0) {
+            continue;
+        }
+        if (home_of(subscription->share) == shard->index) {
+            presence_here(shard, subscription->share, session->key, is_present);
+        } else {
+            tell(shard, MAIL_SHARE_STATE, subscription->share, session->key, is_present);
+        }
+    }
+}
+
+void shares_settled(struct shard *shard, uint64_t share_id, uint64_t session_key)
+{
+    if (home_of(share_id) == shard->index) {
+        settled_here(shard, share_id, session_key);
+    } else {
+        tell(shard, MAIL_SHARE_SETTLE, share_id, session_key, false);
+    }
+}
+
+void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg)
+{
+    if (home_of(share_id) == shard->index) {
+        return_here(shard, share_id, session_key, msg);
+        return;
+    }
+    struct mail mail = {.kind = MAIL_SHARE_RETURN, .a = session_key, .b = share_id, .msg = msg};
+    mailbox_post(shard->mailbox, home_of(share_id), &mail);
+}
+
+void shares_forget_session(struct shard *shard, struct session *session)
+{
+    map_remove(shard->shares->sessions, slice_of(&session->key, sizeof(session->key)));
+}
+
+/* ---- mail ---------------------------------------------------------------------------------- */
+
+void shares_on_mail(struct shard *shard, struct mail *mail)
+{
+    switch ((enum mail_kind)mail->kind) {
+    case MAIL_SHARE_JOIN: {
+        struct mail answer = {.kind = MAIL_SHARE_JOINED, .share = mail->share};
+        answer.err = join_here(shard, mail->share, mail->from, &answer.b);
+        mailbox_post(shard->mailbox, mail->from, &answer);
+        break;
+    }
+    case MAIL_SHARE_JOINED:
+        on_joined(shard, mail);
+        free(mail->share);
+        break;
+    case MAIL_SHARE_LEAVE:
+        leave_here(shard, mail->b, mail->a);
+        break;
+    case MAIL_SHARE_STATE:
+        presence_here(shard, mail->b, mail->a, mail->retain);
+        break;
+    case MAIL_SHARE_OFFER:
+        offer_here(shard, mail->a, mail->b, mail->msg, mail->qos, mail->retain, mail->id);
+        msg_unref(mail->msg);
+        break;
+    case MAIL_SHARE_SETTLE:
+        settled_here(shard, mail->b, mail->a);
+        break;
+    case MAIL_SHARE_RETURN:
+        return_here(shard, mail->b, mail->a, mail->msg);
+        break;
+    default:
+        ASSERT(false);
+    }
+}

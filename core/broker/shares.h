@@ -1,0 +1,73 @@
+/*
+ * shares: shared subscriptions. A group lives on one shard, chosen by its name; its members' sessions
+ * live wherever they live.
+ *
+ *     publisher's shard ──PUBLISH──> group's shard ──OFFER──> member's shard ──> client
+ *                                         ^                         │
+ *                                         └── SETTLE / RETURN ──────┘
+ *
+ * The group hangs in the trie as one subscriber, so a message reaches it once, and it chooses
+ * (pubsub/share.h). A member that leaves gives back what it did not finish, to be delivered to
+ * another: QoS 1 in flight and everything still queued; QoS 2 in flight never [MQTT-4.8.2-5].
+ *
+ * Floor:  broker.
+ */
+#ifndef TERN_BROKER_SHARES_H
+#define TERN_BROKER_SHARES_H
+
+#include "core/base/err.h"
+#include "core/session/session.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct shard;
+struct share;
+struct shares;
+struct suback;
+struct mail;
+
+struct shares *shares_new(uint64_t seed);
+/* Takes its groups off the trie. Accepts NULL. */
+void shares_free(struct shares *shares, struct shard *shard);
+
+/*
+ * Join, or change the settings of, the group of a shared subscription. OK: joined. ERR_AGAIN: asked
+ * another shard; suback hears suback_done() later. ERR_NOMEM.
+ */
+enum err shares_join(struct shard *shard, struct subscription *subscription, uint32_t window,
+                     struct suback *suback, uint32_t suback_index);
+
+/* The subscription goes. Its messages have been given back before. */
+void shares_leave(struct shard *shard, struct subscription *subscription);
+
+/* The session came or went: its groups prefer those who are there. */
+void shares_presence(struct shard *shard, struct session *session, bool is_present);
+
+/* A message matched the group: choose a member other than not_key, if there is one. */
+enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *msg,
+                         uint64_t not_key);
+
+/* Member's side: finished, or given back for somebody else to take (msg: one reference taken). */
+void shares_settled(struct shard *shard, uint64_t share_id, uint64_t session_key);
+void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg);
+
+/* The session is gone: nothing can be offered to it any more. */
+void shares_forget_session(struct shard *shard, struct session *session);
+
+/* Mail of the kinds MAIL_SHARE_. */
+void shares_on_mail(struct shard *shard, struct mail *mail);
+
+/* What travels with a join. Heap; freed by whoever holds it last. */
+struct share_mail {
+    struct suback *suback; /* of the asking shard; not looked into elsewhere */
+    uint32_t suback_index;
+    uint64_t session_key;
+    uint32_t window, id;
+    uint8_t qos;
+    bool retain_as_published, is_present;
+    uint32_t name_bytes, filter_bytes;
+    uint8_t bytes[]; /* "name/filter" */
+};
+
+#endif

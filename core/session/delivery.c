@@ -1,0 +1,84 @@
+#include "core/session/delivery.h"
+
+#include "core/base/assert.h"
+
+#include <stdlib.h>
+
+enum { DEQUE_CAPACITY_MIN = 4 };
+
+void delivery_deinit(struct delivery *delivery)
+{
+    msg_unref(delivery->msg);
+    free(delivery->more_ids);
+    delivery->msg = NULL;
+    delivery->more_ids = NULL;
+}
+
+void deque_deinit(struct deque *deque)
+{
+    for (uint32_t i = 0; i < deque->count; i++) {
+        delivery_deinit(deque_at(deque, i));
+    }
+    free(deque->slots);
+    *deque = (struct deque){0};
+}
+
+static enum err deque_grow(struct deque *deque)
+{
+    uint32_t capacity = deque->capacity == 0 ? DEQUE_CAPACITY_MIN : deque->capacity * 2;
+    struct delivery *slots = malloc(capacity * sizeof(*slots));
+    if (slots == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < deque->count; i++) {
+        slots[i] = *deque_at(deque, i);
+    }
+    free(deque->slots);
+    deque->slots = slots;
+    deque->capacity = capacity;
+    deque->head = 0;
+    return OK;
+}
+
+enum err deque_push(struct deque *deque, const struct delivery *delivery)
+{
+    if (deque->count == deque->capacity) {
+        TRY(deque_grow(deque));
+    }
+    deque->slots[(deque->head + deque->count) & (deque->capacity - 1)] = *delivery;
+    deque->count++;
+    return OK;
+}
+
+struct delivery *deque_at(const struct deque *deque, uint32_t index)
+{
+    ASSERT(index < deque->count);
+    return &deque->slots[(deque->head + index) & (deque->capacity - 1)];
+}
+
+/* An empty deque keeps only a small array: most sessions are idle most of the time. */
+static void deque_rest(struct deque *deque)
+{
+    if (deque->count == 0 && deque->capacity > DEQUE_CAPACITY_MIN * 8) {
+        free(deque->slots);
+        *deque = (struct deque){0};
+    }
+}
+
+struct delivery deque_pop(struct deque *deque)
+{
+    struct delivery delivery = *deque_at(deque, 0);
+    deque->head = (deque->head + 1) & (deque->capacity - 1);
+    deque->count--;
+    deque_rest(deque);
+    return delivery;
+}
+
+struct delivery deque_pop_back(struct deque *deque)
+{
+    ASSERT(deque->count > 0);
+    struct delivery delivery = *deque_at(deque, deque->count - 1);
+    deque->count--;
+    deque_rest(deque);
+    return delivery;
+}

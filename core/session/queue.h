@@ -1,0 +1,52 @@
+/*
+ * queue: messages that wait for one client, bounded, with a policy for the bound.
+ *
+ * Floor:  session.
+ * Thread: the shard that owns the session.
+ */
+#ifndef TERN_SESSION_QUEUE_H
+#define TERN_SESSION_QUEUE_H
+
+#include "core/base/config.h"
+#include "core/session/delivery.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct queue_bounds {
+    uint32_t count_max;              /* 0: no bound */
+    uint64_t bytes_max;              /* 0: no bound */
+    enum config_queue_policy policy; /* what happens at the bound */
+};
+
+/* Zero-initialised is empty. */
+struct queue {
+    struct deque waiting;
+    uint64_t bytes;
+};
+
+void queue_deinit(struct queue *queue);
+
+/* Could this message be queued without breaking a bound? */
+bool queue_has_room(const struct queue *queue, const struct queue_bounds *bounds,
+                    const struct msg *msg);
+
+/*
+ * Queue a delivery; on OK the queue takes over what it holds, and *victim, if its msg is not NULL,
+ * is what had to give way (the oldest, or, with drop-newest, the delivery itself): the caller
+ * counts and deinits it.
+ * ERR_QUOTA: the policy is to reject; nothing changed. ERR_NOMEM: nothing changed.
+ */
+enum err queue_offer(struct queue *queue, const struct queue_bounds *bounds,
+                     const struct delivery *delivery, struct delivery *victim);
+
+/* The oldest, or NULL. */
+struct delivery *queue_peek(const struct queue *queue);
+
+/* Remove the oldest: the caller takes it over. The queue is not empty. */
+struct delivery queue_pop(struct queue *queue);
+
+/* Remove the oldest, whose message weighed that much, after what it held was taken over. */
+void queue_forget(struct queue *queue, uint32_t bytes);
+
+#endif

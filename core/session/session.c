@@ -1,0 +1,154 @@
+#include "core/session/session.h"
+
+#include "core/base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUBSCRIPTIONS_LISTED = 8 }; /* beyond it they are found by a map */
+
+uint32_t partition_of(struct slice key)
+{
+    return (uint32_t)(hash_bytes(key) % PARTITION_COUNT);
+}
+
+struct session *session_new(struct slice client_id, uint64_t key)
+{
+    struct session *session = calloc(1, sizeof(*session) + client_id.count);
+    if (session == NULL) {
+        return NULL;
+    }
+    uint8_t *id = (uint8_t *)(session + 1);
+    memcpy(id, client_id.data, client_id.count);
+    session->client_id = slice_of(id, client_id.count);
+    session->key = key;
+    list_init(&session->subscriptions);
+    return session;
+}
+
+void session_free(struct session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    ASSERT(list_is_empty(&session->subscriptions));
+    map_free(session->by_filter);
+    queue_deinit(&session->queue);
+    inflight_deinit(&session->inflight);
+    inbound_deinit(&session->inbound);
+    will_deinit(&session->will);
+    free(session);
+}
+
+static struct slice text_of(const void *value)
+{
+    return ((const struct subscription *)value)->text;
+}
+
+static struct subscription *of_link(struct list *link)
+{
+    return CONTAINER_OF(link, struct subscription, link);
+}
+
+struct subscription *session_subscription(const struct session *session, struct slice text)
+{
+    if (session->by_filter != NULL) {
+        return map_get(session->by_filter, text);
+    }
+    LIST_EACH (&session->subscriptions, link) {
+        if (slice_equal(of_link(link)->text, text)) {
+            return of_link(link);
+        }
+    }
+    return NULL;
+}
+
+struct subscription *session_shared_subscription(const struct session *session, struct slice key,
+                                                 size_t filter_bytes)
+{
+    struct slice name = slice_head(key, key.count - filter_bytes - 1);
+    struct slice filter = slice_skip(key, key.count - filter_bytes);
+    LIST_EACH (&session->subscriptions, link) {
+        struct subscription *subscription = of_link(link);
+        if (subscription->share_name.count > 0 && slice_equal(subscription->share_name, name) &&
+            slice_equal(subscription->filter, filter)) {
+            return subscription;
+        }
+    }
+    return NULL;
+}
+
+/* From a few subscriptions on, a map finds them: a client may have a hundred thousand. */
+static enum err index_subscription(struct session *session, struct subscription *subscription)
+{
+    if (session->by_filter != NULL) {
+        return map_put(session->by_filter, subscription);
+    }
+    if (session->subscription_count < SUBSCRIPTIONS_LISTED) {
+        return OK;
+    }
+    struct map *map = map_new(text_of, session->key);
+    if (map == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = map_put(map, subscription);
+    LIST_EACH (&session->subscriptions, link) {
+        err = err == OK ? map_put(map, of_link(link)) : err;
+    }
+    if (err != OK) {
+        map_free(map);
+        return err;
+    }
+    session->by_filter = map;
+    return OK;
+}
+
+struct subscription *session_subscription_add(struct session *session, struct slice text,
+                                              struct slice share_name, struct slice filter,
+                                              struct slice filter_prefix)
+{
+    ASSERT(session_subscription(session, text) == NULL);
+    size_t bytes = text.count + filter_prefix.count + filter.count;
+    struct subscription *subscription = calloc(1, sizeof(*subscription) + bytes);
+    if (subscription == NULL) {
+        return NULL;
+    }
+    memcpy(subscription->bytes, text.data, text.count);
+    subscription->text = slice_of(subscription->bytes, text.count);
+    if (share_name.count > 0) {
+        size_t at = (size_t)(share_name.data - text.data);
+        subscription->share_name = slice_of(subscription->bytes + at, share_name.count);
+    }
+    uint8_t *hung = subscription->bytes + text.count;
+    if (filter_prefix.count > 0) {
+        memcpy(hung, filter_prefix.data, filter_prefix.count);
+    }
+    memcpy(hung + filter_prefix.count, filter.data, filter.count);
+    subscription->filter = slice_of(hung, filter_prefix.count + filter.count);
+    subscription->session = session;
+    if (index_subscription(session, subscription) != OK) {
+        free(subscription);
+        return NULL;
+    }
+    list_push_back(&session->subscriptions, &subscription->link);
+    session->subscription_count++;
+    return subscription;
+}
+
+void session_subscription_remove(struct subscription *subscription)
+{
+    struct session *session = subscription->session;
+    ASSERT(subscription->sub.leaf == NULL);
+    if (session->by_filter != NULL) {
+        map_remove(session->by_filter, subscription->text);
+    }
+    list_remove(&subscription->link);
+    session->subscription_count--;
+    free(subscription);
+}
+
+void will_deinit(struct will *will)
+{
+    msg_unref(will->msg);
+    *will = (struct will){0};
+}
