@@ -23,13 +23,14 @@ GROUPS = {
         listeners={"mqtt": ["max_qos 0", "max_topic_alias 0"]}),
     # a server with limits that a test can reach
     "tight": dict(
-        lines=["max_inflight_messages 3", "max_queued_messages 5", "max_packet_size 4000"],
+        lines=["max_inflight_messages 3", "max_queued_messages 5", "max_packet_size 4000",
+               "message_size_limit 1000"],
+        tern_only=["max_receive 3", "max_subscriptions 10"],  # mosquitto: receive as in flight
         listeners={"mqtt": ["max_topic_alias 3"]}),
-    # nobody without a password, and topics that nobody may use
-    "secure": dict(
-        lines=["allow_anonymous false"],
-        files={"passwd": "@passwd", "acl": "user alice\ntopic readwrite open/#\ntopic read readonly/#\n"},
-        file_keys={"passwd": "password_file", "acl": "acl_file"}),
+    # a second door that lets nobody in without credentials, and client ids that must begin with "t"
+    "doors": dict(
+        lines=["per_listener_settings true", "clientid_prefixes t"],
+        listeners={"mqtt": ["allow_anonymous true"], "closed": ["allow_anonymous false"]}),
     "auth": dict(tern_only=["auth_test_method true"]),
 }
 
@@ -51,9 +52,9 @@ class T:
         """A client id of at most 23 letters and digits, so that 3.1 takes it too."""
         return f"{self.prefix}{label}"[:23]
 
-    def raw(self, version=None, label="raw"):
+    def raw(self, version=None, label="raw", door="mqtt"):
         """A connection on which nothing has been sent."""
-        return mqtt.Client(self.broker.port, version or self.version, label=label)
+        return mqtt.Client(self.broker.ports[door], version or self.version, label=label)
 
     def open(self, label="a", version=None, **how):
         """A connected client; how: see mqtt.connect. Its id is t.id(label)."""
@@ -81,10 +82,10 @@ class T:
         assert answer is None or answer.kind == mqtt.DISCONNECT
         return answer
 
-    def connect_refused(self, packet, *reasons, version=None, silent=False):
+    def connect_refused(self, packet, *reasons, version=None, silent=False, door="mqtt"):
         """The CONNECT is refused: the connection is closed, and what v5 hears before is a CONNACK with
         one of the reasons. silent: it may hear nothing, as the statement leaves that open."""
-        client = self.raw(version)
+        client = self.raw(version, door=door)
         client.send(packet)
         seen = client.expect_close()
         if (version or self.version) < 5 and not reasons:

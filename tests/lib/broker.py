@@ -46,22 +46,17 @@ class Broker:
     hosts      name -> address of that listener, where it is not 127.0.0.1
     lines      global lines of the configuration
     tern_only  more global lines, left out for mosquitto
-    files      name -> content, written beside the configuration; "@passwd" makes a password file with
-               alice/secret by mosquitto_passwd
-    file_keys  name of such a file -> key of the configuration that gets its path
 
     broker.port is the port of the first listener, broker.ports["ws"] that of another.
     """
 
-    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=20,
-                 files=None, file_keys=None):
+    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=20):
         self.listeners = {"mqtt": []} if listeners is None else listeners
         self.hosts = hosts or {}
         self.lines = list(lines) + ([] if is_mosquitto() else list(tern_only))
         self.args, self.wait_s = list(args), wait_s
         self.env = dict(os.environ, **(env or {}))
         self.folder = tempfile.mkdtemp(prefix="tern-test-")
-        self.write_files(files or {}, file_keys or {})
         self.process = None
         atexit.register(self.kill)
         for _ in range(5):
@@ -76,19 +71,6 @@ class Broker:
         log = self.log()
         self.kill()
         raise AssertionError(f"{program()} did not start:\n{log[-4000:]}")
-
-    def write_files(self, files, keys):
-        for name, content in files.items():
-            path = os.path.join(self.folder, name)
-            if content == "@passwd":
-                subprocess.run(["mosquitto_passwd", "-b", "-c", path, "alice", "secret"], check=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                os.chmod(path, 0o600)
-            else:
-                with open(path, "w", encoding="utf-8") as f:
-                    f.write(content)
-            if name in keys:
-                self.lines.append(f"{keys[name]} {path}")
 
     # -- life
 
