@@ -1,6 +1,7 @@
 #include "core/wire/proxy.h"
 
-#include <arpa/inet.h>
+#include "core/wire/ip.h"
+
 #include <string.h>
 
 /*
@@ -21,15 +22,8 @@ static enum err word_take(struct slice *rest, struct slice *word)
 
 static enum err ip_parse(struct slice word, enum proxy_family family, struct proxy_address *out)
 {
-    char text[INET6_ADDRSTRLEN];
-    if (word.count >= sizeof(text) || slice_find(word, 0) != word.count) {
-        return ERR_MALFORMED;
-    }
-    memcpy(text, word.data, word.count);
-    text[word.count] = 0;
     out->family = family;
-    return inet_pton(family == PROXY_IP4 ? AF_INET : AF_INET6, text, out->ip) == 1 ? OK
-                                                                                   : ERR_MALFORMED;
+    return family == PROXY_IP4 ? ip4_parse(word, out->ip) : ip6_parse(word, out->ip);
 }
 
 /* Digits without leading zeros, up to 65535. */
