@@ -58,6 +58,14 @@ static void what_is_not_whole_says_how_large_it_will_be(void **state)
     }
 }
 
+static void nothing_is_not_yet_a_packet(void **state)
+{
+    struct frame frame = {.type = 9};
+    (void)state;
+    assert_int_equal(frame_next(slice_of(NULL, 0), NO_LIMIT, &frame), ERR_MORE);
+    assert_int_equal(frame.type, 0);
+}
+
 /* [MQTT-3.2.2-15] Known from the header alone: nobody has to hold 256 MB to refuse them. */
 static void what_is_too_large_is_refused_before_it_arrives(void **state)
 {
@@ -134,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_packet_is_found_and_the_next_one_after_it),
+        cmocka_unit_test(nothing_is_not_yet_a_packet),
         cmocka_unit_test(what_is_not_whole_says_how_large_it_will_be),
         cmocka_unit_test(what_is_too_large_is_refused_before_it_arrives),
         cmocka_unit_test(the_limit_counts_the_whole_packet),
