@@ -157,7 +157,7 @@ setup_npm() {
     printf 'setup: installing node modules into %s\n' "$folder"
     mkdir -p "$folder"
     cp "$from/package.json" "$from/package-lock.json" "$folder/"
-    (cd "$folder" && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
+    (cd "$folder" && npm ci --loglevel=error --no-audit --no-fund --ignore-scripts >/dev/null) ||
         setup_die "npm ci failed in $folder"
     cp "$from/package-lock.json" "$folder/installed.json"
 }
