@@ -62,11 +62,7 @@ static void either_set_global(struct config_loader *loader, const struct config_
     uint32_t index = config_option_index(option);
     field_set(loader, option, value, config_field(loader->config, option), &loader->origins[index]);
     for (uint32_t i = 0; i < loader->section_count && loader->here.rank > RANK_FILE; i++) {
-        struct config_section *section = &loader->sections[i];
-        section->origins[index].rank = RANK_DEFAULT;
-        if (strcmp(option->key, "allow_anonymous") == 0) {
-            section->anonymous_origin.rank = RANK_DEFAULT;
-        }
+        loader->sections[i].origins[index].rank = RANK_DEFAULT;
     }
 }
 
@@ -245,25 +241,20 @@ static void line_default_listener(struct config_loader *loader, const struct con
     loader->default_is_wanted = true;
 }
 
-static void line_listener_allow_anonymous(struct config_loader *loader, struct slice value)
+/* listener_allow_anonymous: allow_anonymous of this listener, whatever the others have. */
+static void line_listener_own(struct config_loader *loader, const struct config_key *key,
+                              struct slice value)
 {
     struct config_section *section = &loader->sections[loader->current];
-    char quoted[CONFIG_QUOTE_BYTES];
-    bool allow;
-    if (!config_bool_parse(value, &allow)) {
-        say(loader, CONFIG_ERROR,
-            "listener_allow_anonymous: \"%s\" is not allowed: write true or false",
-            config_quote(value, quoted));
-        return;
-    }
+    const char *plain = key->key + strlen("listener_");
+    const struct config_option *option = config_option_find(slice_text(plain));
+    ASSERT(option != NULL && option->scope == SCOPE_EITHER);
     if (loader->is_for_all) {
-        say(loader, CONFIG_ERROR,
-            "listener_allow_anonymous: no listener stands before it: write "
-            "allow_anonymous");
+        say(loader, CONFIG_ERROR, "%s: no listener stands before it: write %s", key->key, plain);
         return;
     }
-    section->listener.allow_anonymous = allow;
-    section->anonymous_origin = loader->here;
+    field_set(loader, option, value, config_listener_field(&section->listener, option),
+              &section->origins[config_option_index(option)]);
 }
 
 static void line_special(struct config_loader *loader, const struct config_key *key,
@@ -281,8 +272,8 @@ static void line_special(struct config_loader *loader, const struct config_key *
     case LINE_BIND_ADDRESS:
         line_default_listener(loader, key, value);
         return;
-    case LINE_LISTENER_ALLOW_ANONYMOUS:
-        line_listener_allow_anonymous(loader, value);
+    case LINE_LISTENER_OWN:
+        line_listener_own(loader, key, value);
         return;
     case LINE_INCLUDE_DIR:
         config_include(loader, value);

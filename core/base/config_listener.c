@@ -123,10 +123,6 @@ static void anonymous_settle(struct config_loader *loader, const struct config_s
     uint32_t index = config_option_index(option);
     bool is_near = listener->is_loopback && listener->proxy_protocol == PROXY_OFF;
 
-    if (section->anonymous_origin.rank != RANK_DEFAULT) {
-        listener->allow_anonymous = section->listener.allow_anonymous;
-        return;
-    }
     if (section->origins[index].rank != RANK_DEFAULT ||
         loader->origins[index].rank != RANK_DEFAULT) {
         return; /* either_settle() has it */
@@ -218,11 +214,6 @@ static void stray_lines(struct config_loader *loader)
                    "listener line",
                    config_options[i].key);
         }
-    }
-    if (section->anonymous_origin.rank == RANK_FILE) {
-        say_at(loader, &section->anonymous_origin, CONFIG_WARNING,
-               "listener_allow_anonymous stands above the first listener and has no effect there: "
-               "move it below a listener line");
     }
 }
 

@@ -60,7 +60,7 @@ enum config_line_kind {
     LINE_LISTENER,
     LINE_PORT,
     LINE_BIND_ADDRESS,
-    LINE_LISTENER_ALLOW_ANONYMOUS,
+    LINE_LISTENER_OWN, /* listener_ and the key of an EITHER option: for this listener alone */
     LINE_INCLUDE_DIR,
     LINE_ACCEPTED,
     LINE_REFUSED,
@@ -174,8 +174,7 @@ struct config_section {
     struct config_origin origin; /* of its `listener` line */
     const char *host;            /* as written; empty: none */
     uint32_t port;
-    bool is_replaced;                      /* a heavier source brought its own listeners */
-    struct config_origin anonymous_origin; /* of listener_allow_anonymous */
+    bool is_replaced; /* a heavier source brought its own listeners */
     struct config_origin origins[CONFIG_OPTION_COUNT_MAX];
 };
 

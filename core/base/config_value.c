@@ -108,7 +108,8 @@ static const struct unit byte_units[] = {
 
 /* Months have 30 days and years 365, as mosquitto counts them. */
 static const struct unit expiry_units[] = {
-    {"h", 3600}, {"d", 86400}, {"w", 7 * 86400}, {"m", 30 * 86400}, {"y", 365 * 86400}, {NULL, 0},
+    {"s", 1},          {"h", 3600},        {"d", 86400}, {"w", 7 * 86400},
+    {"m", 30 * 86400}, {"y", 365 * 86400}, {NULL, 0},
 };
 
 static bool scalar_parse(const struct config_option *option, struct slice value, uint64_t *out)
@@ -226,8 +227,8 @@ const char *config_value_expected(const struct config_option *option, char out[C
         break;
     case TYPE_EXPIRY:
         snprintf(out, size,
-                 "a number with h, d, w, m or y (hours, days, weeks, months, years), "
-                 "or never");
+                 "a number with s, h, d, w, m or y (seconds, hours, days, weeks, months, "
+                 "years), or never");
         break;
     case TYPE_TEXT:
     case TYPE_LIST:
@@ -365,7 +366,7 @@ static void expiry_write(uint64_t seconds, char *out, size_t size)
         snprintf(out, size, "never");
         return;
     }
-    const struct unit *unit = &expiry_units[4];
+    const struct unit *unit = &expiry_units[5];
     while (unit > expiry_units && seconds % unit->factor != 0) {
         unit--;
     }

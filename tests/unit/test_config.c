@@ -88,6 +88,7 @@ static void every_unit_of_time_counts_as_in_mosquitto(void **state)
         const char *text;
         uint32_t seconds;
     } cases[] = {
+        {"persistent_client_expiration 90s", 90},
         {"persistent_client_expiration 1h", 3600},
         {"persistent_client_expiration 1d", 86400},
         {"persistent_client_expiration 2m", 60 * 86400},
@@ -128,9 +129,9 @@ static void a_bad_value_is_answered_with_what_to_write(void **state)
     refused("queue_policy drop", "write one of drop_oldest, drop_newest, reject");
     refused("log_type verbose", "write some of error, warning");
     refused("log_type", "no value: write some of error");
-    refused("persistent_client_expiration 60", "write a number with h, d, w, m or y");
-    refused("persistent_client_expiration 0d", "write a number with h, d, w, m or y");
-    refused("persistent_client_expiration 200y", "write a number with h, d, w, m or y");
+    refused("persistent_client_expiration 60", "write a number with s, h, d, w, m or y");
+    refused("persistent_client_expiration 0d", "write a number with s, h, d, w, m or y");
+    refused("persistent_client_expiration 200y", "write a number with s, h, d, w, m or y");
     refused("max_keepalive 9", "write 10 to 65535, or 0");
     refused("memory_limit 1M", "write 16M or more");
     refused("auto_id_prefix \xff", "is not allowed: write text");
@@ -169,6 +170,7 @@ static void a_key_that_is_refused_says_what_to_do_instead(void **state)
     refused("connection upstream", "bridges are not supported in this version");
     refused("plugin_opt_backend files", "plug-ins of mosquitto cannot be loaded");
     refused("auth_opt_x y", "plug-ins of mosquitto cannot be loaded");
+    refused("bridge_of_tomorrow y", "bridges are not supported in this version");
 }
 
 static void a_refused_key_with_a_harmless_value_passes(void **state)

@@ -260,11 +260,14 @@ static void listener_allow_anonymous_is_stronger_than_the_general_one(void **sta
 {
     struct fixture f;
     (void)state;
-    loaded(&f, "listener 1883\nlistener_allow_anonymous true\nlistener 1884\n"
-               "allow_anonymous false\n");
+    loaded(&f, "listener 1883\nlistener_allow_anonymous true\nlistener_auto_id_prefix a-\n"
+               "listener 1884\nallow_anonymous false\n");
     assert_true(f.config->listeners[0].allow_anonymous);
     assert_false(f.config->listeners[1].allow_anonymous);
+    assert_string_equal(f.config->listeners[0].auto_id_prefix, "a-");
+    assert_string_equal(f.config->listeners[1].auto_id_prefix, "auto-");
     unload(&f);
+    refused("listener_allow_anonymous yes", "write true or false");
 }
 
 static void per_listener_settings_makes_three_options_a_listeners_own(void **state)
