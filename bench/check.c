@@ -1,0 +1,116 @@
+#include "bench/check.h"
+
+#include "core/base/assert.h"
+
+#include <string.h>
+
+enum { PATTERN_BYTES = 4096, PATTERN_CYCLE = 251 };
+
+/* The bytes behind the stamp begin at a place that depends on the sequence. */
+static const uint8_t *pattern(void)
+{
+    static uint8_t bytes[PATTERN_BYTES + PATTERN_CYCLE];
+    if (bytes[1] == 0) {
+        for (size_t i = 0; i < sizeof(bytes); i++) {
+            bytes[i] = (uint8_t)(i % PATTERN_CYCLE);
+        }
+    }
+    return bytes;
+}
+
+static size_t pattern_begin(const struct stamp *stamp)
+{
+    return (size_t)((stamp->sequence + stamp->publisher) % PATTERN_CYCLE);
+}
+
+static uint32_t sum_of(const struct stamp *stamp, size_t count)
+{
+    uint64_t sum = stamp->publisher;
+    sum = (sum ^ stamp->sequence) * 0x9e3779b97f4a7c15u;
+    sum = (sum ^ stamp->sent_ns ^ (sum >> 29)) * 0x9e3779b97f4a7c15u;
+    sum = (sum ^ count ^ (sum >> 29)) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(sum >> 32);
+}
+
+void stamp_write(uint8_t *payload, size_t count, const struct stamp *stamp)
+{
+    ASSERT(count >= STAMP_BYTES);
+    uint32_t sum = sum_of(stamp, count);
+    memcpy(payload, &sum, 4);
+    memcpy(payload + 4, &stamp->publisher, 4);
+    memcpy(payload + 8, &stamp->sequence, 8);
+    memcpy(payload + 16, &stamp->sent_ns, 8);
+    size_t begin = pattern_begin(stamp);
+    for (size_t at = STAMP_BYTES; at < count;) {
+        size_t step = count - at < PATTERN_BYTES ? count - at : PATTERN_BYTES;
+        memcpy(payload + at, pattern() + begin, step);
+        at += step;
+        begin = (begin + step) % PATTERN_CYCLE;
+    }
+}
+
+bool stamp_read(struct slice payload, struct stamp *out)
+{
+    struct stamp stamp;
+    uint32_t sum;
+
+    if (payload.count < STAMP_BYTES) {
+        return false;
+    }
+    memcpy(&sum, payload.data, 4);
+    memcpy(&stamp.publisher, payload.data + 4, 4);
+    memcpy(&stamp.sequence, payload.data + 8, 8);
+    memcpy(&stamp.sent_ns, payload.data + 16, 8);
+    if (sum != sum_of(&stamp, payload.count)) {
+        return false;
+    }
+    size_t begin = pattern_begin(&stamp);
+    for (size_t at = STAMP_BYTES; at < payload.count;) {
+        size_t left = payload.count - at;
+        size_t step = left < PATTERN_BYTES ? left : PATTERN_BYTES;
+        if (memcmp(payload.data + at, pattern() + begin, step) != 0) {
+            return false;
+        }
+        at += step;
+        begin = (begin + step) % PATTERN_CYCLE;
+    }
+    *out = stamp;
+    return true;
+}
+
+static uint64_t *word_of(struct track *track, uint64_t sequence)
+{
+    return &track->seen[sequence % TRACK_WINDOW / 64];
+}
+
+static uint64_t bit_of(uint64_t sequence)
+{
+    return (uint64_t)1 << (sequence % 64);
+}
+
+enum track_verdict track_add(struct track *track, uint64_t sequence)
+{
+    if (sequence >= track->next) {
+        uint64_t skipped = sequence - track->next;
+        /* Their places in the window still tell of sequences one window earlier. */
+        for (uint64_t i = 0; i < skipped && i < TRACK_WINDOW; i++) {
+            *word_of(track, sequence - 1 - i) &= ~bit_of(sequence - 1 - i);
+        }
+        *word_of(track, sequence) |= bit_of(sequence);
+        track->missing += skipped;
+        track->next = sequence + 1;
+        return skipped == 0 ? TRACK_IN_ORDER : TRACK_AFTER_GAP;
+    }
+    bool is_far_back = track->next - sequence > TRACK_WINDOW;
+    if (is_far_back || (*word_of(track, sequence) & bit_of(sequence)) != 0 || track->missing == 0) {
+        return TRACK_REPEATED;
+    }
+    *word_of(track, sequence) |= bit_of(sequence);
+    track->missing--;
+    return TRACK_LATE;
+}
+
+uint64_t track_lost(const struct track *track, uint64_t sent_count)
+{
+    return track->missing + (sent_count > track->next ? sent_count - track->next : 0);
+}
