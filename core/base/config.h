@@ -187,7 +187,7 @@ const char *config_severity_name(enum config_severity severity);
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* --max_packet_size 1000, as given on the command line. Borrowed. */
+/* --max_packet_size 1000, as given on the command line. Borrowed; a key ends at NUL or at =. */
 struct config_override {
     const char *key, *value;
 };

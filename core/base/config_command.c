@@ -100,9 +100,7 @@ static void option_flag(int count, char *const *arguments, int *at, struct confi
         }
         return;
     }
-    char key[64];
-    snprintf(key, sizeof(key), "%.*s", (int)(equals - flag) - 2, flag + 2);
-    override_add(command, config_report_text(report, slice_text(key)), equals + 1, report);
+    override_add(command, flag + 2, equals + 1, report); /* the key ends at its = */
 }
 
 enum err config_command_parse(int argument_count, char *const *arguments,

@@ -237,7 +237,8 @@ static void command_read(struct config_loader *loader)
     loader->is_for_all = true; /* until the first --listener */
     for (uint32_t i = 0; i < loader->sources->override_count; i++) {
         const struct config_override *override = &loader->sources->overrides[i];
-        snprintf(key, sizeof(key), "%s", override->key);
+        int bytes = (int)strcspn(override->key, "=");
+        snprintf(key, sizeof(key), "%.*s", bytes, override->key);
         for (char *at = key; *at != '\0'; at++) {
             *at = *at == '-' ? '_' : *at;
         }

@@ -78,11 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         enum err parsed = config_command_parse((int)count, arguments, &command, &report);
         ASSERT((parsed == OK) == (report.error_count == 0));
         config_report_deinit(&report);
-        /* Texts of --key=value belonged to the report: parse again for ones that live. */
-        parsed = config_command_parse((int)count, arguments, &command, &report);
         sources.overrides = command.overrides;
         sources.override_count = parsed == OK ? command.override_count : 0;
-        report.error_count = 0;
     }
     enum err err = config_load(&sources, &config, &report);
     if (err == OK) {

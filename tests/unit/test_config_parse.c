@@ -170,7 +170,7 @@ static void the_command_line_wins_over_the_environment_and_that_over_the_file(vo
 {
     char *environment[] = {"PATH=/bin", "TERN_MAX_QUEUED_MESSAGES=2", "TERN_MAX_QUEUED_BYTES=20",
                            "TERN_LOG_TYPE=debug", NULL};
-    const struct config_override overrides[] = {{"max-queued-messages", "3"}};
+    const struct config_override overrides[] = {{"max-queued-messages=3", "3"}};
     struct fixture f = {.sources = {
                             .text = slice_text("max_queued_messages 1\nmax_queued_bytes 10\n"
                                                "max_inflight_bytes 100\nlog_type error\n"),
@@ -282,7 +282,7 @@ static void flags_become_an_action_a_path_and_overrides(void **state)
     assert_int_equal(command.override_count, 5);
     assert_string_equal(command.overrides[0].key, "log_type");
     assert_string_equal(command.overrides[0].value, "all");
-    assert_string_equal(command.overrides[1].key, "max_qos");
+    assert_string_equal(command.overrides[1].key, "max_qos=1"); /* ends at = */
     assert_string_equal(command.overrides[1].value, "1");
     assert_string_equal(command.overrides[2].value, "0 127.0.0.1");
     assert_string_equal(command.overrides[3].key, "listener");
