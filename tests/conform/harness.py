@@ -31,6 +31,15 @@ GROUPS = {
     "doors": dict(
         lines=["per_listener_settings true", "clientid_prefixes t"],
         listeners={"mqtt": ["allow_anonymous true"], "closed": ["allow_anonymous false"]}),
+    # as many in flight as there are packet identifiers
+    "wide": dict(
+        lines=["max_inflight_messages 0", "max_queued_messages 0"],
+        tern_only=["max_receive 65535"]),
+    # behind a load balancer
+    "proxy": dict(
+        listeners={"one": ["enable_proxy_protocol 1"], "two": ["enable_proxy_protocol 2"],
+                   "auto": ["enable_proxy_protocol auto"],
+                   "ws": ["protocol websockets", "enable_proxy_protocol 2"]}),
     "auth": dict(tern_only=["auth_test_method true"]),
 }
 

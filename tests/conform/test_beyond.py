@@ -1,0 +1,191 @@
+"""What no numbered statement asks for and Tern promises: the things brokers often skip."""
+
+import struct
+import time
+
+from harness import group, mqtt, versions
+from mqtt import PUBACK, PUBLISH, ack
+
+
+def read_exactly(c, count):
+    data = bytearray()
+    while len(data) < count:
+        assert c.transport.wait(mqtt.WAIT_S), f"{len(data)} of {count} bytes came"
+        part = c.transport.recv()
+        assert part, "the server closed the connection"
+        data += part
+    return bytes(data)
+
+
+@group("wide")
+@versions(5, 4)
+def test_all_65535_packet_identifiers_are_used(t):
+    """Then everything waits until one is free."""
+    ids, v, topic = 65535, t.version, t.topic()
+    sub, pub = t.open("sub"), t.open("pub")
+    sub.subscribe(topic, qos=1)
+    for first in range(0, ids + 3, 6000):
+        last = min(first + 6000, ids + 3)
+        pub.transport.send(b"".join(mqtt.publish(topic, struct.pack(">I", n), 1, n % 60000 + 1, version=v)
+                                    for n in range(first, last)))
+        size = len(mqtt.publish(topic, b"1234", 1, 1, version=v))
+        acks, at = read_exactly(pub, 4 * (last - first)), 0
+        for n in range(first, last):
+            assert acks[at:at + 4] == mqtt.ack(PUBACK, n % 60000 + 1)
+            at += 4
+    data = read_exactly(sub, size * ids)
+    packets = [data[at:at + size] for at in range(0, len(data), size)]
+    head = len(topic) + 4
+    pids = {p[head:head + 2] for p in packets}
+    assert all(p[0] == 0x32 for p in packets) and len(pids) == ids and b"\0\0" not in pids
+    numbers = [struct.unpack(">I", p[-4:])[0] for p in packets]
+    wrong = next((n for n in range(ids) if numbers[n] != n), None)
+    assert wrong is None, f"at {wrong}: {numbers[wrong:wrong + 5]}"
+    sub.expect_nothing()
+    freed = struct.unpack(">H", packets[700][head:head + 2])[0]
+    sub.send(ack(PUBACK, freed))
+    sub.expect_publish(topic, struct.pack(">I", ids), qos=1, dup=False, pid=freed)
+    sub.expect_nothing(0.1)
+    sub.disconnect()
+
+
+def test_the_server_uses_the_topic_aliases_it_may(t):
+    """A topic that is sent again and again costs its name once."""
+    topic = t.topic("a/long/name/of/a/topic/that/a/device/publishes/to/all/day")
+    c, pub = t.open(props={"topic_alias_max": 5}), t.open("pub")
+    c.subscribe(topic)
+    sent = []
+    for _ in range(4):
+        pub.publish(topic, b"x")
+        sent.append(c.receive())
+    assert sent[0].topic == topic and sent[-1].topic == ""
+    alias = sent[-1].props["topic_alias"]
+    assert any(p.topic == topic and p.props.get("topic_alias") == alias for p in sent[:-1])
+
+
+def test_a_will_has_an_expiry_of_its_own(t):
+    """And counts from its publication, not from CONNECT."""
+    topic = t.topic()
+    watch = t.open("watch")
+    watch.subscribe(topic)
+    c = t.durable("a", will={"topic": topic, "payload": b"x",
+                             "props": {"message_expiry": 50, "will_delay": 1}})
+    c.abort()
+    assert watch.receive(topic, timeout=4).props == {"message_expiry": 50}
+
+
+@versions(5, 4)
+def test_an_empty_retained_will_clears_what_was_retained(t):
+    """As a device that says hello retained and wants to be forgotten."""
+    topic = t.topic()
+    c = t.open("a", will={"topic": topic, "payload": b"", "retain": True})
+    c.publish(topic, b"hello", qos=1, retain=True)
+    watch = t.open("watch")
+    watch.subscribe(topic)
+    watch.receive(topic, b"hello", retain=True)
+    c.abort()
+    watch.receive(topic, b"", retain=False)
+    later = t.open("later")
+    later.subscribe(topic)
+    later.expect_nothing()
+
+
+def test_request_and_response(t):
+    """Chapter 4.10, with the properties that carry it."""
+    server, client = t.open("server"), t.open("client")
+    server.subscribe(t.topic("ask"), qos=1)
+    client.subscribe(t.topic("answer"), qos=1, no_local=True)
+    client.publish(t.topic("ask"), b"2+2", qos=1, props={
+        "response_topic": t.topic("answer"), "correlation_data": b"\x01\x00"})
+    asked = server.receive(payload=b"2+2").props
+    server.publish(asked["response_topic"], b"4", qos=1,
+                   props={"correlation_data": asked["correlation_data"]})
+    assert client.receive(t.topic("answer"), b"4").props == {"correlation_data": b"\x01\x00"}
+
+
+def test_expiry_counts_down_through_a_shared_subscription_and_a_resumed_session(t):
+    topic = t.topic()
+    c = t.durable()
+    c.subscribe(f"$share/g/{topic}", qos=1)
+    c.disconnect()
+    t.open("pub").publish(topic, b"x", qos=1, props={"message_expiry": 30})
+    time.sleep(1.2)
+    p = t.durable().receive(topic, b"x")
+    assert 26 <= p.props["message_expiry"] <= 29
+
+
+def test_a_message_that_waits_behind_a_full_window_expires(t):
+    """It has not been sent, so it may."""
+    topic = t.topic()
+    c, pub = t.open(props={"receive_max": 1}), t.open("pub")
+    c.subscribe(topic, qos=1)
+    pub.publish(topic, b"first", qos=1)
+    pub.publish(topic, b"short", qos=1, props={"message_expiry": 1})
+    pub.publish(topic, b"last", qos=1)
+    p = c.expect_publish(topic, b"first")
+    time.sleep(2.1)
+    c.send(ack(PUBACK, p.pid))
+    c.receive(topic, b"last")
+
+
+def test_server_aliases_are_not_used_for_what_is_resent(t):
+    """A new connection has no aliases yet, so a resent PUBLISH names its topic."""
+    topic = t.topic()
+    c, pub = t.durable(props={"topic_alias_max": 5}), t.open("pub")
+    c.subscribe(topic, qos=1)
+    for number in range(4):
+        pub.publish(topic, str(number), qos=1)
+    seen = [c.expect_publish() for _ in range(4)]
+    c.abort()
+    c = t.durable(props={"topic_alias_max": 5})
+    aliases = {}
+    for number in range(4):
+        p = c.expect_publish(payload=str(number), dup=True, pid=seen[number].pid)
+        if p.topic:
+            aliases[p.props.get("topic_alias")] = p.topic
+        assert (p.topic or aliases[p.props["topic_alias"]]) == topic
+
+
+@versions(5, 4)
+def test_one_client_with_many_subscriptions_gets_each_message_as_often_as_promised(t):
+    """Once for all of them, or once for each; the same for every message."""
+    c, pub = t.open(), t.open("pub")
+    for name in ("#", "+/b", "a/+", "a/b", "+/+", "a/#"):
+        c.subscribe(t.topic(name), qos=1)
+    counts = set()
+    for number in range(5):
+        pub.publish(t.topic("a/b"), str(number), qos=1)
+        pub.publish(t.topic("end"), b"", qos=1)
+        count = 0
+        while (p := c.receive()).topic != t.topic("end"):
+            assert p.kind == PUBLISH and p.payload == str(number).encode()
+            count += 1
+        counts.add(count)
+    assert counts in ({1}, {6})
+
+
+@versions(5, 4)
+def test_publishing_to_oneself_at_every_qos(t):
+    topic = t.topic()
+    c = t.open()
+    c.subscribe(topic, qos=2)
+    for qos in (0, 1, 2):
+        for number in range(20):
+            c.publish(topic, str(number), qos=qos)
+        for number in range(20):
+            c.receive(topic, str(number), qos=qos)
+
+
+def test_the_window_of_a_member_moves_its_work_to_others(t):
+    """A shared subscription does not wait for a member that does not acknowledge."""
+    topic = t.topic()
+    slow, quick = t.open("slow", props={"receive_max": 1}), t.open("quick")
+    for c in (slow, quick):
+        c.subscribe(f"$share/g/{topic}", qos=1)
+    pub = t.open("pub")
+    for number in range(30):
+        pub.publish(topic, str(number), qos=1)
+    got = set()
+    while len(got) < 15:
+        got.add(quick.receive(topic).payload)
+    assert len(got) >= 15
