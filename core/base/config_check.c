@@ -5,7 +5,7 @@
 
 #define say_at config_say_at
 
-enum { MEMORY_BYTES_MIN = 16 * 1024 * 1024, KEEPALIVE_S_MIN = 10 };
+enum { MEMORY_BYTES_MIN = 16 * 1024 * 1024, KEEPALIVE_S_ADVISED = 10 };
 
 static const struct config_origin *origin_of(const struct config_loader *loader, const char *key)
 {
@@ -19,10 +19,10 @@ static const struct config_origin *origin_of(const struct config_loader *loader,
 static void numbers_check(struct config_loader *loader)
 {
     struct config *config = loader->config;
-    if (config->keepalive_max_s > 0 && config->keepalive_max_s < KEEPALIVE_S_MIN) {
-        say_at(loader, origin_of(loader, "max_keepalive"), CONFIG_ERROR,
-               "max_keepalive: %u is too short to be kept: write %d to 65535, or 0",
-               (unsigned)config->keepalive_max_s, (int)KEEPALIVE_S_MIN);
+    if (config->keepalive_max_s > 0 && config->keepalive_max_s < KEEPALIVE_S_ADVISED) {
+        say_at(loader, origin_of(loader, "max_keepalive"), CONFIG_WARNING,
+               "max_keepalive: %u s makes clients send all the time: write %d or more, or 0",
+               (unsigned)config->keepalive_max_s, (int)KEEPALIVE_S_ADVISED);
     }
     if (config->memory_limit > 0 && config->memory_limit < MEMORY_BYTES_MIN) {
         say_at(loader, origin_of(loader, "memory_limit"), CONFIG_ERROR,

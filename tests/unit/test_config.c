@@ -132,7 +132,7 @@ static void a_bad_value_is_answered_with_what_to_write(void **state)
     refused("persistent_client_expiration 60", "write a number with s, h, d, w, m or y");
     refused("persistent_client_expiration 0d", "write a number with s, h, d, w, m or y");
     refused("persistent_client_expiration 200y", "write a number with s, h, d, w, m or y");
-    refused("max_keepalive 9", "write 10 to 65535, or 0");
+    refused("max_keepalive 65536", "write a number, 0 to 65535");
     refused("memory_limit 1M", "write 16M or more");
     refused("auto_id_prefix \xff", "is not allowed: write text");
     refused("websockets_headers_size 100", "write 512 or more");
@@ -205,11 +205,21 @@ static void persistence_is_accepted_with_a_warning(void **state)
     unload(&f);
 }
 
+static void a_very_short_keep_alive_is_the_operators_choice(void **state)
+{
+    struct fixture f;
+    (void)state;
+    loaded(&f, "max_keepalive 1\n");
+    assert_int_equal(f.config->keepalive_max_s, 1);
+    assert_says(&f, CONFIG_WARNING, 1, "write 10 or more, or 0");
+    unload(&f);
+}
+
 static void all_errors_are_told_in_order(void **state)
 {
     struct fixture f;
     (void)state;
-    load(&f, "max_qso 1\nmax_queued_messages x\nmax_queued_bytes 5\nnonsense\nmax_keepalive 3\n");
+    load(&f, "max_qso 1\nmax_queued_messages x\nmax_queued_bytes 5\nnonsense\nmemory_limit 3\n");
     assert_int_equal(f.err, ERR_INVALID);
     assert_int_equal(f.report.error_count, 4);
     assert_int_equal(f.report.findings[0].line, 1);
@@ -432,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_refused_key_with_a_harmless_value_passes),
         cmocka_unit_test(a_key_without_effect_says_why),
         cmocka_unit_test(persistence_is_accepted_with_a_warning),
+        cmocka_unit_test(a_very_short_keep_alive_is_the_operators_choice),
         cmocka_unit_test(all_errors_are_told_in_order),
         cmocka_unit_test(a_value_given_twice_is_told),
         cmocka_unit_test(log_dest_takes_one_of_four_forms),
