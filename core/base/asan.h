@@ -12,7 +12,15 @@
 
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
-#define ASAN_POISON(memory, bytes)   __asan_poison_memory_region((memory), (bytes))
+
+/* Where memory comes from is hidden, or gcc warns that poisoning reads what nobody wrote yet. */
+static inline void *asan_hidden(void *memory)
+{
+    __asm__("" : "+r"(memory));
+    return memory;
+}
+
+#define ASAN_POISON(memory, bytes)   __asan_poison_memory_region(asan_hidden(memory), (bytes))
 #define ASAN_UNPOISON(memory, bytes) __asan_unpoison_memory_region((memory), (bytes))
 #else
 #define ASAN_POISON(memory, bytes)   ((void)(memory), (void)(bytes))
