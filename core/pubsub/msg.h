@@ -8,10 +8,10 @@
 #ifndef TERN_PUBSUB_MSG_H
 #define TERN_PUBSUB_MSG_H
 
+#include "core/base/slice.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "core/base/slice.h"
 
 /* A heap block that can become a payload without being copied (a large packet as received). */
 struct blob {
@@ -25,14 +25,14 @@ void blob_unref(struct blob *blob); /* accepts NULL */
 
 struct msg {
     _Atomic uint32_t refs;
-    uint8_t qos;    /* as published */
-    bool retain;    /* as published: the RETAIN flag */
-    bool is_shared; /* free for the broker */
+    uint8_t qos;              /* as published */
+    bool retain;              /* as published: the RETAIN flag */
+    bool is_shared;           /* free for the broker */
     uint64_t topic_hash;      /* hash_bytes(topic) */
     uint64_t publisher;       /* who sent it, for No Local; 0: the broker itself */
     uint64_t expires_wall_ms; /* message expiry as a point in time; 0: never */
     struct slice topic;
-    struct slice props; /* v5 properties to forward, encoded, without expiry, alias, subscription id */
+    struct slice props; /* v5, encoded: to forward; no expiry, alias, subscription id in them */
     struct slice payload;
     struct blob *blob; /* owner of payload when it was adopted; else NULL */
 };
@@ -43,7 +43,7 @@ struct msg_spec {
     uint64_t publisher;
     uint64_t expires_wall_ms;
     struct slice topic, props, payload; /* copied, but for payload when blob is set */
-    struct blob *blob;                  /* payload points into it: one reference is taken on success */
+    struct blob *blob; /* payload points into it: one reference is taken on success */
 };
 
 /* refs 1, the caller owns it. NULL only when memory is exhausted. */

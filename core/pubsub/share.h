@@ -10,10 +10,10 @@
 #ifndef TERN_PUBSUB_SHARE_H
 #define TERN_PUBSUB_SHARE_H
 
+#include "core/base/err.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "core/base/err.h"
 
 struct share_member {
     uint64_t key;         /* names the member: unique in the group */

@@ -6,11 +6,11 @@
 #ifndef TERN_PUBSUB_TOPIC_H
 #define TERN_PUBSUB_TOPIC_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "core/base/err.h"
 #include "core/base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 /*
  * A topic name a client may publish to: 1 to 65535 bytes, valid UTF-8 was checked by the decoder,
