@@ -12,7 +12,7 @@
 /* Print where and what to stderr, then abort(). */
 _Noreturn void assert_failed(const char *condition, const char *file, int line);
 
-#define ASSERT(condition)                                                                          \
+#define ASSERT(condition) \
     (__builtin_expect(!(condition), 0) ? assert_failed(#condition, __FILE__, __LINE__) : (void)0)
 
 #ifdef TERN_DEBUG

@@ -14,9 +14,9 @@
 #ifndef TERN_BASE_EPOCH_H
 #define TERN_BASE_EPOCH_H
 
-#include <stdint.h>
-
 #include "core/base/err.h"
+
+#include <stdint.h>
 
 struct epoch;
 

@@ -80,12 +80,12 @@ const char *err_text(enum err err);
 enum err err_from_errno(int errno_value);
 
 /* Return what the expression returned unless it is OK: decoders read like the grammar. */
-#define TRY(expression)                                                                            \
-    do {                                                                                           \
-        enum err try_err_ = (expression);                                                          \
-        if (try_err_ != OK) {                                                                      \
-            return try_err_;                                                                       \
-        }                                                                                          \
+#define TRY(expression)                   \
+    do {                                  \
+        enum err try_err_ = (expression); \
+        if (try_err_ != OK) {             \
+            return try_err_;              \
+        }                                 \
     } while (0)
 
 #endif

@@ -16,7 +16,8 @@ struct list {
     struct list *next, *prev;
 };
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *list)
 {
@@ -74,12 +75,12 @@ static inline void list_append(struct list *target, struct list *source)
 }
 
 /* LIST_EACH(&list, link) { ... }: link is a struct list *; the body may not remove it. */
-#define LIST_EACH(head, link)                                                                      \
+#define LIST_EACH(head, link) \
     for (struct list *link = (head)->next; (link) != (head); (link) = (link)->next)
 
 /* The body may remove link. */
-#define LIST_EACH_SAFE(head, link)                                                                 \
-    for (struct list *link = (head)->next, *link##_next = link->next; (link) != (head);            \
+#define LIST_EACH_SAFE(head, link)                                                      \
+    for (struct list *link = (head)->next, *link##_next = link->next; (link) != (head); \
          (link) = link##_next, link##_next = (link)->next)
 
 #endif

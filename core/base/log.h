@@ -12,10 +12,10 @@
 #ifndef TERN_BASE_LOG_H
 #define TERN_BASE_LOG_H
 
+#include "core/base/slice.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "core/base/slice.h"
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG, LOG_LEVEL_COUNT };
 enum log_format { LOG_LOGFMT, LOG_JSON };
@@ -29,9 +29,9 @@ struct log_field {
     uint64_t number;
 };
 
-#define LOG_TEXT(key_, value_) ((struct log_field){.key = (key_), .text = slice_text(value_)})
+#define LOG_TEXT(key_, value_)  ((struct log_field){.key = (key_), .text = slice_text(value_)})
 #define LOG_SLICE(key_, value_) ((struct log_field){.key = (key_), .text = (value_)})
-#define LOG_U64(key_, value_)                                                                      \
+#define LOG_U64(key_, value_) \
     ((struct log_field){.key = (key_), .kind = LOG_FIELD_U64, .number = (uint64_t)(value_)})
 
 /* Per call site: what the limit of repeats needs. */
@@ -52,14 +52,14 @@ void log_write(struct log_site *site, enum log_level level, const char *message,
                const struct log_field *fields, uint32_t field_count);
 
 /* Fields are optional. Evaluated only if the level is on. */
-#define log_event(level, message, ...)                                                             \
-    do {                                                                                           \
-        static struct log_site log_site_;                                                          \
-        if (log_is_on(level)) {                                                                    \
-            const struct log_field log_fields_[] = {{.key = NULL}, ##__VA_ARGS__};                 \
-            log_write(&log_site_, (level), (message), log_fields_ + 1,                             \
-                      (uint32_t)(sizeof(log_fields_) / sizeof(log_fields_[0])) - 1);               \
-        }                                                                                          \
+#define log_event(level, message, ...)                                               \
+    do {                                                                             \
+        static struct log_site log_site_;                                            \
+        if (log_is_on(level)) {                                                      \
+            const struct log_field log_fields_[] = {{.key = NULL}, ##__VA_ARGS__};   \
+            log_write(&log_site_, (level), (message), log_fields_ + 1,               \
+                      (uint32_t)(sizeof(log_fields_) / sizeof(log_fields_[0])) - 1); \
+        }                                                                            \
     } while (0)
 
 #endif

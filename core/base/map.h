@@ -11,11 +11,11 @@
 #ifndef TERN_BASE_MAP_H
 #define TERN_BASE_MAP_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "core/base/err.h"
 #include "core/base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 struct map;
 

@@ -7,12 +7,12 @@
 #ifndef TERN_BASE_SLICE_H
 #define TERN_BASE_SLICE_H
 
+#include "core/base/assert.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-#include "core/base/assert.h"
 
 struct slice {
     const uint8_t *data; /* NULL only when count is 0 */
@@ -20,9 +20,9 @@ struct slice {
 };
 
 /* A slice over a string literal, for tables: static const struct slice x = SLICE("text"); */
-#define SLICE(literal)                                                                             \
-    {                                                                                              \
-        (const uint8_t *)("" literal), sizeof(literal) - 1                                         \
+#define SLICE(literal)                                     \
+    {                                                      \
+        (const uint8_t *)("" literal), sizeof(literal) - 1 \
     }
 
 static inline struct slice slice_of(const void *data, size_t count)

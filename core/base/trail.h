@@ -8,10 +8,10 @@
 #ifndef TERN_BASE_TRAIL_H
 #define TERN_BASE_TRAIL_H
 
-#include <stdint.h>
-
 #include "core/base/err.h"
 #include "core/base/slice.h"
+
+#include <stdint.h>
 
 /* What happened to a message, a packet or a connection; exported as `reason` labels too. */
 /* clang-format off */

@@ -10,10 +10,10 @@
 #ifndef TERN_BASE_WHEEL_H
 #define TERN_BASE_WHEEL_H
 
+#include "core/base/list.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "core/base/list.h"
 
 struct wheel;
 

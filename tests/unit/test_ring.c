@@ -7,13 +7,23 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+static struct ring *ring_of(uint32_t slot_count, uint32_t item_bytes)
+{
+    struct ring *ring = ring_new(slot_count, item_bytes);
+    if (ring == NULL) {
+        abort(); /* the compiler, which sees through ring_new(), wants to know that it ends here */
+    }
+    return ring;
+}
+
 static void items_come_out_in_the_order_they_went_in(void **state)
 {
-    struct ring *ring = ring_new(4, 8);
+    struct ring *ring = ring_of(4, 8);
     uint64_t got = 99;
     (void)state;
     assert_false(ring_pop(ring, &got));
@@ -31,7 +41,7 @@ static void items_come_out_in_the_order_they_went_in(void **state)
 
 static void a_full_ring_refuses_and_recovers(void **state)
 {
-    struct ring *ring = ring_new(2, 8);
+    struct ring *ring = ring_of(2, 8);
     uint64_t a = 1, b = 2, c = 3, got;
     (void)state;
     assert_true(ring_push(ring, &a));
@@ -50,7 +60,7 @@ static void a_full_ring_refuses_and_recovers(void **state)
 
 static void a_ring_of_one_slot_is_a_ring(void **state)
 {
-    struct ring *ring = ring_new(1, 8);
+    struct ring *ring = ring_of(1, 8);
     uint64_t got;
     (void)state;
     for (uint64_t i = 0; i < 10; i++) {
@@ -68,7 +78,7 @@ static void every_size_of_item_is_copied_whole(void **state)
     static const uint32_t sizes[] = {8, 16, 24, 32, 40, 64, 72, 256};
     (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct ring *ring = ring_new(8, sizes[i]);
+        struct ring *ring = ring_of(8, sizes[i]);
         uint8_t in[256], out[256 + 8];
         for (int round = 0; round < 20; round++) {
             memset(in, round + 1, sizeof(in));
@@ -107,7 +117,7 @@ static void *produce(void *context)
 
 static void two_threads_lose_double_and_reorder_nothing(void **state)
 {
-    struct ring *ring = ring_new(64, sizeof(struct message));
+    struct ring *ring = ring_of(64, sizeof(struct message));
     struct rng rng;
     pthread_t producer;
     (void)state;
