@@ -67,16 +67,37 @@ void conn_mark_dirty(struct conn *conn)
     }
 }
 
-uint8_t *conn_packet(struct conn *conn, uint32_t count)
+/* Not now: whoever writes may be in the middle of a walk over subscribers. */
+static void doom(struct conn *conn)
+{
+    conn->is_doomed = true;
+    conn_mark_dirty(conn);
+}
+
+static uint8_t *ws_frame(struct conn *conn, enum ws_opcode opcode, uint32_t count,
+                         uint32_t following)
+{
+    uint8_t header[WS_HEADER_MAX];
+    uint32_t header_bytes = (uint32_t)ws_header_encode(header, opcode, count);
+    uint8_t *bytes = out_reserve(&conn->out, &conn->shard->out_pool,
+                                 header_bytes + count - following);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    memcpy(bytes, header, header_bytes);
+    return bytes + header_bytes;
+}
+
+uint8_t *conn_packet(struct conn *conn, uint32_t count, uint32_t following)
 {
     if (conn->state >= CONN_CLOSING || conn->state == CONN_MOVING) {
         return NULL;
     }
-    uint8_t *bytes = out_reserve(&conn->out, &conn->shard->out_pool, count);
+    uint8_t *bytes = conn->ws != NULL
+                         ? ws_frame(conn, WS_OP_BINARY, count, following)
+                         : out_reserve(&conn->out, &conn->shard->out_pool, count - following);
     if (bytes == NULL) {
-        /* Not now: whoever writes may be in the middle of a walk over subscribers. */
-        conn->is_doomed = true;
-        conn_mark_dirty(conn);
+        doom(conn);
         return NULL;
     }
     metric_add(conn->shard->metrics, METRIC_packets_sent, 1);
@@ -84,45 +105,36 @@ uint8_t *conn_packet(struct conn *conn, uint32_t count)
     return bytes;
 }
 
+void conn_pong(struct conn *conn, struct slice payload)
+{
+    if (!conn_has_room(conn)) {
+        return; /* only the most recent ping has to be answered, RFC 6455 5.5.3 */
+    }
+    uint8_t *bytes = ws_frame(conn, WS_OP_PONG, (uint32_t)payload.count, 0);
+    if (bytes == NULL) {
+        doom(conn);
+        return;
+    }
+    if (payload.count > 0) {
+        memcpy(bytes, payload.data, payload.count);
+    }
+    conn_mark_dirty(conn);
+}
+
+/* The last frame of a WebSocket. */
+static void ws_goodbye(struct conn *conn)
+{
+    uint16_t code = conn->ws->close_code != 0 ? conn->ws->close_code : WS_CLOSE_NORMAL;
+    uint8_t *bytes = ws_frame(conn, WS_OP_CLOSE, 2, 0);
+    if (bytes != NULL) {
+        bytes[0] = (uint8_t)(code >> 8);
+        bytes[1] = (uint8_t)code;
+    }
+}
+
 bool conn_has_room(const struct conn *conn)
 {
     return conn->out.bytes < conn->shard->config->output_bytes_max;
-}
-
-/* The control frames that wait go before the data. */
-static uint32_t ws_control_parts(struct ws_link *ws, bool is_last, struct slice *parts)
-{
-    size_t count = 0;
-    if (ws->wants_pong) {
-        count += ws_header_encode(ws->control, WS_OP_PONG, ws->pong_count);
-        memcpy(ws->control + count, ws->pong, ws->pong_count);
-        count += ws->pong_count;
-        ws->wants_pong = false;
-    }
-    if (is_last && !ws->sent_close) {
-        count += ws_close_encode(ws->control + count, ws->close_code);
-        ws->sent_close = true;
-    }
-    if (count == 0) {
-        return 0;
-    }
-    parts[0] = slice_of(ws->control, count);
-    return 1;
-}
-
-static uint32_t ws_parts(struct conn *conn, struct slice *parts, uint64_t *bytes)
-{
-    struct ws_link *ws = conn->ws;
-    uint32_t payload = out_take(&conn->out, parts + 2, IO_PARTS_MAX - 2, bytes);
-    bool is_last = conn->state == CONN_CLOSING && conn->out.flying_count == 0;
-    uint32_t count = ws_control_parts(ws, is_last, parts);
-    if (payload > 0) {
-        size_t header = ws_header_encode(ws->header, WS_OP_BINARY, *bytes);
-        parts[count] = slice_of(ws->header, header);
-        memmove(parts + count + 1, parts + 2, payload * sizeof(*parts));
-        count += 1 + payload;
-    }
-    return count;
 }
 
 void conn_flush(struct conn *conn)
@@ -136,8 +148,7 @@ void conn_flush(struct conn *conn)
         conn_drop(conn, ERR_NOMEM);
         return;
     }
-    uint32_t count = conn->ws != NULL ? ws_parts(conn, parts, &bytes)
-                                      : out_take(&conn->out, parts, IO_PARTS_MAX, &bytes);
+    uint32_t count = out_take(&conn->out, parts, IO_PARTS_MAX, &bytes);
     if (count > 0) {
         metric_add(conn->shard->metrics, METRIC_bytes_sent, bytes);
         io_send(conn->stream, parts, count);
@@ -162,7 +173,7 @@ static void on_sent(void *owner)
         deliver_pump(conn->session);
         conn_unpause(conn);
     }
-    if (conn->out.bytes > 0 || conn->state == CONN_CLOSING || conn->ws != NULL) {
+    if (conn->out.bytes > 0 || conn->state == CONN_CLOSING) {
         conn_mark_dirty(conn);
     }
 }
@@ -246,6 +257,9 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
 static void conn_close_politely(struct conn *conn)
 {
     conn->state = CONN_CLOSING;
+    if (conn->ws != NULL) {
+        ws_goodbye(conn);
+    }
     io_pause(conn->stream);
     wheel_set(conn->shard->wheel, &conn->timer, io_now_ns(conn->shard->io) + LINGER_NS);
     conn_mark_dirty(conn);
@@ -259,7 +273,7 @@ void conn_end(struct conn *conn, enum err why)
     if (conn->state == CONN_OPEN && conn->version == MQTT_5) {
         struct mqtt_control disconnect = {.reason = reason_from_err(why, MQTT_DISCONNECT)};
         uint32_t size = (uint32_t)mqtt_control_size(MQTT_DISCONNECT, &disconnect, MQTT_5);
-        uint8_t *bytes = conn_packet(conn, size);
+        uint8_t *bytes = conn_packet(conn, size, 0);
         if (bytes != NULL) {
             struct writer w = {bytes, bytes + size};
             mqtt_control_encode(&w, MQTT_DISCONNECT, &disconnect, MQTT_5);
@@ -267,9 +281,6 @@ void conn_end(struct conn *conn, enum err why)
     }
     metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
     conn_leave(conn, why, WILL_PUBLISH);
-    if (conn->ws != NULL && conn->ws->close_code == 0) {
-        conn->ws->close_code = WS_CLOSE_NORMAL;
-    }
     conn_close_politely(conn);
 }
 
@@ -277,9 +288,6 @@ void conn_end_by_client(struct conn *conn, bool with_will)
 {
     metric_add(conn->shard->metrics, METRIC_disconnects_client, 1);
     conn_leave(conn, OK, with_will ? WILL_PUBLISH : WILL_DROP);
-    if (conn->ws != NULL) {
-        conn->ws->close_code = WS_CLOSE_NORMAL;
-    }
     conn_close_politely(conn);
 }
 

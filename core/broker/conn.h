@@ -44,15 +44,14 @@ enum conn_state {
     CONN_STATE_COUNT
 };
 
-/* What a WebSocket adds to a connection. */
+/*
+ * What a WebSocket adds to a connection. Every MQTT packet leaves as a frame of its own: clients in
+ * the field read only the first packet of a frame (seen with paho's C client), though the standard
+ * allows several.
+ */
 struct ws_link {
     struct ws_decoder decoder;
-    uint8_t header[WS_HEADER_MAX];             /* of the data frame in flight */
-    uint8_t control[2 * (WS_CONTROL_MAX + 4)]; /* pong and close frames in flight */
-    uint8_t pong[WS_CONTROL_MAX];              /* to be sent */
-    uint8_t pong_count;
-    bool wants_pong, wants_close, sent_close;
-    uint16_t close_code;
+    uint16_t close_code; /* what the close frame will say; 0: nothing special */
 };
 
 /* Bytes of something incomplete. Zero-initialised is empty. */
@@ -137,9 +136,14 @@ void conn_adopt(struct shard *shard, struct passport *passport);
 void conn_move(struct conn *conn, uint32_t target, struct slice packet);
 void passport_free(struct passport *passport);
 
-/* Reserve room for a packet of count bytes and mark the connection dirty. NULL: it is
- * closing, or memory is exhausted and it will. */
-uint8_t *conn_packet(struct conn *conn, uint32_t count);
+/*
+ * Reserve room for a packet of count bytes, of which all but the last `following` are written there;
+ * those follow with out_payload(). Marks the connection dirty. NULL: it is closing, or memory is
+ * exhausted and it will.
+ */
+uint8_t *conn_packet(struct conn *conn, uint32_t count, uint32_t following);
+/* Answer a WebSocket ping. */
+void conn_pong(struct conn *conn, struct slice payload);
 void conn_mark_dirty(struct conn *conn);
 void conn_flush(struct conn *conn);
 

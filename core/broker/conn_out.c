@@ -95,13 +95,6 @@ uint8_t *out_reserve(struct conn_out *out, struct out_pool *pool, uint32_t count
     return bytes;
 }
 
-void out_unreserve(struct conn_out *out, uint32_t count)
-{
-    ASSERT(out->last != NULL && out->last->msg == NULL && out->last->count >= count);
-    out->last->count -= count;
-    out->bytes -= count;
-}
-
 bool out_payload(struct conn_out *out, struct out_pool *pool, struct msg *msg)
 {
     uint32_t count = (uint32_t)msg->payload.count;

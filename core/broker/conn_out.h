@@ -52,9 +52,6 @@ struct conn_out {
 /* Room for count contiguous bytes, to be written at once. NULL: memory is exhausted. */
 uint8_t *out_reserve(struct conn_out *out, struct out_pool *pool, uint32_t count);
 
-/* Take back the last count bytes that were reserved. */
-void out_unreserve(struct conn_out *out, uint32_t count);
-
 /* The payload of msg, by reference or by copy. false: memory is exhausted. */
 bool out_payload(struct conn_out *out, struct out_pool *pool, struct msg *msg);
 

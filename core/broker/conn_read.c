@@ -114,7 +114,7 @@ static void ws_refuse(struct conn *conn, uint16_t status)
 {
     uint8_t reply[WS_REPLY_MAX];
     size_t count = ws_handshake_refuse(status, reply);
-    uint8_t *bytes = conn_packet(conn, (uint32_t)count);
+    uint8_t *bytes = conn_packet(conn, (uint32_t)count, 0);
     if (bytes != NULL) {
         memcpy(bytes, reply, count);
         conn_end(conn, ERR_PROTOCOL);
@@ -148,7 +148,7 @@ static void ws_open(struct conn *conn, const struct http_head *head)
     }
     uint8_t reply[WS_REPLY_MAX];
     size_t count = ws_handshake_accept(&handshake, reply);
-    uint8_t *bytes = conn_packet(conn, (uint32_t)count);
+    uint8_t *bytes = conn_packet(conn, (uint32_t)count, 0);
     if (bytes == NULL) {
         return;
     }
@@ -197,11 +197,7 @@ static void on_ws_event(struct conn *conn, enum ws_event event, struct slice pay
         conn_feed_mqtt(conn, payload);
         break;
     case WS_PING:
-        /* Only the most recent ping has to be answered, RFC 6455 5.5.3. */
-        memcpy(conn->ws->pong, payload.data, payload.count);
-        conn->ws->pong_count = (uint8_t)payload.count;
-        conn->ws->wants_pong = true;
-        conn_mark_dirty(conn);
+        conn_pong(conn, payload);
         break;
     case WS_CLOSE:
         conn->ws->close_code = WS_CLOSE_NORMAL;

@@ -2,11 +2,11 @@
 
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/session/journal.h"
-#include "core/wire/ack.h"
 #include "core/wire/props.h"
 #include "core/wire/publish.h"
 
@@ -74,6 +74,9 @@ static void outgoing_init(struct outgoing *out, const struct conn *conn, const s
 /* With an alias the topic is sent once and then left out. Only right before it is really sent. */
 static void use_alias(struct conn *conn, struct outgoing *out, const struct msg *msg)
 {
+    if (out->publish.payload.count + out->publish.topic.count > MQTT_REMAINING_MAX / 2) {
+        return; /* near the end of what a packet can hold the four bytes may be too many */
+    }
     if (conn->version != MQTT_5 || conn->alias_out.count_max == 0) {
         return;
     }
@@ -89,11 +92,12 @@ static void use_alias(struct conn *conn, struct outgoing *out, const struct msg 
 /* Does the packet fit what the client said it takes? [MQTT-3.1.2-24] Seen without an alias. */
 static bool outgoing_fits(struct outgoing *out, const struct conn *conn)
 {
-    enum { ALIAS_BYTES = 4 }; /* property, and one more byte of its section's length */
+    /* The property, and one more byte of its section's length. */
+    const size_t alias_bytes = conn->alias_out.count_max > 0 ? 4 : 0;
     out->head_size = mqtt_publish_head_size(&out->publish, conn->version, out->ids, out->id_count);
     return out->head_size > 0 &&
            (conn->packet_max_out == 0 ||
-            out->head_size + ALIAS_BYTES + out->publish.payload.count <= conn->packet_max_out);
+            out->head_size + alias_bytes + out->publish.payload.count <= conn->packet_max_out);
 }
 
 static void count_sent(struct conn *conn, uint8_t qos, const struct msg *msg)
@@ -106,7 +110,8 @@ static void outgoing_write(struct outgoing *out, struct conn *conn, struct msg *
 {
     use_alias(conn, out, msg);
     out->head_size = mqtt_publish_head_size(&out->publish, conn->version, out->ids, out->id_count);
-    uint8_t *bytes = conn_packet(conn, (uint32_t)out->head_size);
+    uint32_t payload = (uint32_t)msg->payload.count;
+    uint8_t *bytes = conn_packet(conn, (uint32_t)out->head_size + payload, payload);
     if (bytes == NULL) {
         return;
     }
@@ -163,13 +168,14 @@ static bool may_share_frame(const struct conn *conn, const struct offer *offer)
 
 static void write_frame(struct conn *conn, const struct cached_frame *frame, struct msg *msg)
 {
-    uint8_t *bytes = conn_packet(conn, frame->count);
+    uint32_t following = msg->payload.count >= OUT_REFERENCE_BYTES ? (uint32_t)msg->payload.count
+                                                                   : 0;
+    uint8_t *bytes = conn_packet(conn, frame->count + following, following);
     if (bytes == NULL) {
         return;
     }
     memcpy(bytes, frame->bytes, frame->count);
-    if (msg->payload.count >= OUT_REFERENCE_BYTES &&
-        !out_payload(&conn->out, &conn->shard->out_pool, msg)) {
+    if (following > 0 && !out_payload(&conn->out, &conn->shard->out_pool, msg)) {
         conn->is_doomed = true;
     }
     count_sent(conn, 0, msg);
@@ -235,16 +241,6 @@ static bool write_delivery(struct conn *conn, const struct delivery *delivery, u
     }
     outgoing_write(&out, conn, delivery->msg);
     return true;
-}
-
-static void write_pubrel(struct conn *conn, uint16_t packet_id)
-{
-    uint8_t *bytes = conn_packet(conn, MQTT_ACK_BYTES_MAX);
-    if (bytes != NULL) {
-        struct writer w = writer_of(bytes, MQTT_ACK_BYTES_MAX);
-        mqtt_ack_encode_plain(&w, MQTT_PUBREL, packet_id, 0, conn->version);
-        out_unreserve(&conn->out, (uint32_t)writer_left(&w));
-    }
 }
 
 void deliver_settled(struct session *session, struct delivery *delivery)
@@ -440,7 +436,7 @@ static void resend(struct session *session)
             continue;
         }
         if (slot->state == WAIT_PUBCOMP) {
-            write_pubrel(conn, inflight_id(slot->sequence));
+            ack_write(conn, MQTT_PUBREL, inflight_id(slot->sequence), OK);
         } else if (on_wire >= conn->window.count_max) {
             return;
         } else if (!write_delivery(conn, slot, inflight_id(slot->sequence))) {

@@ -36,7 +36,7 @@ enum err on_pingreq(struct conn *conn, const struct packet *packet)
 {
     struct mqtt_control nothing;
     TRY(mqtt_control_decode(MQTT_PINGREQ, packet->frame.body, conn->version, &nothing));
-    uint8_t *bytes = conn_packet(conn, 2); /* [MQTT-3.12.4-1] */
+    uint8_t *bytes = conn_packet(conn, 2, 0); /* [MQTT-3.12.4-1] */
     if (bytes != NULL) {
         struct writer w = writer_of(bytes, 2);
         mqtt_control_encode(&w, MQTT_PINGRESP, NULL, conn->version);

@@ -245,6 +245,7 @@ enum err on_disconnect(struct conn *conn, const struct packet *packet)
         }
         conn->session_expiry_s = expiry_s < expiry_max_s ? expiry_s : expiry_max_s;
     }
-    conn_end_by_client(conn, disconnect.reason == 0x04);
+    /* Only a normal disconnection takes the will along. */
+    conn_end_by_client(conn, disconnect.reason != 0);
     return OK;
 }

@@ -24,7 +24,7 @@ enum { CLIENT_ID_MADE_MAX = 300 };
 static void connack_write(struct conn *conn, const struct mqtt_connack *connack)
 {
     uint32_t size = (uint32_t)mqtt_connack_size(connack, conn->version);
-    uint8_t *bytes = conn_packet(conn, size);
+    uint8_t *bytes = conn_packet(conn, size, 0);
     if (bytes != NULL) {
         struct writer w = writer_of(bytes, size);
         mqtt_connack_encode(&w, connack, conn->version);
@@ -124,7 +124,7 @@ static void auth_write(struct conn *conn, uint8_t reason, const struct auth_repl
     auth.props.present = PROP_BIT(PROP_AUTH_METHOD) |
                          (reply->data_bytes > 0 ? PROP_BIT(PROP_AUTH_DATA) : 0);
     uint32_t size = (uint32_t)mqtt_control_size(MQTT_AUTH, &auth, MQTT_5);
-    uint8_t *bytes = conn_packet(conn, size);
+    uint8_t *bytes = conn_packet(conn, size, 0);
     if (bytes != NULL) {
         struct writer w = writer_of(bytes, size);
         mqtt_control_encode(&w, MQTT_AUTH, &auth, MQTT_5);

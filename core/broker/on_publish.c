@@ -48,6 +48,9 @@ static enum err topic_resolve(struct conn *conn, struct mqtt_publish *publish)
 static enum err message_check(const struct conn *conn, const struct mqtt_publish *publish)
 {
     const struct config *config = conn->shard->config;
+    if (slice_starts_with(publish->topic, slice_text("$SYS/"))) {
+        return ERR_NOT_AUTHORIZED; /* the broker's own */
+    }
     if (config->message_size_limit > 0 && publish->payload.count > config->message_size_limit) {
         return ERR_TOO_LARGE;
     }

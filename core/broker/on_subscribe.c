@@ -25,7 +25,7 @@ struct suback {
 static void suback_write(struct conn *conn, const struct suback *suback)
 {
     uint32_t size = (uint32_t)mqtt_suback_size(suback->count, NULL, conn->version);
-    uint8_t *bytes = conn_packet(conn, size);
+    uint8_t *bytes = conn_packet(conn, size, 0);
     if (bytes == NULL) {
         return;
     }
@@ -228,7 +228,7 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
         codes[i] = reason_from_err(err, MQTT_UNSUBACK);
     }
     uint32_t size = (uint32_t)mqtt_unsuback_size(unsubscribe.filter_count, NULL, conn->version);
-    uint8_t *bytes = conn_packet(conn, size);
+    uint8_t *bytes = conn_packet(conn, size, 0);
     if (bytes != NULL) {
         struct writer w = writer_of(bytes, size);
         mqtt_unsuback_encode(&w, unsubscribe.packet_id, codes, unsubscribe.filter_count, NULL,

@@ -35,22 +35,23 @@ void receipt_hold(struct receipt *receipt)
 
 void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err)
 {
-    uint8_t *bytes = conn_packet(conn, MQTT_ACK_BYTES_MAX);
-    if (bytes == NULL) {
-        return;
+    uint8_t reason = reason_from_err(err, type);
+    uint32_t size = conn->version == MQTT_5 && reason != 0 ? 5 : 4;
+    uint8_t *bytes = conn_packet(conn, size, 0);
+    if (bytes != NULL) {
+        struct writer w = writer_of(bytes, size);
+        mqtt_ack_encode_plain(&w, type, packet_id, reason, conn->version);
     }
-    struct writer w = writer_of(bytes, MQTT_ACK_BYTES_MAX);
-    mqtt_ack_encode_plain(&w, type, packet_id, reason_from_err(err, type), conn->version);
-    out_unreserve(&conn->out, (uint32_t)writer_left(&w));
 }
 
 /*
- * What is refused in a packet of 3.x cannot be said: the acknowledgement is withheld, and the
- * client will send the message again (promise P6).
+ * What there is no room for cannot be said in 3.x: the acknowledgement is withheld, and the client
+ * will send the message again (promise P6). What will never be accepted is acknowledged all the
+ * same, or it would come again for ever [v3:MQTT-3.3.5-2].
  */
 static bool can_be_said(const struct conn *conn, enum err err)
 {
-    return conn->version == MQTT_5 || err == OK || err == ERR_NOT_FOUND;
+    return conn->version == MQTT_5 || (err != ERR_QUOTA && err != ERR_NOMEM);
 }
 
 static void settle(struct conn *conn, const struct receipt *receipt)

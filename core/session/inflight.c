@@ -51,7 +51,7 @@ bool inflight_has_room(const struct inflight *in, const struct window *window, u
     if (is_full) {
         return false;
     }
-    return in->slots.count == 0 || sequence - deque_at(&in->slots, 0)->sequence < PACKET_IDS - 1;
+    return in->slots.count == 0 || sequence - deque_at(&in->slots, 0)->sequence < PACKET_IDS;
 }
 
 enum err inflight_send(struct inflight *in, const struct delivery *delivery,
