@@ -2,6 +2,7 @@
 #include "core/base/log.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -212,6 +213,42 @@ static void a_call_site_that_repeats_is_held_back_and_says_so_later(void **state
     assert_non_null(strstr(written(), " msg=again\n"));
 }
 
+enum { THREAD_COUNT = 3, LINES_EACH = 40 };
+
+static void *chatter(void *context)
+{
+    for (int i = 0; i < LINES_EACH; i++) {
+        static struct log_site sites[LINES_EACH]; /* not one site: its limit is not the subject */
+        log_write(&sites[i], LOG_INFO, "chatter", &LOG_TEXT("who", context), 1);
+        log_event(LOG_INFO, "shared site", LOG_U64("i", i));
+    }
+    return NULL;
+}
+
+static void lines_of_threads_do_not_mix(void **state)
+{
+    pthread_t threads[THREAD_COUNT];
+    static char who[] = "a-thread-with-a-rather-long-name-so-that-lines-are-worth-mixing";
+    uint32_t whole_count = 0;
+    (void)state;
+    for (int i = 0; i < THREAD_COUNT; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, chatter, who), 0);
+    }
+    for (int i = 0; i < THREAD_COUNT; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    char *line, *rest = NULL;
+    written();
+    for (line = strtok_r(output, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        const char *message = strstr(line, " level=info msg=");
+        assert_non_null(message);
+        assert_ptr_equal(message, line + strlen("time=2026-11-21T08:42:36.120Z"));
+        whole_count += strstr(message, "msg=chatter who=a-thread-with-a-rather-long-name-so-that-"
+                                       "lines-are-worth-mixing") != NULL;
+    }
+    assert_int_equal(whole_count, THREAD_COUNT * LINES_EACH);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +263,7 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_call_site_that_repeats_is_held_back_and_says_so_later,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(lines_of_threads_do_not_mix, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
