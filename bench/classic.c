@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { NAME_BYTES = 48, TOPIC_BYTES = 512, TURN_NS = 50 * 1000 * 1000 };
 
@@ -114,16 +115,21 @@ static const struct load_events events = {
 
 static bool prepare(struct classic *run)
 {
+    static const char *const kinds[] = {"conn", "pub", "sub"};
     const struct classic_options *options = run->options;
     const char *username = options->load.username == NULL ? "" : options->load.username;
+    char prefix[NAME_BYTES];
 
+    snprintf(prefix, sizeof(prefix), "bench_%s_%ld", kinds[options->kind], (long)getpid());
+    if (options->prefix != NULL) {
+        snprintf(prefix, sizeof(prefix), "%.31s", options->prefix);
+    }
     run->workers = calloc(options->client_count, sizeof(run->workers[0]));
     for (uint32_t i = 0; run->workers != NULL && i < options->client_count; i++) {
         struct worker *worker = &run->workers[i];
         worker->run = run;
         worker->number = options->start_number + i;
-        snprintf(worker->client_id, sizeof(worker->client_id), "%.24s_%u", options->prefix,
-                 worker->number);
+        snprintf(worker->client_id, sizeof(worker->client_id), "%.31s_%u", prefix, worker->number);
         if (options->topic != NULL &&
             !classic_topic(options->topic, worker->number, worker->client_id, username,
                            worker->topic, sizeof(worker->topic))) {

@@ -25,7 +25,7 @@ struct classic_options {
     uint32_t publish_every_ms; /* -I */
     uint64_t message_limit;    /* -L, over all clients; 0: none */
     const char *topic;         /* -t; %i number of the client, %c its client id, %u its user */
-    const char *prefix;        /* --prefix of client ids */
+    const char *prefix;        /* --prefix of client ids; NULL: "bench_pub_" and our process id */
     uint32_t payload_bytes;    /* -s */
     uint8_t qos;               /* -q */
     bool retain;               /* -r */

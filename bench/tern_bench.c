@@ -352,7 +352,6 @@ static void defaults(struct arguments *a, bool is_run)
                 .client_count = 200,
                 .connect_every_ms = 10,
                 .publish_every_ms = 1000,
-                .prefix = "bench",
                 .payload_bytes = is_run ? 64 : 256,
                 .seconds = is_run ? 5 : 0,
             },
