@@ -42,7 +42,7 @@ def test_metrics_are_what_prometheus_reads(t):
             equal(kinds[family] == "counter", name.endswith("_total"), f"{name} is a counter")
             assert (name, match.group(2)) not in seen, f"{line} stands twice"
             seen.add((name, match.group(2)))
-    assert all(name.startswith("tern_") for name in kinds), kinds
+    assert all(name.startswith(("tern_", "process_")) for name in kinds), kinds
 
 
 @tern_only

@@ -217,8 +217,8 @@ def test_a_payload_beyond_message_size_limit_is_refused_and_the_client_stays(t, 
     client = t.client(broker.port, "large", version)
     client.subscribe(t.topic(), qos=0)
     client.send(mqtt.publish(t.topic(), b"x" * 1001, 1, 9, version=version))
+    refused = client.expect(mqtt.PUBACK, pid=9)  # mosquitto.conf(5): the QoS flow is completed
     if version == 5:
-        refused = client.expect(mqtt.PUBACK, pid=9)
         assert refused.reason >= 0x80, f"PUBACK {refused.reason:#x}"
     client.publish(t.topic(), b"x" * 1000)
     equal(len(client.expect(mqtt.PUBLISH).payload), 1000, "the message that fits")
@@ -277,13 +277,14 @@ def test_topics_deeper_than_max_topic_levels_are_refused(t, version):
     broker = t.broker(["max_topic_levels 5"])
     client = t.client(broker.port, "client", version)
     client.subscribe("a/b/c/d/#", qos=0)
-    client.subscribe("a/b/c/d/e/#", qos=0, reasons=[0x8F if version == 5 else 0x80])
+    client.subscribe("a/b/c/d/e/#", qos=0, reasons=[QUOTA_EXCEEDED if version == 5 else 0x80])
     client.publish("a/b/c/d/e", b"deep", qos=0)
     client.expect(mqtt.PUBLISH, topic="a/b/c/d/e")
     client.send(mqtt.publish("a/b/c/d/e/f", b"too deep", 1, 5, version=version))
     if version == 5:
         packet = client.recv()
-        assert packet.kind in (mqtt.PUBACK, mqtt.DISCONNECT) and packet.reason == 0x90, f"{packet}"
+        assert packet.kind in (mqtt.PUBACK, mqtt.DISCONNECT), f"{packet}"
+        assert packet.reason in (0x90, QUOTA_EXCEEDED), f"{packet}"
 
 
 # ---- queues of clients that are away ------------------------------------------------------------

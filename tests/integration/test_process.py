@@ -26,7 +26,7 @@ def run(*arguments, program=None, env=None, cwd=None, seconds=30):
         errors="replace",
         timeout=seconds,
         stdin=subprocess.DEVNULL,
-        env=dict(os.environ, **(env or {})),
+        env=dict({name: value for name, value in os.environ.items() if not name.startswith("TERN_")}, **(env or {})),
         cwd=cwd,
     )
     return result.returncode, result.stdout, result.stderr
@@ -327,7 +327,7 @@ def test_the_limit_of_open_files_is_raised_by_the_broker_itself(t):
     path = write(
         t, "files.conf", f"listener {broker.port} 127.0.0.1\nhttp_listener none\npersistence false\n"
     )
-    process = t.program("bash", "-c", f"ulimit -Sn 256; exec {broker_module.program()} -c {path}")
+    process = t.program("bash", "-c", f"unset TERN_BIN; ulimit -Sn 256; exec {broker_module.program()} -c {path}")
     eventually(lambda: can_connect(broker.port), 20, "that it listens")
     held = [t.raw(broker.port, 5, "held") for _ in range(400)]
     for client in held:

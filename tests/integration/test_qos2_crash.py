@@ -11,7 +11,7 @@ from suite import each, equal, short
 
 VERSIONS = (4, 5)
 CUTS = ("reset", "close")
-SEED = int(os.environ.get("TERN_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
+SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 
 
 def persistent(t, port, name, version):
@@ -223,7 +223,7 @@ class RestlessSubscriber(Restless):
 
 @each(*VERSIONS)
 def test_restless_clients_get_every_message_once_and_in_order(t, version):
-    print(f"     TERN_SEED={SEED} repeats this run of restless clients (version {version})", flush=True)
+    print(f"     TEST_SEED={SEED} repeats this run of restless clients (version {version})", flush=True)
     port, count = t.common().port, 400
     subscriber = RestlessSubscriber(t, port, version, SEED, t.topic(), count)
     publisher = RestlessPublisher(t, port, version, SEED + 1, t.topic(), count)
