@@ -155,7 +155,7 @@ enum err sock_listen(const struct address *at, bool shared, int *fd_out)
 {
     struct sockaddr_storage native;
     socklen_t bytes;
-    int fd;
+    int fd = -1;
 
     TRY(address_to_native(at, &native, &bytes));
     TRY(sock_new(at, &fd)); /* an accepted socket inherits TCP_NODELAY from the listener */
@@ -186,7 +186,7 @@ enum err sock_for_connect(const struct address *to, const struct address *from, 
 {
     struct sockaddr_storage native;
     socklen_t bytes;
-    int fd;
+    int fd = -1;
 
     TRY(sock_new(to, &fd));
     if (from != NULL && from->kind != ADDRESS_NONE) {
