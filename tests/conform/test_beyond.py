@@ -42,7 +42,7 @@ def test_all_65535_packet_identifiers_are_used(t):
     wrong = next((n for n in range(ids) if numbers[n] != n), None)
     assert wrong is None, f"at {wrong}: {numbers[wrong:wrong + 5]}"
     sub.expect_nothing()
-    freed = struct.unpack(">H", packets[700][head:head + 2])[0]
+    freed = struct.unpack(">H", packets[0][head:head + 2])[0]
     sub.send(ack(PUBACK, freed))
     sub.expect_publish(topic, struct.pack(">I", ids), qos=1, dup=False, pid=freed)
     sub.expect_nothing(0.1)

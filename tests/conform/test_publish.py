@@ -535,7 +535,7 @@ def test_more_than_the_servers_receive_maximum_is_refused(t):
     most = c.connect(t.id("a")).props["receive_max"]
     for pid in range(1, most + 1):
         c.send(mqtt.publish(t.topic(), b"", 2, pid))
-        c.expect(PUBREC, pid=pid, reason=0)
+        assert c.expect(PUBREC, pid=pid).reason < 0x80
     c.send(mqtt.publish(t.topic(), b"", 2, most + 1))
     c.expect_refusal(0x93)
 
@@ -549,7 +549,7 @@ def test_the_window_opens_with_pubcomp_and_puback(t):
         for pid in range(1, most + 1):
             c.send(mqtt.publish(t.topic(), b"", 2, pid))
         for pid in range(1, most + 1):
-            c.expect(PUBREC, pid=pid, reason=0)
+            assert c.expect(PUBREC, pid=pid).reason < 0x80
         for pid in range(1, most + 1):
             c.send(ack(PUBREL, pid))
         for pid in range(1, most + 1):

@@ -50,7 +50,7 @@ def test_a_header_of_version_1_is_read_and_taken_off(t):
 
 @group("proxy")
 def test_a_header_of_version_2_is_read_and_taken_off(t):
-    tlv = b"\x03\x00\x04\0\0\0\0" + b"\x01\x00\x02h2"
+    tlv = b"\x05\x00\x04\0\0\0\0" + b"\x01\x00\x02h2"
     for header in (v2(), v2("2001:db8::8"), v2(extra=tlv), v2(command=0), v2(command=0, family=0),
                    v2(extra=b"\x04\x01\x00" + b"\0" * 256)):
         for door in ("two", "auto"):
@@ -71,6 +71,7 @@ def test_a_wrong_or_missing_header_ends_the_connection(t):
                        ("one", b"PROXY TCP4 1.2.3 4.5.6.7 1 2\r\n" + good),
                        ("one", b"PROXY TCP4 1.2.3.4 4.5.6.7 1 70000\r\n" + good),
                        ("one", b"PROXY TCP4 " + b"1" * 200), ("one", b"PROXX"),
+                       ("two", v2(extra=b"\x03\x00\x04\0\0\0\0") + good),  # a wrong checksum
                        ("two", SIGNATURE + b"\x31\x11\x00\x0c" + b"\0" * 12),
                        ("two", SIGNATURE + b"\x21\x11\x00\x04" + b"\0" * 4),
                        ("two", SIGNATURE + b"\x2f\x11\x00\x0c" + b"\0" * 12)):

@@ -55,7 +55,9 @@ class Broker:
         self.hosts = hosts or {}
         self.lines = list(lines) + ([] if is_mosquitto() else list(tern_only))
         self.args, self.wait_s = list(args), wait_s
-        self.env = dict(os.environ, **(env or {}))
+        # TERN_<OPTION> configures the broker; ours are not options
+        self.env = {k: v for k, v in os.environ.items() if k not in ("TERN_BIN", "TERN_TEST_WAIT")}
+        self.env.update(env or {})
         self.folder = tempfile.mkdtemp(prefix="tern-test-")
         self.process = None
         atexit.register(self.kill)

@@ -563,6 +563,12 @@ class Client:
         self.note("->", "FIN")
         self.transport.sock.shutdown(socket.SHUT_WR)
 
+    def vanish(self):
+        """Close without DISCONNECT, and wait until the server has noticed."""
+        self.half_close()
+        self.expect_close()
+        self.close()
+
     def abort(self):
         """Close with a reset: the network failed."""
         self.note("->", "RST")
