@@ -431,7 +431,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
                       bool is_assigned, const struct auth_reply *reply)
 {
     struct shard *shard = conn->shard;
-    bool session_present;
+    bool session_present = false;
     struct will will;
     agree(conn, connect);
     enum err err = deliver_memory_is_full(shard) ? ERR_BUSY : OK;
