@@ -18,7 +18,7 @@ GROUPS = {
         listeners={"mqtt": [], "ws": ["protocol websockets"]}),
     # a server that says in CONNACK what it lacks
     "poor": dict(
-        lines=["max_packet_size 2000", "retain_available false"],
+        lines=["max_packet_size 2000", "retain_available false", "persistent_client_expiration 1h"],
         tern_only=["max_keepalive 2"],  # mosquitto takes 10 or more
         listeners={"mqtt": ["max_qos 0", "max_topic_alias 0"]}),
     # a server with limits that a test can reach
@@ -35,6 +35,10 @@ GROUPS = {
     "wide": dict(
         lines=["max_inflight_messages 0", "max_queued_messages 0"],
         tern_only=["max_receive 65535"]),
+    # what only Tern knows: doors for some versions, or with topics of their own
+    "rooms": dict(
+        listeners={"mqtt": [], "old": ["accept_protocol_versions 3,4"], "new": ["accept_protocol_versions 5"],
+                   "ground": ["mount_point ground/"]}),
     # behind a load balancer
     "proxy": dict(
         listeners={"one": ["enable_proxy_protocol 1"], "two": ["enable_proxy_protocol 2"],

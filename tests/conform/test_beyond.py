@@ -189,3 +189,169 @@ def test_the_window_of_a_member_moves_its_work_to_others(t):
     while len(got) < 15:
         got.add(quick.receive(topic).payload)
     assert len(got) >= 15
+
+
+@group("poor")
+def test_a_session_expiry_that_is_cut_short_is_told(t):
+    """Chapter 3.2.2.3.2: the server uses another value than the client asked for."""
+    for asked, granted in ((0xFFFFFFFF, 3600), (3601, 3600), (3600, 3600), (10, 10), (0, 0)):
+        p = t.raw().connect(t.id(str(asked)), props={"session_expiry": asked})
+        assert p.props.get("session_expiry", asked) == granted
+
+
+@group("poor")
+def test_a_keep_alive_of_zero_is_not_granted_where_there_is_a_maximum(t):
+    assert t.raw().connect(t.id("a"), keepalive=0).props["server_keepalive"] == 2
+
+
+@group("tight")
+def test_a_new_connection_of_a_publisher_begins_with_a_full_window(t):
+    """What waits for PUBREL from before does not count against Receive Maximum."""
+    c = t.durable()
+    for pid in (1, 2, 3):
+        c.send(mqtt.publish(t.topic(), b"", 2, pid))
+        c.expect(mqtt.PUBREC, pid=pid)
+    c.abort()
+    c = t.durable()
+    for pid in (11, 12, 13):
+        c.send(mqtt.publish(t.topic(), b"", 2, pid))
+    for pid in (11, 12, 13):
+        assert c.expect(mqtt.PUBREC, pid=pid).reason < 0x80
+    for pid in (1, 2, 3, 11, 12, 13):
+        c.send(ack(mqtt.PUBREL, pid))
+        c.expect(mqtt.PUBCOMP, pid=pid, reason=0)
+
+
+@group("tight")
+def test_resent_messages_of_a_publisher_fit_its_window(t):
+    c = t.durable()
+    for turn in range(3):
+        for pid in (1, 2, 3):
+            c.send(mqtt.publish(t.topic(), b"", 2, pid, dup=turn > 0))
+        for pid in (1, 2, 3):
+            assert c.expect(mqtt.PUBREC, pid=pid).reason < 0x80
+        c.abort()
+        c = t.durable()
+    for pid in (1, 2, 3):
+        c.send(ack(mqtt.PUBREL, pid))
+        c.expect(mqtt.PUBCOMP, pid=pid, reason=0)
+
+
+def test_a_delayed_will_after_disconnect_with_will(t):
+    """DISCONNECT 0x04 keeps the will, and the will its delay; the end of the session is still the limit."""
+    watch = t.open("watch")
+    watch.subscribe(t.topic("a"), t.topic("b"))
+    c = t.durable("a", will={"topic": t.topic("a"), "payload": b"x", "props": {"will_delay": 1}})
+    c.disconnect(0x04)
+    watch.expect_nothing(0.6)
+    watch.receive(t.topic("a"), timeout=4)
+    c = t.durable("b", will={"topic": t.topic("b"), "payload": b"x", "props": {"will_delay": 60}})
+    c.disconnect(0x04, {"session_expiry": 0})
+    watch.receive(t.topic("b"), timeout=4)
+
+
+def test_shared_messages_wait_when_all_members_are_away(t):
+    topic = t.topic()
+    members = [t.durable(f"m{n}") for n in range(2)]
+    for c in members:
+        c.subscribe(f"$share/g/{topic}", qos=1)
+        c.disconnect()
+    pub = t.open("pub")
+    for number in range(6):
+        pub.publish(topic, str(number), qos=1)
+    got = []
+    for n in range(2):
+        c = t.durable(f"m{n}")
+        while True:
+            try:
+                got.append(c.receive(topic, timeout=mqtt.QUIET_S).payload.decode())
+            except mqtt.Silence:
+                break
+    assert sorted(got) == [str(n) for n in range(6)]
+
+
+@versions(4, 3)
+def test_shared_subscriptions_for_older_versions(t):
+    """5.0 defines them; as in mosquitto, older clients may use them too."""
+    topic = t.topic()
+    members = [t.open(f"m{n}") for n in range(2)]
+    for c in members:
+        c.subscribe(f"$share/g/{topic}", qos=1)
+    pub = t.open("pub")
+    for number in range(10):
+        pub.publish(topic, str(number), qos=1)
+    got = []
+    for c in members:
+        while True:
+            try:
+                got.append(int(c.receive(topic, timeout=mqtt.QUIET_S).payload))
+            except mqtt.Silence:
+                break
+    assert sorted(got) == list(range(10))
+
+
+@group("rooms")
+def test_a_door_for_some_versions(t):
+    for door, good, bad in (("old", (3, 4), (5,)), ("new", (5,), (3, 4))):
+        for version in good:
+            c = t.raw(version, door=door)
+            c.connect(t.id(f"{door}{version}"))
+            c.ping()
+        for version in bad:
+            c = t.raw(version, door=door)
+            c.connect(t.id(f"{door}{version}"), reason=0x84 if version == 5 else 1)
+            assert c.expect_close() == []
+
+
+@group("rooms")
+@versions(5, 4)
+def test_a_mount_point(t):
+    """Its clients live below it and do not see it."""
+    below, above = t.raw(door="ground"), t.open("above")
+    watch = t.raw(door="ground")
+    watch.connect(t.id("watch"))
+    watch.subscribe(t.topic("#"), qos=1)
+    below.connect(t.id("below"), will={"topic": t.topic("will"), "payload": b"w", "retain": True})
+    below.subscribe(t.topic("x"), qos=1)
+    above.subscribe("ground/" + t.topic("#"), t.topic("#"))
+    below.publish(t.topic("x"), b"up", qos=1)
+    above.receive("ground/" + t.topic("x"), b"up")
+    below.receive(t.topic("x"), b"up")
+    watch.receive(t.topic("x"), b"up")
+    above.publish(t.topic("x"), b"not theirs", qos=1)
+    above.receive(t.topic("x"), b"not theirs")
+    above.publish("ground/" + t.topic("x"), b"down", qos=1)
+    above.receive("ground/" + t.topic("x"), b"down")
+    below.receive(t.topic("x"), b"down")
+    watch.receive(t.topic("x"), b"down")
+    below.abort()
+    watch.receive(t.topic("will"), b"w")
+    above.receive("ground/" + t.topic("will"), b"w")
+    later = t.raw(door="ground")
+    later.connect(t.id("later"))
+    later.subscribe(t.topic("will"))
+    later.receive(t.topic("will"), b"w", retain=True)
+    assert t.version < 5 or later.unsubscribe(t.topic("will")).reasons == [0]
+
+
+@versions(5, 4)
+def test_retained_dollar_topics_do_not_come_with_wildcards(t):
+    """[MQTT-4.7.2-1] [v3:MQTT-4.7.2-1]"""
+    name = f"${t.prefix}/kept"
+    t.open("pub").publish(name, b"x", qos=1, retain=True)
+    c, named = t.open(), t.open("named")
+    c.subscribe("+/kept")
+    named.subscribe(f"${t.prefix}/+")
+    named.receive(name, b"x", retain=True)
+    c.expect_nothing()
+
+
+@versions(5, 4)
+def test_a_client_that_is_named_like_no_other(t):
+    """Ids and topics may be anything that is UTF-8: spaces, quotes, line breaks, control characters."""
+    for name in (t.prefix + " a b", t.prefix + "\"'\\", t.prefix + "\r\n\t", t.prefix + "%s%n%x", t.prefix + "{}$(x)"):
+        c = t.open(client_id=name)
+        c.subscribe(name + "/x", qos=1)
+        c.publish(name + "/x", b"x", qos=1)
+        c.receive(name + "/x")
+        c.disconnect()

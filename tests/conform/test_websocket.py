@@ -187,3 +187,79 @@ def test_the_handshake_and_the_first_packets_may_come_together(t):
     d = mqtt.Client(0, t.version, transport=w, label="together")
     d.expect(CONNACK, reason=0)
     d.expect(PINGRESP)
+
+
+def handshake(t, *headers, path="/mqtt", key=None):
+    """(status, headers) of a request that has these headers besides the usual."""
+    w = WebSocket(("127.0.0.1", t.broker.ports["ws"]), handshake=False)
+    key = base64.b64encode(os.urandom(16)).decode() if key is None else key
+    lines = [f"GET {path} HTTP/1.1", "host: x", "UPGRADE: websocket", "connection: Upgrade",
+             f"sec-websocket-KEY: {key}", "Sec-WebSocket-Version: 13", *headers, "", ""]
+    w.sock.sendall("\r\n".join(lines).encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        part = w.sock.recv(4096)
+        if not part:
+            break
+        answer += part
+    first, *fields = answer.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
+    pairs = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+    return int(first.split()[1]) if first else 0, pairs
+
+
+def test_no_extension_is_agreed_to(t):
+    """[MQTT-6.0.0-2] Compression that was offered is not answered, so nobody compresses."""
+    status, fields = handshake(t, "Sec-WebSocket-Protocol: mqtt",
+                               "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")
+    assert status == 101 and "sec-websocket-extensions" not in fields
+
+
+def test_sub_protocols_may_come_in_several_lines(t):
+    """[MQTT-6.0.0-4]"""
+    status, fields = handshake(t, "Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: mqtt")
+    assert status == 101 and fields["sec-websocket-protocol"] == "mqtt"
+
+
+def test_a_key_that_is_none_is_refused(t):
+    """[MQTT-6.0.0-3] RFC 6455, 4.2.1: sixteen bytes in base64."""
+    for key in ("", "short", "x" * 24 + "==", "not base64 at all!!!!!!!"):
+        status, _ = handshake(t, "Sec-WebSocket-Protocol: mqtt", key=key)
+        assert 400 <= status < 500 or status == 0, f"{key!r}: {status}"
+
+
+def test_a_request_that_never_ends_is_cut(t):
+    """[MQTT-6.0.0-3] A head beyond its limit is refused, not stored for ever."""
+    w = WebSocket(("127.0.0.1", t.broker.ports["ws"]), handshake=False)
+    try:
+        w.sock.sendall(b"GET /mqtt HTTP/1.1\r\n" + b"X-Long: " + b"x" * 100000)
+        answer = w.sock.recv(4096)
+    except OSError:
+        answer = b""
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+    t.open("b").ping()
+
+
+@versions(5, 4)
+def test_a_session_goes_from_websocket_to_tcp_and_back(t):
+    """[MQTT-3.1.3-2] [v3:MQTT-3.1.3-2]"""
+    props = {"props": {"session_expiry": 60}} if t.version == 5 else {}
+    c = t.websocket()
+    c.connect(t.id("a"), clean=False, **props)
+    c.subscribe(t.topic(), qos=2)
+    c.disconnect()
+    t.open("pub").publish(t.topic(), b"1", qos=2)
+    c = t.durable("a")
+    p = c.expect_publish(t.topic(), b"1", qos=2)
+    d = t.websocket()
+    assert d.connect(t.id("a"), clean=False, **props).session_present
+    c.expect_refusal(0x8E)
+    d.receive(t.topic(), b"1", dup=True, pid=p.pid)
+
+
+def test_websocket_errors_are_told_in_a_close_frame(t):
+    """[MQTT-6.0.0-1] RFC 6455, 7.1.7: what failed the connection is said before the end."""
+    c = opened(t)
+    c.transport.frame(TEXT_FRAME, b"hello")
+    c.expect_close()
+    codes = [payload[:2] for kind, payload in c.transport.control if kind == CLOSE_FRAME]
+    assert codes and int.from_bytes(codes[0], "big") in (1002, 1003, 1008), codes
