@@ -2,9 +2,12 @@
  * trie_node: what the trie is made of; private to trie_*.c and subs.c.
  *
  *      node ── leaf                  subscribers of the filter that ends here
- *       └───── kids ── plus          the child "+"
- *               ├───── rest          leaf of "#": nothing can hang below it, so it has no node
- *               └───── slots[]       children with a literal level, by hash
+ *       └───── below                 nothing, or one child alone, or:
+ *               kids ── plus         the child "+"
+ *                ├───── rest         leaf of "#": nothing can hang below it, so it has no node
+ *                └───── slots[]      children with a literal level, by hash
+ *
+ * Most nodes of a fleet have one child ("dev/<id>/cmd"): it costs neither memory nor a look.
  *
  * Floor:  pubsub; private.
  * Thread: what is _Atomic is read without locks and stored by the writer that holds trie->lock;
@@ -17,8 +20,8 @@
  *       So a reader that meets EMPTY may stop, whatever writers do meanwhile.
  *   N3  a table that is replaced is not written any more; who still reads it began before its
  *       successor was published.
- *   N4  a node that hangs has a leaf, or kids with something in them; root excepted. Kids that hang
- *       have something in them, but for the moment before the first child is stored.
+ *   N4  a node that hangs has a leaf or something below; root excepted. Kids that hang hold at least
+ *       two children, or the leaf of "#".
  *   N5  version grows after a change is visible and before what was unlinked is retired.
  */
 #ifndef TERN_PUBSUB_TRIE_NODE_H
@@ -39,7 +42,7 @@ struct leaf {
 };
 
 struct node {
-    _Atomic(struct kids *) kids; /* NULL: none */
+    _Atomic uintptr_t below;     /* 0, or the only child + BELOW_IS_CHILD, or kids */
     _Atomic(struct leaf *) leaf; /* NULL: the filter that ends here has no subscribers */
     struct node *parent;         /* for writers; NULL: root */
     uint16_t level_bytes;
@@ -59,6 +62,7 @@ struct kids {
     _Atomic uint64_t slots[];
 };
 
+enum { BELOW_NOTHING = 0, BELOW_IS_CHILD = 1 };
 enum { SLOT_EMPTY = 0, SLOT_BURIED = 1, SLOT_TAG_SHIFT = 48 };
 _Static_assert(sizeof(void *) == 8, "a slot is an address of 48 bits and a tag of 16");
 
@@ -89,12 +93,17 @@ static inline struct slice node_level(const struct node *node)
     return slice_of(node->level, node->level_bytes);
 }
 
+static inline bool node_is_plus(const struct node *node)
+{
+    return level_is(node_level(node), '+'); /* no literal level of a filter looks like that */
+}
+
 /* The child with that literal level, or NULL. Any reader or the writer. */
 static inline struct node *kids_find(const struct kids *kids, struct slice level, uint64_t hash)
 {
     for (uint32_t i = 0; i < kids->slot_count; i++) {
         uint32_t at = ((uint32_t)hash + i) & (kids->slot_count - 1);
-        /* Acquire: pairs with the release in kids_put(), N1. */
+        /* Acquire: pairs with the release in slot_store(), N1. */
         uint64_t slot = atomic_load_explicit(&kids->slots[at], memory_order_acquire);
         if (slot == SLOT_EMPTY) {
             return NULL; /* N2 */
@@ -107,27 +116,61 @@ static inline struct node *kids_find(const struct kids *kids, struct slice level
     return NULL;
 }
 
+/* What is below a node, as one look saw it; not both, perhaps neither. Any reader or the writer. */
+struct below {
+    struct kids *kids;
+    struct node *child; /* the only one */
+};
+
+static inline struct below node_below(const struct node *node)
+{
+    /* Acquire: pairs with the release in below_store(), N1. */
+    uintptr_t word = atomic_load_explicit(&node->below, memory_order_acquire);
+    return (word & BELOW_IS_CHILD) != 0
+               ? (struct below){.child = (struct node *)(word - BELOW_IS_CHILD)}
+               : (struct below){.kids = (struct kids *)word};
+}
+
+static inline struct node *below_literal(struct below below, struct slice level, uint64_t hash)
+{
+    if (below.kids != NULL) {
+        return kids_find(below.kids, level, hash);
+    }
+    return below.child != NULL && slice_equal(node_level(below.child), level) ? below.child : NULL;
+}
+
+static inline struct node *below_plus(struct below below)
+{
+    if (below.kids != NULL) {
+        return atomic_load_explicit(&below.kids->plus, memory_order_acquire); /* N1 */
+    }
+    return below.child != NULL && node_is_plus(below.child) ? below.child : NULL;
+}
+
+static inline struct leaf *below_rest(struct below below)
+{
+    return below.kids == NULL ? NULL
+                              : atomic_load_explicit(&below.kids->rest, memory_order_acquire);
+}
+
 /*
  * The rest of this file is for the writer, which holds trie->lock and retires through `shard`, its
- * slot of the epoch.
+ * slot of the epoch; trie_hang.c.
  */
 
 /*
- * Make sure that node has kids with room for one more literal child (or, without `is_literal`,
- * kids at all). NULL: memory is exhausted, nothing changed.
+ * Hang a child, or the leaf of "#", below node: readers see it from here on. ERR_NOMEM: nothing
+ * changed; cannot be for a child below a node that has nothing there.
  */
-struct kids *kids_make_room(struct trie *trie, uint32_t shard, struct node *node, bool is_literal);
+enum err node_hang(struct trie *trie, uint32_t shard, struct node *node, struct node *child);
+enum err node_hang_rest(struct trie *trie, uint32_t shard, struct node *node, struct leaf *leaf);
 
-/* Hang a child; room was made. A reader sees it from here on. */
-void kids_put(struct kids *kids, struct node *child, uint64_t hash);
+/* Unlink them; what held them shrinks or goes. The child itself is the caller's to retire. */
+void node_unhang(struct trie *trie, uint32_t shard, struct node *child);
+void node_unhang_rest(struct trie *trie, uint32_t shard, struct node *node);
 
-/* Take a literal child out; tables that became too large shrink, empty ones go. */
-void kids_remove(struct trie *trie, uint32_t shard, struct node *node, struct node *child);
-
-/* Drop the kids of node if nothing is in them. */
-void kids_drop_if_empty(struct trie *trie, uint32_t shard, struct node *node);
-
-size_t kids_bytes(const struct kids *kids);
+/* Free the kids of a node that never hung; its children are not touched. */
+void node_drop_kids(struct trie *trie, struct node *node);
 
 /* The tree's own memory, for trie_stats(). */
 static inline void trie_count_bytes(struct trie *trie, int64_t bytes)

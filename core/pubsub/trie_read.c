@@ -47,39 +47,24 @@ static enum err frontier_reserve(struct leaf_set *set, uint32_t which, uint32_t 
     return OK;
 }
 
-/* All loads of pointers acquire: they pair with the release stores of writers, N1. */
-static struct kids *kids_of(const struct node *node)
+static enum err add_if_any(struct leaf_set *set, struct leaf *leaf)
 {
-    return atomic_load_explicit(&node->kids, memory_order_acquire);
-}
-
-static struct node *plus_of(const struct kids *kids)
-{
-    return atomic_load_explicit(&kids->plus, memory_order_acquire);
-}
-
-static enum err add_rest(const struct kids *kids, struct leaf_set *out)
-{
-    struct leaf *rest = atomic_load_explicit(&kids->rest, memory_order_acquire);
-    return rest == NULL ? OK : leaf_set_add(out, rest);
+    return leaf == NULL ? OK : leaf_set_add(set, leaf);
 }
 
 /* What fits below node, for one more level of the name: up to two nodes to next, "#" to out. */
 static enum err step(const struct node *node, struct slice level, uint64_t hash, bool may_be_wild,
                      struct leaf_set *out, struct node **next, uint32_t *next_count)
 {
-    const struct kids *kids = kids_of(node);
-    if (kids == NULL) {
-        return OK;
-    }
+    struct below below = node_below(node);
     if (may_be_wild) {
-        TRY(add_rest(kids, out));
-        struct node *plus = plus_of(kids);
+        TRY(add_if_any(out, below_rest(below)));
+        struct node *plus = below_plus(below);
         if (plus != NULL) {
             next[(*next_count)++] = plus;
         }
     }
-    struct node *child = kids_find(kids, level, hash);
+    struct node *child = below_literal(below, level, hash);
     if (child != NULL) {
         next[(*next_count)++] = child;
     }
@@ -89,12 +74,9 @@ static enum err step(const struct node *node, struct slice level, uint64_t hash,
 /* The name ends at this node: its own filter matches, and so does "node/#" (4.7.1.2). */
 static enum err finish(const struct node *node, struct leaf_set *out)
 {
-    struct leaf *leaf = atomic_load_explicit(&node->leaf, memory_order_acquire);
-    if (leaf != NULL) {
-        TRY(leaf_set_add(out, leaf));
-    }
-    const struct kids *kids = kids_of(node);
-    return kids == NULL ? OK : add_rest(kids, out);
+    /* Acquire: pairs with the release in trie_write.c, N1. */
+    TRY(add_if_any(out, atomic_load_explicit(&node->leaf, memory_order_acquire)));
+    return add_if_any(out, below_rest(node_below(node)));
 }
 
 enum err trie_match(const struct trie *trie, struct slice name, struct leaf_set *out)
@@ -136,15 +118,12 @@ struct leaf *trie_find_leaf(const struct trie *trie, struct slice filter)
     struct slice level;
 
     while (level_next(&walk, &level)) {
-        const struct kids *kids = kids_of(node);
-        if (kids == NULL) {
-            return NULL;
-        }
+        struct below below = node_below(node);
         if (level_is(level, '#')) {
-            return atomic_load_explicit(&kids->rest, memory_order_acquire);
+            return below_rest(below);
         }
-        node = level_is(level, '+') ? plus_of(kids)
-                                    : kids_find(kids, level, level_hash(level, trie->seed));
+        node = level_is(level, '+') ? below_plus(below)
+                                    : below_literal(below, level, level_hash(level, trie->seed));
         if (node == NULL) {
             return NULL;
         }

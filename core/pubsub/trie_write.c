@@ -155,33 +155,13 @@ static struct node *node_new(struct node *parent, struct slice level)
     return node;
 }
 
-static bool node_is_plus(const struct node *node)
-{
-    return level_is(node_level(node), '+'); /* no literal level of a filter looks like that */
-}
-
-/* Store the one pointer by which child is reached from node, whose kids have room. */
-static void node_hang(const struct trie *trie, struct kids *kids, struct node *child)
-{
-    if (node_is_plus(child)) {
-        /* Release: pairs with acquire in trie_read.c, N1. */
-        atomic_store_explicit(&kids->plus, child, memory_order_release);
-    } else {
-        kids_put(kids, child, level_hash(node_level(child), trie->seed));
-    }
-}
-
 /* Nobody has seen it. */
 static void chain_free(struct trie *trie, struct chain *chain)
 {
     struct node *node = chain->tail;
     while (node != NULL) {
         struct node *parent = node == chain->head ? NULL : node->parent;
-        struct kids *kids = atomic_load_explicit(&node->kids, memory_order_relaxed);
-        if (kids != NULL) {
-            trie_count_bytes(trie, -(int64_t)kids_bytes(kids));
-            free(kids);
-        }
+        node_drop_kids(trie, node);
         free(node);
         node = parent;
     }
@@ -199,12 +179,8 @@ static enum err chain_extend(struct trie *trie, uint32_t shard, struct chain *ch
     if (chain->tail == NULL) {
         chain->head = node;
     } else {
-        struct kids *kids = kids_make_room(trie, shard, chain->tail, !node_is_plus(node));
-        if (kids == NULL) {
-            free(node);
-            return ERR_NOMEM;
-        }
-        node_hang(trie, kids, node);
+        enum err err = node_hang(trie, shard, chain->tail, node);
+        ASSERT(err == OK); /* nothing else is below the tail */
     }
     chain->tail = node;
     chain->count++;
@@ -217,16 +193,11 @@ static enum err leaf_hang(struct trie *trie, uint32_t shard, struct node *node, 
                           bool is_rest)
 {
     leaf->node = node;
-    if (!is_rest) {
-        /* Release: pairs with acquire in trie_read.c, N1. */
-        atomic_store_explicit(&node->leaf, leaf, memory_order_release);
-        return OK;
+    if (is_rest) {
+        return node_hang_rest(trie, shard, node, leaf);
     }
-    struct kids *kids = kids_make_room(trie, shard, node, false);
-    if (kids == NULL) {
-        return ERR_NOMEM;
-    }
-    atomic_store_explicit(&kids->rest, leaf, memory_order_release); /* as above */
+    /* Release: pairs with acquire in trie_read.c, N1. */
+    atomic_store_explicit(&node->leaf, leaf, memory_order_release);
     return OK;
 }
 
@@ -259,12 +230,8 @@ static enum err build(struct trie *trie, uint32_t shard, struct node *node, stru
     if (leaf_hang(trie, shard, under, chain.leaf, is_rest) != OK) {
         goto fail;
     }
-    if (chain.head != NULL) {
-        struct kids *kids = kids_make_room(trie, shard, node, !node_is_plus(chain.head));
-        if (kids == NULL) {
-            goto fail;
-        }
-        node_hang(trie, kids, chain.head);
+    if (chain.head != NULL && node_hang(trie, shard, node, chain.head) != OK) {
+        goto fail;
     }
     atomic_fetch_add_explicit(&trie->node_count, chain.count, memory_order_relaxed);
     trie_count_bytes(trie, chain.bytes);
@@ -284,13 +251,13 @@ static struct node *descend(const struct trie *trie, struct level_walk *walk)
     struct slice level;
 
     for (struct level_walk ahead = *walk; level_next(&ahead, &level); *walk = ahead) {
-        struct kids *kids = atomic_load_explicit(&node->kids, memory_order_relaxed);
-        if (kids == NULL || level_is(level, '#')) {
+        if (level_is(level, '#')) {
             break;
         }
+        struct below below = node_below(node);
         struct node *child = level_is(level, '+')
-                                 ? atomic_load_explicit(&kids->plus, memory_order_relaxed)
-                                 : kids_find(kids, level, level_hash(level, trie->seed));
+                                 ? below_plus(below)
+                                 : below_literal(below, level, level_hash(level, trie->seed));
         if (child == NULL) {
             break;
         }
@@ -306,10 +273,7 @@ static struct leaf *leaf_under(const struct node *node, struct level_walk walk)
     if (!level_next(&walk, &level)) {
         return atomic_load_explicit(&node->leaf, memory_order_relaxed);
     }
-    struct kids *kids = atomic_load_explicit(&node->kids, memory_order_relaxed);
-    return kids != NULL && level_is(level, '#')
-               ? atomic_load_explicit(&kids->rest, memory_order_relaxed)
-               : NULL;
+    return level_is(level, '#') ? below_rest(node_below(node)) : NULL;
 }
 
 static enum err subscribe_locked(struct trie *trie, uint32_t shard, struct slice filter,
@@ -346,15 +310,7 @@ enum err trie_subscribe(struct trie *trie, uint32_t shard, struct slice filter, 
 /* Unlink node from its parent and retire it. */
 static void node_remove(struct trie *trie, uint32_t shard, struct node *node)
 {
-    struct node *parent = node->parent;
-    if (node_is_plus(node)) {
-        struct kids *kids = atomic_load_explicit(&parent->kids, memory_order_relaxed);
-        /* Release: whoever sees NULL sees what was stored before. */
-        atomic_store_explicit(&kids->plus, NULL, memory_order_release);
-        kids_drop_if_empty(trie, shard, parent);
-    } else {
-        kids_remove(trie, shard, parent, node);
-    }
+    node_unhang(trie, shard, node);
     atomic_fetch_sub_explicit(&trie->node_count, 1, memory_order_relaxed);
     trie_count_bytes(trie, -(int64_t)node_bytes(node->level_bytes));
     epoch_retire(trie->epoch, shard, node, free);
@@ -364,7 +320,7 @@ static void node_remove(struct trie *trie, uint32_t shard, struct node *node)
 static void prune(struct trie *trie, uint32_t shard, struct node *node)
 {
     while (node != trie->root && atomic_load_explicit(&node->leaf, memory_order_relaxed) == NULL &&
-           atomic_load_explicit(&node->kids, memory_order_relaxed) == NULL) {
+           atomic_load_explicit(&node->below, memory_order_relaxed) == BELOW_NOTHING) {
         struct node *parent = node->parent;
         node_remove(trie, shard, node);
         node = parent;
@@ -378,10 +334,8 @@ static void leaf_remove(struct trie *trie, uint32_t shard, struct leaf *leaf)
     if (atomic_load_explicit(&node->leaf, memory_order_relaxed) == leaf) {
         atomic_store_explicit(&node->leaf, NULL, memory_order_release);
     } else {
-        struct kids *kids = atomic_load_explicit(&node->kids, memory_order_relaxed);
-        ASSERT(atomic_load_explicit(&kids->rest, memory_order_relaxed) == leaf);
-        atomic_store_explicit(&kids->rest, NULL, memory_order_release);
-        kids_drop_if_empty(trie, shard, node);
+        ASSERT(below_rest(node_below(node)) == leaf);
+        node_unhang_rest(trie, shard, node);
     }
     version_grow(trie);
     struct subs *other = atomic_load_explicit(&leaf->other, memory_order_relaxed);

@@ -24,7 +24,7 @@
 
 #include <cmocka.h>
 
-enum { SHARD_COUNT = 4, FILTER_COUNT = 160, NAME_COUNT = 64, TOPIC_BYTES = 64, TWINS = 3 };
+enum { SHARD_COUNT = 4, FILTER_COUNT = 160, NAME_COUNT = 64, TOPIC_BYTES = 96, TWINS = 3 };
 
 struct holding {
     struct sub subs[TWINS]; /* the owner's; more than one of a shard on one leaf */
