@@ -104,21 +104,30 @@ void stream_arm(struct io_stream *stream)
     stream->is_receiving = true;
 }
 
+/*
+ * By user_data, which the kernel finds at once; to find all requests of a socket it would walk over
+ * those of every connection.
+ */
+static void cancel(struct io_stream *stream, enum operation operation)
+{
+    struct io_uring_sqe *sqe = request(stream);
+    io_uring_prep_cancel64(sqe, uring_tag(stream, operation), 0);
+    sqe->user_data = uring_tag(stream, OPERATION_CANCEL);
+}
+
 /* Cancel the receive alone; what it had read comes before its last completion. */
 static void stream_disarm(struct io_stream *stream)
 {
-    if (!stream->is_receiving || stream->is_stopping) {
-        return;
+    if (stream->is_receiving && !stream->is_stopping) {
+        cancel(stream, OPERATION_RECEIVE);
+        stream->is_stopping = true;
     }
-    struct io_uring_sqe *sqe = request(stream);
-    io_uring_prep_cancel64(sqe, uring_tag(stream, OPERATION_RECEIVE), 0);
-    sqe->user_data = uring_tag(stream, OPERATION_CANCEL);
-    stream->is_stopping = true;
 }
 
 void stream_break(struct io_stream *stream, enum err why)
 {
-    if (stream->state == STREAM_CLOSING) {
+    enum stream_state before = stream->state;
+    if (before == STREAM_CLOSING) {
         return;
     }
     stream->state = STREAM_CLOSING;
@@ -129,10 +138,13 @@ void stream_break(struct io_stream *stream, enum err why)
         finish_soon(stream);
         return;
     }
-    /* One request for all of this socket's; those queued before it have begun by then. */
-    struct io_uring_sqe *sqe = request(stream);
-    io_uring_prep_cancel_fd(sqe, stream->fd, IORING_ASYNC_CANCEL_ALL);
-    sqe->user_data = uring_tag(stream, OPERATION_CANCEL);
+    /* What was queued before in this turn has begun by the time these are looked at. */
+    stream_disarm(stream);
+    if (before == STREAM_CONNECTING) {
+        cancel(stream, OPERATION_CONNECT);
+    } else if (stream->is_sending) {
+        cancel(stream, OPERATION_SEND); /* finds nothing if it was the send that failed */
+    }
 }
 
 /* Our end of the stream is sent; closing now could reset the peer before it has read that. */
