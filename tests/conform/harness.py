@@ -35,6 +35,9 @@ GROUPS = {
     "wide": dict(
         lines=["max_inflight_messages 0", "max_queued_messages 0"],
         tern_only=["max_receive 65535"]),
+    # a full queue refuses the publisher
+    "strict": dict(lines=["max_queued_messages 2", "max_inflight_messages 2"],
+                   tern_only=["queue_policy reject"]),
     # what only Tern knows: doors for some versions, or with topics of their own
     "rooms": dict(
         listeners={"mqtt": [], "old": ["accept_protocol_versions 3,4"], "new": ["accept_protocol_versions 5"],

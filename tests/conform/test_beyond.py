@@ -355,3 +355,66 @@ def test_a_client_that_is_named_like_no_other(t):
         c.publish(name + "/x", b"x", qos=1)
         c.receive(name + "/x")
         c.disconnect()
+
+
+def subscribers_everywhere(t, topic, count=6):
+    """Sessions on every shard, so that a PUBLISH waits for other shards."""
+    for n in range(count):
+        t.open(f"sub{n}").subscribe(topic, qos=1)
+
+
+@versions(5, 4)
+def test_pubrel_of_an_earlier_connection_among_new_messages(t):
+    """It is no part of the window of this connection, which stays right."""
+    topic, v = t.topic(), t.version
+    subscribers_everywhere(t, topic)
+    for number in range(30):
+        c = t.durable(f"p{number}")
+        c.send(mqtt.publish(topic, b"1", 2, 1, version=v))
+        c.expect(mqtt.PUBREC, pid=1)
+        c.abort()
+        c = t.durable(f"p{number}")
+        c.send(mqtt.publish(topic, b"2", 1, 2, version=v) + ack(mqtt.PUBREL, 1))
+        got = sorted((p.kind, p.pid) for p in (c.recv() for _ in range(2)))
+        assert got == [(PUBACK, 2), (mqtt.PUBCOMP, 1)], got
+        c.ping()
+
+
+@versions(5, 4)
+def test_pubrel_that_does_not_wait_for_pubrec(t):
+    """A client may send it all at once; each is answered."""
+    topic, v = t.topic(), t.version
+    subscribers_everywhere(t, topic)
+    for number in range(30):
+        c = t.open(f"p{number}")
+        c.send(mqtt.publish(topic, b"1", 2, 1, version=v) + ack(mqtt.PUBREL, 1)
+               + mqtt.publish(topic, b"2", 2, 1, version=v) + ack(mqtt.PUBREL, 1))
+        got = [c.recv().kind for _ in range(4)]
+        assert sorted(got) == [mqtt.PUBREC] * 2 + [mqtt.PUBCOMP] * 2, got
+        c.ping()
+
+
+@group("strict")
+def test_a_publisher_that_is_refused_for_a_full_queue(t):
+    """0x97 at QoS 1 and 2, also when PUBREL is sent at once; nothing is kept of it."""
+    topic = t.topic()
+    away = [t.durable(f"away{n}") for n in range(6)]
+    for c in away:
+        c.subscribe(topic, qos=2)
+        c.disconnect()
+    pub = t.open("pub")
+    for number in range(2):
+        assert pub.publish(topic, str(number), qos=1).reason == 0
+    for number in range(20):
+        c = t.open(f"p{number}")
+        c.send(mqtt.publish(topic, b"no", 1, 1))
+        c.expect(PUBACK, pid=1, reason=0x97)
+        c.send(mqtt.publish(topic, b"no", 2, 2) + ack(mqtt.PUBREL, 2) + mqtt.pingreq())
+        got = [c.recv() for _ in range(3)]
+        assert sorted(p.kind for p in got) == [mqtt.PUBREC, mqtt.PUBCOMP, mqtt.PINGRESP]
+        assert [p.reason for p in got if p.kind == mqtt.PUBREC] == [0x97]
+        c.publish(topic + "/other", b"", qos=1)
+    c = t.durable("away0")
+    for number in range(2):
+        c.receive(topic, str(number))
+    c.ping()
