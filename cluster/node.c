@@ -54,7 +54,8 @@ static bool is_draining(void *context)
     return broker_is_draining(((struct node *)context)->broker);
 }
 
-static enum err on_started(void *context, struct io *io, struct wheel *wheel)
+static enum err on_started(void *context, struct io *io, struct wheel *wheel,
+                           struct broker_failure *failure)
 {
     struct node *node = context;
     const struct config *config = node->boot_config;
@@ -68,7 +69,14 @@ static enum err on_started(void *context, struct io *io, struct wheel *wheel)
                                            .start_wall_ms = io_wall_ms(io),
                                            .is_draining = is_draining,
                                            .context = node};
-    TRY(admin_new(io, wheel, &at, &node->sources, &node->admin));
+    enum err err = admin_new(io, wheel, &at, &node->sources, &node->admin);
+    if (err != OK) {
+        char text[ADDRESS_TEXT_MAX];
+        snprintf(failure->text, sizeof(failure->text),
+                 "cannot listen on %s: %s: http_listener chooses another port, or none",
+                 address_text(&at, text), err_text(err));
+        return err;
+    }
     admin_address(node->admin, &node->http);
     node->has_http = true;
     return OK;

@@ -116,11 +116,7 @@ static enum err open_in_thread(struct shard *shard, struct broker_failure *failu
     }
     if (shard->index == 0 && broker->ports.started != NULL) {
         shard->has_guest = true;
-        err = broker->ports.started(broker->ports.context, shard->io, shard->wheel);
-        if (err != OK) {
-            snprintf(failure->text, sizeof(failure->text), "cannot open the HTTP listener: %s",
-                     err_text(err));
-        }
+        err = broker->ports.started(broker->ports.context, shard->io, shard->wheel, failure);
     }
     return err;
 }

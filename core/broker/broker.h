@@ -32,6 +32,10 @@ struct io;
 struct wheel;
 struct address;
 
+struct broker_failure {
+    char text[512]; /* one line for people */
+};
+
 /* What the floors above hand down. */
 struct broker_ports {
     /* The journal of one shard; apply(shard, op) is called when an op is committed. NULL: memory. */
@@ -42,7 +46,8 @@ struct broker_ports {
      * In the thread of shard 0: when its ring stands and before it serves; on an error the broker
      * does not start. stopped: its io is gone, its wheel is not; only if started was called.
      */
-    enum err (*started)(void *context, struct io *io, struct wheel *wheel);
+    enum err (*started)(void *context, struct io *io, struct wheel *wheel,
+                        struct broker_failure *failure);
     void (*stopped)(void *context);
     void *context;
 };
@@ -54,10 +59,6 @@ struct broker_config {
     bool pin;                         /* one core per shard */
     uint64_t seed;                    /* of all chance in it */
     uint32_t stream_count_max;        /* per shard */
-};
-
-struct broker_failure {
-    char text[512]; /* one line for people */
 };
 
 /* ERR_NOMEM. */

@@ -199,13 +199,19 @@ void conn_unpause(struct conn *conn)
 
 /* ---- the end ------------------------------------------------------------------------------- */
 
+static void uncount(struct conn *conn)
+{
+    if (conn->is_counted) {
+        conn->is_counted = false;
+        shard_uncount_conn(conn->shard, conn->listener_index);
+    }
+}
+
 void conn_free(struct conn *conn)
 {
     struct shard *shard = conn->shard;
     shard->conn_count--;
-    if (!conn->has_left) {
-        shard_uncount_conn(shard, conn->listener_index);
-    }
+    uncount(conn);
     metric_sub(shard->metrics, METRIC_connections_open, 1);
     wheel_unset(shard->wheel, &conn->timer);
     list_remove(&conn->link);
@@ -219,6 +225,7 @@ void conn_free(struct conn *conn)
     partial_deinit(&conn->packet);
     partial_deinit(&conn->stash);
     partial_deinit(&conn->connect);
+    inbound_deinit(&conn->counted);
     alias_in_deinit(&conn->alias_in);
     alias_out_deinit(&conn->alias_out);
     auth_exchange_free(conn->auth);
@@ -233,6 +240,7 @@ void conn_free(struct conn *conn)
 static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
 {
     struct shard *shard = conn->shard;
+    uncount(conn); /* a connection that only closes takes nobody's place */
     if (conn->state == CONN_CONNECT || conn->state == CONN_HTTP || conn->state == CONN_PROXY ||
         conn->state == CONN_AUTH) {
         shard->connecting_count--;
@@ -395,7 +403,8 @@ bool conn_accept(struct shard *shard, uint32_t listener_index,
     if (conn == NULL) {
         return false;
     }
-    conn->is_one_too_many = shard_count_conn(shard, listener_index);
+    conn->is_counted = shard_count_conn(shard, listener_index);
+    conn->is_one_too_many = !conn->is_counted;
     conn->stream = stream;
     conn->state = listener->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
     if (listener->proxy_protocol != PROXY_OFF) {

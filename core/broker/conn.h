@@ -19,6 +19,7 @@
 #include "core/broker/conn_out.h"
 #include "core/io/io.h"
 #include "core/session/alias.h"
+#include "core/session/inbound.h"
 #include "core/session/inflight.h"
 #include "core/wire/frame.h"
 #include "core/wire/mqtt.h"
@@ -75,13 +76,14 @@ struct conn {
     /* What arrived. */
     struct partial packet; /* of an incomplete packet, PROXY header or HTTP head */
     uint32_t packet_bytes; /* the whole packet's size, once known */
+    uint32_t skip_bytes;   /* of a refused packet, still to come */
     size_t http_scanned;
     struct partial stash; /* raw bytes that wait: while the connection moves */
     struct ws_link *ws;   /* NULL: plain MQTT */
     bool is_read_paused;
+    bool is_counted;      /* against the limits of connections */
     bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */
     bool has_moved;       /* it came from another shard */
-    bool has_left;        /* it went to another shard, which counts it now */
     uint32_t move_target; /* MOVING: to which shard */
 
     /* What leaves. */
@@ -92,8 +94,9 @@ struct conn {
     /* What was agreed in CONNECT. */
     uint32_t packet_max_out; /* the client's Maximum Packet Size; 0: none */
     struct window window;
-    uint16_t receive_max; /* what we granted; v5 only, 0: not limited */
-    uint32_t inbound_count;
+    uint16_t receive_max;   /* what we granted; v5 only, 0: not limited */
+    uint32_t inbound_count; /* QoS 1 and 2 messages of this connection that we have not finished */
+    struct inbound counted; /* those of them that are of QoS 2 */
     struct alias_in alias_in;
     struct alias_out alias_out;
     bool wants_problem_info;

@@ -57,7 +57,7 @@ void conn_on_detached(void *owner, int64_t handle)
     metric_add(shard->metrics, METRIC_connections_moved, 1);
     struct mail mail = {.kind = MAIL_CONN, .passport = passport};
     mailbox_post(shard->mailbox, conn->move_target, &mail);
-    conn->has_left = true;
+    conn->is_counted = false; /* the other shard answers for it now */
     conn_free(conn);
 }
 
@@ -80,7 +80,9 @@ void conn_adopt(struct shard *shard, struct passport *passport)
     struct conn *conn = conn_new(shard, passport->listener_index, passport->listener,
                                  &passport->peer);
     if (conn == NULL) {
-        shard_uncount_conn(shard, passport->listener_index);
+        if (!passport->is_one_too_many) {
+            shard_uncount_conn(shard, passport->listener_index);
+        }
         passport_free(passport);
         return;
     }
@@ -89,6 +91,7 @@ void conn_adopt(struct shard *shard, struct passport *passport)
     conn->state = CONN_CONNECT;
     conn->has_moved = true;
     conn->is_one_too_many = passport->is_one_too_many;
+    conn->is_counted = !passport->is_one_too_many;
     conn->ws = passport->ws;
     passport->ws = NULL;
     if (io_attach(shard->io, handle, &conn_events, conn, &conn->stream) != OK) {

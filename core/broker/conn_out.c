@@ -92,6 +92,7 @@ uint8_t *out_reserve(struct conn_out *out, struct out_pool *pool, uint32_t count
     uint8_t *bytes = segment->bytes + segment->count;
     segment->count += count;
     out->bytes += count;
+    pool->bytes += count;
     return bytes;
 }
 
@@ -116,6 +117,7 @@ bool out_payload(struct conn_out *out, struct out_pool *pool, struct msg *msg)
         .msg = msg_ref(msg), .data = msg->payload.data, .count = count, .class = OUT_CLASS_COUNT};
     out_append(out, segment);
     out->bytes += count;
+    pool->bytes += count;
     return true;
 }
 
@@ -144,6 +146,7 @@ void out_sent(struct conn_out *out, struct out_pool *pool)
         struct out_segment *segment = out->first;
         out->first = segment->next;
         out->bytes -= segment->count;
+        pool->bytes -= segment->count;
         out->segment_count--;
         segment_free(pool, segment);
     }

@@ -37,6 +37,7 @@ struct out_segment {
 struct out_pool {
     struct out_segment *free[OUT_CLASS_COUNT];
     uint32_t free_count[OUT_CLASS_COUNT];
+    uint64_t bytes; /* waiting in all connections of the shard */
 };
 void out_pool_deinit(struct out_pool *pool);
 

@@ -47,6 +47,40 @@ static bool wants_packets(const struct conn *conn)
     return conn->state == CONN_CONNECT || conn->state == CONN_AUTH || conn->state == CONN_OPEN;
 }
 
+/*
+ * There is no memory left for a large PUBLISH: answer it by its head and skip the rest, so that the
+ * client hears why and the connection goes on. false: the head is not there yet, or it is another
+ * packet.
+ */
+static bool refuse_large(struct conn *conn)
+{
+    const uint8_t *bytes = conn->packet.blob->bytes;
+    uint8_t qos = (bytes[0] >> 1) & 3;
+    struct reader r = reader_of(slice_of(bytes + 1, conn->packet.count - 1));
+    uint32_t remaining;
+    uint16_t packet_id = 0;
+    struct slice topic;
+    if (bytes[0] >> 4 != MQTT_PUBLISH || conn->state != CONN_OPEN || qos == 3 ||
+        read_varint(&r, &remaining) != OK || read_text(&r, &topic) != OK ||
+        (qos > 0 && (read_u16(&r, &packet_id) != OK || packet_id == 0))) {
+        return false;
+    }
+    enum err err = publish_refuse(conn, qos, packet_id, topic, ERR_QUOTA);
+    conn->skip_bytes = conn->packet_bytes - conn->packet.count;
+    partial_deinit(&conn->packet);
+    conn->packet_bytes = 0;
+    if (err != OK) {
+        conn_end(conn, err);
+    }
+    return true;
+}
+
+static bool memory_is_short(const struct conn *conn)
+{
+    return conn->packet_bytes > OUT_REFERENCE_BYTES &&
+           msg_memory_bytes() > conn->shard->broker_memory_limit;
+}
+
 /* Add to the incomplete packet what belongs to it; returns how much that was. */
 static size_t complete_packet(struct conn *conn, struct slice bytes)
 {
@@ -54,10 +88,16 @@ static size_t complete_packet(struct conn *conn, struct slice bytes)
     /* The size is unknown until the head is whole: take it byte by byte, there are at most five. */
     size_t wanted = conn->packet_bytes == 0 ? 1 : conn->packet_bytes - packet->count;
     size_t count = wanted < bytes.count ? wanted : bytes.count;
-    uint64_t memory_limit = conn->shard->broker_memory_limit;
-    if (conn->packet_bytes > OUT_REFERENCE_BYTES && msg_memory_bytes() + count > memory_limit) {
-        conn_end(conn, ERR_QUOTA);
-        return bytes.count;
+    if (memory_is_short(conn)) {
+        if (refuse_large(conn)) {
+            return 0;
+        }
+        count = count < OUT_REFERENCE_BYTES ? count
+                                            : OUT_REFERENCE_BYTES; /* until the head is in */
+        if (packet->count > MQTT_TEXT_MAX + OUT_REFERENCE_BYTES) {
+            conn_end(conn, ERR_QUOTA);
+            return 0;
+        }
     }
     if (partial_append(packet, slice_head(bytes, count), conn->packet_bytes) != OK) {
         conn_end(conn, ERR_NOMEM);
@@ -83,6 +123,12 @@ static size_t complete_packet(struct conn *conn, struct slice bytes)
 void conn_feed_mqtt(struct conn *conn, struct slice bytes)
 {
     while (bytes.count > 0 && wants_packets(conn)) {
+        if (conn->skip_bytes > 0) {
+            size_t skipped = conn->skip_bytes < bytes.count ? conn->skip_bytes : bytes.count;
+            conn->skip_bytes -= (uint32_t)skipped;
+            bytes = slice_skip(bytes, skipped);
+            continue;
+        }
         if (conn->packet.count > 0) {
             bytes = slice_skip(bytes, complete_packet(conn, bytes));
             continue;
@@ -96,6 +142,8 @@ void conn_feed_mqtt(struct conn *conn, struct slice bytes)
             conn->packet_bytes = frame.total_bytes;
             if (partial_append(&conn->packet, bytes, frame.total_bytes) != OK) {
                 conn_end(conn, ERR_NOMEM);
+            } else if (memory_is_short(conn)) {
+                refuse_large(conn);
             }
             return;
         } else {

@@ -37,6 +37,10 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet);
 enum err on_pingreq(struct conn *conn, const struct packet *packet);
 enum err on_disconnect(struct conn *conn, const struct packet *packet);
 
+/* A PUBLISH is refused before it was read whole: answered in its turn, and counted. */
+enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, struct slice topic,
+                        enum err why);
+
 /* CONNECT and will were decoded and the client is who it says: open the session, answer. */
 enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
                       bool is_assigned, const struct auth_reply *reply);

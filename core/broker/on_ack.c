@@ -79,7 +79,7 @@ enum err on_pubrel(struct conn *conn, const struct packet *packet)
         struct op op = {.kind = OP_RELEASE, .session = conn->session};
         op.packet_id = ack.packet_id;
         journal_submit(conn->shard->journal, &op, NULL, NULL);
-        conn->inbound_count -= conn->inbound_count > 0; /* the PUBREC may be of an earlier one */
+        inbound_uncount(conn, 2, ack.packet_id);
     }
     ack_write(conn, MQTT_PUBCOMP, ack.packet_id, is_known ? OK : ERR_ID_UNKNOWN);
     return OK;

@@ -76,6 +76,8 @@ struct session *session_open(struct shard *shard, struct slice client_id)
         return NULL;
     }
     session->owner = shard;
+    session->queue.totals = &shard->queue_totals;
+    session->inflight.total = &shard->inflight_total;
     timer_init(&session->will_timer, on_will_timer);
     timer_init(&session->expiry_timer, on_expiry_timer);
     if (map_put(shard->sessions, session) != OK) {
@@ -105,8 +107,7 @@ static void give_up_queue(struct session *session, bool only_shared)
         struct delivery delivery = queue_pop(&session->queue);
         if (delivery.share != 0) {
             shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
-        } else if (only_shared && deque_push(&session->queue.waiting, &delivery) == OK) {
-            session->queue.bytes += msg_bytes(delivery.msg);
+        } else if (only_shared && queue_put_back(&session->queue, &delivery) == OK) {
             continue;
         } else {
             shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
@@ -190,8 +191,7 @@ static void drop_qos0(struct session *session)
     uint32_t count = session->queue.waiting.count;
     for (uint32_t i = 0; i < count && !shard->config->queue_qos0; i++) {
         struct delivery delivery = queue_pop(&session->queue);
-        if (delivery.qos > 0 && deque_push(&session->queue.waiting, &delivery) == OK) {
-            session->queue.bytes += msg_bytes(delivery.msg);
+        if (delivery.qos > 0 && queue_put_back(&session->queue, &delivery) == OK) {
             continue;
         }
         shard_count_drop(shard, TRAIL_DROP_OFFLINE_QOS0, OK, session->client_id,

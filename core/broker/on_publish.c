@@ -171,16 +171,6 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
     stall(conn);
 }
 
-/* More than we granted, and the client knew it [MQTT-3.3.4-7]. */
-static enum err count_inbound(struct conn *conn)
-{
-    if (conn->receive_max > 0 && conn->inbound_count >= conn->receive_max) {
-        return ERR_RECEIVE_MAX;
-    }
-    conn->inbound_count++;
-    return OK;
-}
-
 /* OK: it is new. ERR_EXISTS: a repeat, which ends here [MQTT-4.3.3-10]. */
 static enum err see(struct conn *conn, uint16_t packet_id)
 {
@@ -207,18 +197,17 @@ static bool is_owed(const struct conn *conn, uint16_t packet_id)
 static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *publish,
                                  struct blob *blob)
 {
+    /* Before the id is remembered: what is not accepted must be new when it comes again. */
+    TRY(inbound_count(conn, publish->qos, publish->packet_id));
     if (publish->qos == 2) {
         enum err err = see(conn, publish->packet_id);
-        if (err == ERR_EXISTS) {
-            if (!is_owed(conn, publish->packet_id)) {
-                /* PUBREC may have been lost; a new connection counts it as outstanding again */
-                ack_write(conn, MQTT_PUBREC, publish->packet_id, OK);
-            }
-            return OK;
+        if (err == ERR_EXISTS && !is_owed(conn, publish->packet_id)) {
+            ack_write(conn, MQTT_PUBREC, publish->packet_id, OK);
         }
-        TRY(err);
+        if (err != OK) {
+            return err == ERR_EXISTS ? OK : err;
+        }
     }
-    TRY(count_inbound(conn));
     struct receipt *receipt = receipt_new(conn, publish->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
                                           publish->packet_id);
     if (receipt == NULL) {
@@ -239,4 +228,24 @@ enum err on_publish(struct conn *conn, const struct packet *packet)
         return OK;
     }
     return on_publish_acked(conn, &publish, packet->blob);
+}
+
+enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, struct slice topic,
+                        enum err why)
+{
+    if (qos == 2 && inbound_has(&conn->session->inbound, packet_id)) {
+        ack_write(conn, MQTT_PUBREC, packet_id, OK); /* it was accepted when it came first */
+        return OK;
+    }
+    shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), topic);
+    if (qos == 0) {
+        return OK;
+    }
+    TRY(inbound_count(conn, qos, packet_id));
+    struct receipt *receipt = receipt_new(conn, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, packet_id);
+    if (receipt == NULL) {
+        return ERR_NOMEM;
+    }
+    receipt_done(receipt, why);
+    return OK;
 }

@@ -195,9 +195,7 @@ static void give_back_shared(struct shard *shard, struct session *session, uint6
         if (delivery.share == share) {
             shares_return(shard, share, session->key, msg_ref(delivery.msg));
             delivery_deinit(&delivery);
-        } else if (deque_push(&session->queue.waiting, &delivery) == OK) {
-            session->queue.bytes += msg_bytes(delivery.msg);
-        } else {
+        } else if (queue_put_back(&session->queue, &delivery) != OK) {
             delivery_deinit(&delivery);
         }
     }

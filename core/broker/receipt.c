@@ -28,6 +28,29 @@ struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t pac
     return receipt;
 }
 
+enum err inbound_count(struct conn *conn, uint8_t qos, uint16_t packet_id)
+{
+    if (qos == 2 && inbound_has(&conn->counted, packet_id)) {
+        return OK;
+    }
+    if (conn->receive_max > 0 && conn->inbound_count >= conn->receive_max) {
+        return ERR_RECEIVE_MAX;
+    }
+    if (qos == 2) {
+        TRY(inbound_add(&conn->counted, packet_id));
+    }
+    conn->inbound_count++;
+    return OK;
+}
+
+void inbound_uncount(struct conn *conn, uint8_t qos, uint16_t packet_id)
+{
+    if (qos == 1 || inbound_remove(&conn->counted, packet_id)) {
+        ASSERT(conn->inbound_count > 0);
+        conn->inbound_count--;
+    }
+}
+
 void receipt_hold(struct receipt *receipt)
 {
     receipt->open_count++;
@@ -68,8 +91,7 @@ static void settle(struct conn *conn, const struct receipt *receipt)
         journal_submit(conn->shard->journal, &op, NULL, NULL);
     }
     if (receipt->type == MQTT_PUBACK || is_refused) {
-        ASSERT(conn->inbound_count > 0);
-        conn->inbound_count--;
+        inbound_uncount(conn, receipt->type == MQTT_PUBACK ? 1 : 2, receipt->packet_id);
     }
     if (can_be_said(conn, err)) {
         ack_write(conn, receipt->type, receipt->packet_id, err);

@@ -53,6 +53,14 @@ void receipt_committed(void *receipt, enum err err);
 /* The connection goes: nothing will be sent for its receipts. */
 void receipts_orphan(struct conn *conn);
 
+/*
+ * Receive Maximum as the client counts it: a message takes a place when it comes and gives it back
+ * with PUBACK, PUBCOMP or a refusing PUBREC. A QoS 2 id of an earlier connection has no place here
+ * until its PUBLISH comes again. ERR_RECEIVE_MAX: more than we granted [MQTT-3.3.4-7]. ERR_NOMEM.
+ */
+enum err inbound_count(struct conn *conn, uint8_t qos, uint16_t packet_id);
+void inbound_uncount(struct conn *conn, uint8_t qos, uint16_t packet_id);
+
 /* Write an acknowledgement now; err decides the reason. */
 void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err);
 

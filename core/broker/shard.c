@@ -19,7 +19,6 @@ enum {
     RECEIPTS_PER_SHARD_MAX = 1 << 20,
 };
 
-#define TICK_NS  UINT64_C(1000000000)
 #define DRAIN_NS UINT64_C(5000000000)
 
 uint32_t shard_of(const struct shard *shard, struct slice client_id)
@@ -42,7 +41,11 @@ bool shard_count_conn(struct shard *shard, uint32_t listener_index)
                                               memory_order_relaxed);
     uint32_t all_max = shard->config->connections_max;
     uint32_t here_max = broker->boot_config->listeners[listener_index].connections_max;
-    return (all_max > 0 && all >= all_max) || (here_max > 0 && here >= here_max);
+    bool is_over = (all_max > 0 && all >= all_max) || (here_max > 0 && here >= here_max);
+    if (is_over) {
+        shard_uncount_conn(shard, listener_index);
+    }
+    return !is_over;
 }
 
 void shard_uncount_conn(struct shard *shard, uint32_t listener_index)
@@ -147,31 +150,6 @@ enum err shard_listen(struct shard *shard, struct broker_failure *failure)
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
-static void on_tick(struct timer *timer)
-{
-    struct shard *shard = CONTAINER_OF(timer, struct shard, tick);
-    uint64_t output = 0, queued = 0, queued_bytes = 0, inflight = 0, cursor = 0;
-    LIST_EACH (&shard->conns, link) {
-        output += CONTAINER_OF(link, struct conn, link)->out.bytes;
-    }
-    const struct session *session;
-    while ((session = map_next(shard->sessions, &cursor)) != NULL) {
-        queued += session->queue.waiting.count;
-        queued_bytes += session->queue.bytes;
-        inflight += session->inflight.used;
-    }
-    metric_set(shard->metrics, METRIC_output_bytes, output);
-    metric_set(shard->metrics, METRIC_queued, queued);
-    metric_set(shard->metrics, METRIC_queued_bytes, queued_bytes);
-    metric_set(shard->metrics, METRIC_inflight, inflight);
-    if (shard->index == 0) {
-        metric_set(shard->metrics, METRIC_retained, retain_count(shard->retain));
-        metric_set(shard->metrics, METRIC_retained_bytes, retain_bytes(shard->retain));
-        metric_set(shard->metrics, METRIC_memory_bytes, msg_memory_bytes());
-    }
-    wheel_set(shard->wheel, timer, io_now_ns(shard->io) + TICK_NS);
-}
-
 static void on_drain_timer(struct timer *timer)
 {
     CONTAINER_OF(timer, struct shard, drain_timer)->state = SHARD_STOPPED;
@@ -222,7 +200,6 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->dirty);
     list_init(&shard->stalled);
     list_init(&shard->replaying);
-    timer_init(&shard->tick, on_tick);
     timer_init(&shard->drain_timer, on_drain_timer);
     rng_init(&shard->rng, broker->seed + shard->index);
     shard->trie = broker->trie;
@@ -248,7 +225,6 @@ enum err shard_open(struct shard *shard)
     }
     epoch_online(broker->epoch, shard->index);
     shard->is_open = true;
-    wheel_set(shard->wheel, &shard->tick, io_now_ns(shard->io) + TICK_NS);
     if (shard->index == 0) {
         TRY(sys_topics_new(shard, &shard->sys_topics));
     }
@@ -362,6 +338,21 @@ static void unstall(struct shard *shard)
     }
 }
 
+static void show_gauges(struct shard *shard)
+{
+    struct metrics *metrics = shard->metrics;
+    metric_set(metrics, METRIC_output_bytes, shard->out_pool.bytes);
+    metric_set(metrics, METRIC_queued, shard->queue_totals.count);
+    metric_set(metrics, METRIC_queued_bytes, shard->queue_totals.bytes);
+    metric_set(metrics, METRIC_inflight, shard->inflight_total);
+    if (shard->index == 0) { /* what all shards share is shown by one */
+        metric_set(metrics, METRIC_retained, retain_count(shard->retain));
+        metric_set(metrics, METRIC_retained_bytes, retain_bytes(shard->retain));
+        metric_set(metrics, METRIC_memory_bytes, msg_memory_bytes());
+    }
+    metric_add(metrics, METRIC_turns, 1);
+}
+
 bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
 {
     look_around(shard);
@@ -377,6 +368,6 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     unstall(shard);
     epoch_quiescent(shard->broker->epoch, shard->index);
     epoch_collect(shard->broker->epoch, shard->index);
-    metric_add(shard->metrics, METRIC_turns, 1);
+    show_gauges(shard);
     return true;
 }

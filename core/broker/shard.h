@@ -58,6 +58,8 @@ struct shard {
     struct list replaying; /* connections with retained messages still to be looked up */
 
     struct out_pool out_pool;
+    struct queue_totals queue_totals;
+    uint64_t inflight_total;
     struct pool *receipts;
     struct route route;
     struct shares *shares;
@@ -75,7 +77,6 @@ struct shard {
 
     enum { SHARD_RUNNING, SHARD_DRAINING, SHARD_STOPPED } state;
     struct timer drain_timer;
-    struct timer tick; /* once a second: gauges */
 
     /* Shared: */
     _Atomic(const struct config *) config_next; /* release by the main thread, acquire here */
@@ -98,7 +99,8 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max);
 /* Which shard owns the session of this client id. */
 uint32_t shard_of(const struct shard *shard, struct slice client_id);
 
-/* Connections of the node, and of a listener, one more or one less; true: a limit is exceeded. */
+/* Connections of the node, and of a listener, one more or one less. false: a limit is reached, it
+ * was not counted. */
 bool shard_count_conn(struct shard *shard, uint32_t listener_index);
 void shard_uncount_conn(struct shard *shard, uint32_t listener_index);
 

@@ -35,8 +35,12 @@ static const struct step {
 
 void inflight_deinit(struct inflight *in)
 {
+    if (in->used > 0) {
+        *in->total -= in->used;
+    }
     deque_deinit(&in->slots);
-    *in = (struct inflight){0};
+    in->used = 0;
+    in->bytes = 0;
 }
 
 uint16_t inflight_id(uint64_t sequence)
@@ -67,6 +71,7 @@ enum err inflight_send(struct inflight *in, const struct delivery *delivery,
     slot.state = delivery->qos == 1 ? WAIT_PUBACK : WAIT_PUBREC;
     TRY(deque_push(&in->slots, &slot));
     in->used++;
+    (*in->total)++;
     in->bytes += msg_bytes(delivery->msg);
     *id_out = inflight_id(delivery->sequence);
     return OK;
@@ -133,7 +138,8 @@ enum err inflight_ack(struct inflight *in, uint16_t id, enum inflight_event even
         slot->more_ids = NULL;
         slot->state = DELIVERY_FREE;
         ASSERT(in->used > 0);
-        in->used--; /* I3 */
+        in->used--;
+        (*in->total)--; /* I3 */
         drop_free_slots(in);
         return OK;
     }
@@ -165,6 +171,7 @@ bool inflight_take(struct inflight *in, struct delivery *out)
     }
     *out = deque_pop(&in->slots);
     in->used--;
+    (*in->total)--;
     if (holds_msg(out->state)) {
         in->bytes -= msg_bytes(out->msg);
     }
@@ -184,6 +191,7 @@ bool inflight_give_up(struct inflight *in, struct delivery *slot, struct deliver
     slot->more_ids = NULL;
     slot->state = DELIVERY_FREE;
     in->used--;
+    (*in->total)--;
     drop_free_slots(in);
     return true;
 }

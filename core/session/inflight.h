@@ -17,11 +17,12 @@
 /* What a client can say about a message that was sent to it. */
 enum inflight_event { ON_PUBACK, ON_PUBREC, ON_PUBREC_REFUSED, ON_PUBCOMP, INFLIGHT_EVENT_COUNT };
 
-/* Zero-initialised is empty. */
+/* Zero-initialised is empty; total must be set before the first use. */
 struct inflight {
     struct deque slots; /* in order of sequence; finished ones in the middle are FREE */
     uint32_t used;      /* slots that are not FREE */
     uint64_t bytes;     /* of the messages that may have to be sent again */
+    uint64_t *total;    /* the shard's count of slots used by all sessions */
 };
 
 /* What a client takes at once. */

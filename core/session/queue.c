@@ -4,8 +4,26 @@
 
 void queue_deinit(struct queue *queue)
 {
+    while (queue->waiting.count > 0) {
+        struct delivery delivery = queue_pop(queue);
+        delivery_deinit(&delivery);
+    }
     deque_deinit(&queue->waiting);
-    queue->bytes = 0;
+}
+
+static void count_in(struct queue *queue, uint32_t bytes)
+{
+    queue->bytes += bytes;
+    queue->totals->count++;
+    queue->totals->bytes += bytes;
+}
+
+static void count_out(struct queue *queue, uint32_t bytes)
+{
+    ASSERT(queue->bytes >= bytes);
+    queue->bytes -= bytes;
+    queue->totals->count--;
+    queue->totals->bytes -= bytes;
 }
 
 bool queue_has_room(const struct queue *queue, const struct queue_bounds *bounds,
@@ -41,11 +59,14 @@ enum err queue_offer(struct queue *queue, const struct queue_bounds *bounds,
     if (!has_room) {
         *victim = queue_pop(queue); /* one goes; a byte bound may stay exceeded by one message */
     }
-    enum err err = deque_push(&queue->waiting, delivery);
-    if (err == OK) {
-        queue->bytes += msg_bytes(delivery->msg);
-    }
-    return err;
+    return queue_put_back(queue, delivery);
+}
+
+enum err queue_put_back(struct queue *queue, const struct delivery *delivery)
+{
+    TRY(deque_push(&queue->waiting, delivery));
+    count_in(queue, msg_bytes(delivery->msg));
+    return OK;
 }
 
 struct delivery *queue_peek(const struct queue *queue)
@@ -56,14 +77,12 @@ struct delivery *queue_peek(const struct queue *queue)
 struct delivery queue_pop(struct queue *queue)
 {
     struct delivery delivery = deque_pop(&queue->waiting);
-    ASSERT(queue->bytes >= msg_bytes(delivery.msg));
-    queue->bytes -= msg_bytes(delivery.msg);
+    count_out(queue, msg_bytes(delivery.msg));
     return delivery;
 }
 
 void queue_forget(struct queue *queue, uint32_t bytes)
 {
     deque_pop(&queue->waiting);
-    ASSERT(queue->bytes >= bytes);
-    queue->bytes -= bytes;
+    count_out(queue, bytes);
 }

@@ -19,10 +19,16 @@ struct queue_bounds {
     enum config_queue_policy policy; /* what happens at the bound */
 };
 
-/* Zero-initialised is empty. */
+/* What all queues of a shard hold together; kept up to date by the queues. */
+struct queue_totals {
+    uint64_t count, bytes;
+};
+
+/* Zero-initialised is empty; totals must be set before the first use. */
 struct queue {
     struct deque waiting;
     uint64_t bytes;
+    struct queue_totals *totals; /* the shard's */
 };
 
 void queue_deinit(struct queue *queue);
@@ -45,6 +51,9 @@ struct delivery *queue_peek(const struct queue *queue);
 
 /* Remove the oldest: the caller takes it over. The queue is not empty. */
 struct delivery queue_pop(struct queue *queue);
+
+/* Put back at the end what queue_pop() gave, whatever the bounds say. ERR_NOMEM: the caller keeps it. */
+enum err queue_put_back(struct queue *queue, const struct delivery *delivery);
 
 /* Remove the oldest, whose message weighed that much, after what it held was taken over. */
 void queue_forget(struct queue *queue, uint32_t bytes);
