@@ -22,7 +22,7 @@ _Static_assert(LIMIT_REMAINING_LENGTH_MAX == (1 << 28) - 1, "28 bits of remainin
 
 /* The machine. */
 enum {
-    LIMIT_THREADS_MAX = 256, /* shards; epoch.h has as many slots */
+    LIMIT_THREADS_MAX = 64, /* shards; a leaf of the trie has a bit for each */
 };
 
 /* The configuration. */

@@ -366,15 +366,13 @@ static void on_bytes(void *owner, struct slice bytes)
 
 const struct io_stream_events conn_events = {on_bytes, on_sent, on_closed, conn_on_detached};
 
-struct conn *conn_new(struct shard *shard, uint32_t listener_index,
-                      const struct listener_config *listener, const struct address *peer)
+struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct address *peer)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
     if (conn == NULL) {
         return NULL;
     }
     conn->shard = shard;
-    conn->listener = listener;
     conn->listener_index = listener_index;
     conn->peer = *peer;
     conn->version = MQTT_3_1_1;
@@ -395,11 +393,16 @@ struct conn *conn_new(struct shard *shard, uint32_t listener_index,
     return conn;
 }
 
-bool conn_accept(struct shard *shard, uint32_t listener_index,
-                 const struct listener_config *listener, struct io_stream *stream,
+const struct listener_config *conn_listener(const struct conn *conn)
+{
+    return &conn->shard->config->listeners[conn->listener_index];
+}
+
+bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream *stream,
                  const struct address *peer)
 {
-    struct conn *conn = conn_new(shard, listener_index, listener, peer);
+    const struct listener_config *listener = &shard->config->listeners[listener_index];
+    struct conn *conn = conn_new(shard, listener_index, peer);
     if (conn == NULL) {
         return false;
     }

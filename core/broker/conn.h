@@ -65,7 +65,6 @@ struct conn {
     struct shard *shard;
     struct io_stream *stream;
     struct session *session; /* from OPEN on, until it lets go */
-    const struct listener_config *listener;
     uint32_t listener_index;
     enum conn_state state;
     enum mqtt_version version;
@@ -101,6 +100,7 @@ struct conn {
     struct alias_out alias_out;
     bool wants_problem_info;
     bool clean_start;
+    uint8_t qos_max; /* as told in CONNACK, whatever a reload says later */
     uint32_t session_expiry_s;
     uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
 
@@ -115,13 +115,14 @@ struct conn {
 };
 
 /* A socket was accepted; true when the connection was made. */
-bool conn_accept(struct shard *shard, uint32_t listener_index,
-                 const struct listener_config *listener, struct io_stream *stream,
+bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream *stream,
                  const struct address *peer);
 
+/* What its listener says now: a reload changes it between two turns, never during one. */
+const struct listener_config *conn_listener(const struct conn *conn);
+
 /* An empty one, listed and timed; its stream and state are still to be set. NULL: memory. */
-struct conn *conn_new(struct shard *shard, uint32_t listener_index,
-                      const struct listener_config *listener, const struct address *peer);
+struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct address *peer);
 void conn_free(struct conn *conn); /* its stream is gone */
 extern const struct io_stream_events conn_events;
 void conn_on_detached(void *owner, int64_t handle);

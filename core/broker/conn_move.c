@@ -46,7 +46,6 @@ void conn_on_detached(void *owner, int64_t handle)
     *passport = (struct passport){.handle = handle,
                                   .peer = conn->peer,
                                   .listener_index = conn->listener_index,
-                                  .listener = conn->listener,
                                   .mqtt = conn->packet,
                                   .raw = conn->stash,
                                   .ws = conn->ws,
@@ -77,8 +76,7 @@ void passport_free(struct passport *passport)
 
 void conn_adopt(struct shard *shard, struct passport *passport)
 {
-    struct conn *conn = conn_new(shard, passport->listener_index, passport->listener,
-                                 &passport->peer);
+    struct conn *conn = conn_new(shard, passport->listener_index, &passport->peer);
     if (conn == NULL) {
         if (!passport->is_one_too_many) {
             shard_uncount_conn(shard, passport->listener_index);

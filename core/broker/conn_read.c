@@ -171,7 +171,7 @@ static void ws_refuse(struct conn *conn, uint16_t status)
 
 static bool origin_is_allowed(const struct conn *conn, struct slice origin)
 {
-    const struct config_list *allowed = &conn->listener->websockets_origins;
+    const struct config_list *allowed = &conn_listener(conn)->websockets_origins;
     for (uint32_t i = 0; i < allowed->count; i++) {
         if (http_text_equal(origin, slice_text(allowed->items[i]))) {
             return true;
@@ -296,7 +296,7 @@ static void take_proxied_peer(struct conn *conn, const struct proxy_address *sou
 
 static bool version_is_wanted(const struct conn *conn, uint8_t version)
 {
-    switch (conn->listener->proxy_protocol) {
+    switch (conn_listener(conn)->proxy_protocol) {
     case PROXY_V1:
         return version == 1;
     case PROXY_V2:
@@ -324,7 +324,7 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
     if (err == ERR_MORE) {
         return slice_of(NULL, 0);
     }
-    bool may_lack = conn->listener->proxy_protocol == PROXY_AUTO && err == ERR_MALFORMED;
+    bool may_lack = conn_listener(conn)->proxy_protocol == PROXY_AUTO && err == ERR_MALFORMED;
     if ((err != OK && !may_lack) || (err == OK && !version_is_wanted(conn, proxy.version))) {
         conn_drop(conn, ERR_MALFORMED);
         return slice_of(NULL, 0);
@@ -332,7 +332,7 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
     if (err == OK && !proxy.is_local) {
         take_proxied_peer(conn, &proxy.source);
     }
-    conn->state = conn->listener->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
+    conn->state = conn_listener(conn)->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
     struct partial all = conn->packet;
     conn->packet = (struct partial){0};
     if (err == OK) {

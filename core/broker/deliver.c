@@ -33,7 +33,7 @@ bool deliver_memory_is_full(const struct shard *shard)
 /* What the client sees of a topic: its listener's mount point is taken off. */
 static struct slice seen_topic(const struct conn *conn, const struct msg *msg)
 {
-    struct slice mount = slice_text(conn->listener->mount_point);
+    struct slice mount = slice_text(conn_listener(conn)->mount_point);
     bool is_below = mount.count > 0 && slice_starts_with(msg->topic, mount);
     return is_below ? slice_skip(msg->topic, mount.count) : msg->topic;
 }
@@ -163,7 +163,7 @@ static const struct cached_frame *frame_get(struct frame_cache *cache, struct ou
 static bool may_share_frame(const struct conn *conn, const struct offer *offer)
 {
     return offer->id_count == 0 && conn->alias_out.count_max == 0 && conn->packet_max_out == 0 &&
-           conn->listener->mount_point[0] == 0;
+           conn_listener(conn)->mount_point[0] == 0;
 }
 
 static void write_frame(struct conn *conn, const struct cached_frame *frame, struct msg *msg)

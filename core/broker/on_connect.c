@@ -56,7 +56,7 @@ void connect_refuse(struct conn *conn, enum err why)
 
 static bool version_is_accepted(const struct conn *conn, enum mqtt_version version)
 {
-    return (conn->listener->accept_versions & 1u << (version - MQTT_3_1)) != 0;
+    return (conn_listener(conn)->accept_versions & 1u << (version - MQTT_3_1)) != 0;
 }
 
 static enum err will_check(const struct conn *conn, const struct mqtt_connect *connect)
@@ -66,7 +66,7 @@ static enum err will_check(const struct conn *conn, const struct mqtt_connect *c
     }
     const struct config *config = conn->shard->config;
     TRY(topic_name_check(connect->will.topic, config->topic_levels_max));
-    if (connect->will.qos > conn->listener->qos_max) {
+    if (connect->will.qos > conn_listener(conn)->qos_max) {
         return ERR_QOS; /* [MQTT-3.2.2-12] */
     }
     if (connect->will.retain && !config->retain_available) {
@@ -83,7 +83,7 @@ static enum err client_id_check(const struct conn *conn, const struct mqtt_conne
 {
     const struct config *config = conn->shard->config;
     if (connect->client_id.count == 0) {
-        return conn->listener->allow_zero_length_clientid ? OK : ERR_CLIENT_ID;
+        return conn_listener(conn)->allow_zero_length_clientid ? OK : ERR_CLIENT_ID;
     }
     struct slice prefix = slice_text(config->clientid_prefixes);
     return slice_starts_with(connect->client_id, prefix) ? OK : ERR_CLIENT_ID;
@@ -105,7 +105,7 @@ static struct slice make_client_id(struct conn *conn, char out[CLIENT_ID_MADE_MA
     struct slice id;
     do {
         int count = snprintf(out, CLIENT_ID_MADE_MAX, "%s%016llx%08x",
-                             conn->listener->auto_id_prefix,
+                             conn_listener(conn)->auto_id_prefix,
                              (unsigned long long)rng_u64(&shard->rng),
                              (uint32_t)rng_u64(&shard->rng));
         id = slice_of(out, (size_t)count);
@@ -134,7 +134,7 @@ static void auth_write(struct conn *conn, uint8_t reason, const struct auth_repl
 static struct auth_policy auth_policy(const struct conn *conn)
 {
     return (struct auth_policy){.allow_test_method = conn->shard->config->auth_test_method &&
-                                                     conn->listener->is_loopback};
+                                                     conn_listener(conn)->is_loopback};
 }
 
 static enum err authenticate(struct conn *conn, const struct mqtt_connect *connect,
@@ -146,7 +146,7 @@ static enum err authenticate(struct conn *conn, const struct mqtt_connect *conne
                                    .password = connect->password,
                                    .has_username = connect->has_username,
                                    .has_password = connect->has_password,
-                                   .allow_anonymous = conn->listener->allow_anonymous};
+                                   .allow_anonymous = conn_listener(conn)->allow_anonymous};
     if (props_has(&connect->props, PROP_AUTH_METHOD)) {
         request.method = connect->props.auth_method;
         request.data = props_has(&connect->props, PROP_AUTH_DATA) ? connect->props.auth_data
@@ -256,7 +256,7 @@ static enum err will_make(const struct conn *conn, const struct mqtt_connect *co
         return OK;
     }
     const struct mqtt_will *will = &connect->will;
-    struct slice mount = slice_text(conn->listener->mount_point);
+    struct slice mount = slice_text(conn_listener(conn)->mount_point);
     size_t topic_bytes = mount.count + will->topic.count;
     size_t props_bytes = connect->version == MQTT_5 ? props_forwardable_size(will->props.raw) : 0;
     uint8_t *scratch = malloc(topic_bytes + props_bytes + 1);
@@ -295,6 +295,7 @@ static void agree(struct conn *conn, const struct mqtt_connect *connect)
     bool is_v5 = connect->version == MQTT_5;
     uint32_t inflight_max = config->inflight_max == 0 ? UINT16_MAX : config->inflight_max;
     conn->clean_start = connect->clean_start;
+    conn->qos_max = (uint8_t)conn_listener(conn)->qos_max;
     conn->window = (struct window){inflight_max, config->inflight_bytes_max};
     conn->session_expiry_s = connect->clean_start ? 0 : config->session_expiry_max_s;
     conn->wants_problem_info = true;
@@ -314,9 +315,9 @@ static void agree(struct conn *conn, const struct mqtt_connect *connect)
         conn->wants_problem_info = props->request_problem_info;
     }
     uint32_t alias_max = props_has(props, PROP_TOPIC_ALIAS_MAX) ? props->topic_alias_max : 0;
-    uint32_t ours = conn->listener->topic_alias_out_max;
+    uint32_t ours = conn_listener(conn)->topic_alias_out_max;
     conn->alias_out.count_max = (uint16_t)(alias_max < ours ? alias_max : ours);
-    conn->alias_in.count_max = (uint16_t)conn->listener->topic_alias_in_max;
+    conn->alias_in.count_max = (uint16_t)conn_listener(conn)->topic_alias_in_max;
     conn->receive_max = (uint16_t)config->receive_max;
 }
 
@@ -343,8 +344,8 @@ static void connack_accept(struct conn *conn, const struct mqtt_connect *connect
         SAY(PROP_SESSION_EXPIRY, session_expiry_s, conn->session_expiry_s);
     }
     SAY(PROP_RECEIVE_MAX, receive_max, conn->receive_max);
-    if (conn->listener->qos_max < 2) {
-        SAY(PROP_QOS_MAX, qos_max, (uint8_t)conn->listener->qos_max); /* [MQTT-3.2.2-9] */
+    if (conn_listener(conn)->qos_max < 2) {
+        SAY(PROP_QOS_MAX, qos_max, (uint8_t)conn_listener(conn)->qos_max); /* [MQTT-3.2.2-9] */
     }
     if (!config->retain_available) {
         SAY(PROP_RETAIN_AVAILABLE, retain_available, 0);

@@ -20,7 +20,7 @@
 static enum err allowed_check(const struct conn *conn, const struct mqtt_publish *publish)
 {
     const struct config *config = conn->shard->config;
-    if (publish->qos > conn->listener->qos_max) {
+    if (publish->qos > conn->qos_max) {
         return ERR_QOS; /* [MQTT-3.2.2-11] */
     }
     if (publish->retain && !config->retain_available) {
@@ -69,7 +69,7 @@ static struct msg *message_make(struct conn *conn, const struct mqtt_publish *pu
                                 struct blob *blob)
 {
     uint8_t small[512];
-    struct slice mount = slice_text(conn->listener->mount_point);
+    struct slice mount = slice_text(conn_listener(conn)->mount_point);
     bool has_props = conn->version == MQTT_5 && publish->props.raw.count > 0;
     size_t topic_bytes = mount.count > 0 ? mount.count + publish->topic.count : 0;
     size_t props_bytes = has_props ? props_forwardable_size(publish->props.raw) : 0;

@@ -114,13 +114,13 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     TRY(filter_check(conn, asked, &filter));
     struct session *session = conn->session;
     bool is_new = session_subscription(session, asked->filter) == NULL;
-    uint8_t qos_max = (uint8_t)conn->listener->qos_max; /* any is taken [MQTT-3.2.2-10] */
+    uint8_t qos_max = (uint8_t)conn->qos_max; /* any is taken [MQTT-3.2.2-10] */
     uint8_t granted = asked->qos < qos_max ? asked->qos : qos_max;
     struct op op = {.kind = OP_SUBSCRIBE, .session = session};
     op.subscribe.text = asked->filter;
     op.subscribe.share_name = filter.share;
     op.subscribe.filter = filter.filter;
-    op.subscribe.prefix = slice_text(conn->listener->mount_point);
+    op.subscribe.prefix = slice_text(conn_listener(conn)->mount_point);
     op.subscribe.id = id;
     op.subscribe.qos = granted;
     op.subscribe.no_local = asked->no_local;

@@ -13,7 +13,6 @@ struct passport {
     int64_t handle; /* the socket; negative: given away already */
     struct address peer;
     uint32_t listener_index;
-    const struct listener_config *listener;
     struct partial mqtt; /* from the CONNECT on, plain */
     struct partial raw;  /* what came after, as it came */
     struct ws_link *ws;

@@ -17,6 +17,7 @@
 enum {
     TRAIL_RECORDS = 4096,
     RECEIPTS_PER_SHARD_MAX = 1 << 20,
+    STREAMS_RESERVED = 64,
 };
 
 #define DRAIN_NS UINT64_C(5000000000)
@@ -39,9 +40,13 @@ bool shard_count_conn(struct shard *shard, uint32_t listener_index)
     uint32_t all = atomic_fetch_add_explicit(&broker->conn_count, 1, memory_order_relaxed);
     uint32_t here = atomic_fetch_add_explicit(&broker->listener_conn_count[listener_index], 1,
                                               memory_order_relaxed);
+    /* Without a limit: as many as there are descriptors, less a few for whoever looks at /health. */
     uint32_t all_max = shard->config->connections_max;
-    uint32_t here_max = broker->boot_config->listeners[listener_index].connections_max;
-    bool is_over = (all_max > 0 && all >= all_max) || (here_max > 0 && here >= here_max);
+    if (all_max == 0 || all_max > broker->stream_count_max - STREAMS_RESERVED) {
+        all_max = broker->stream_count_max - STREAMS_RESERVED;
+    }
+    uint32_t here_max = shard->config->listeners[listener_index].connections_max;
+    bool is_over = all >= all_max || (here_max > 0 && here >= here_max);
     if (is_over) {
         shard_uncount_conn(shard, listener_index);
     }
@@ -66,7 +71,7 @@ static bool on_accepted(void *owner, struct io_stream *stream, const struct addr
     bool is_full = connecting_max > 0 &&
                    shard->connecting_count >= connecting_max / shard->broker_shard_count + 1;
     if (shard->state != SHARD_RUNNING || is_full ||
-        !conn_accept(shard, listener->index, listener->config, stream, peer)) {
+        !conn_accept(shard, listener->index, stream, peer)) {
         metric_add(shard->metrics, METRIC_connections_refused, 1);
         shard_count_drop(shard, TRAIL_CONNECT_REFUSED, ERR_BUSY, slice_of(NULL, 0),
                          slice_of(NULL, 0));
@@ -107,7 +112,7 @@ static enum err listen_at(struct shard *shard, uint32_t index, uint32_t nth,
         return OK;
     }
     struct shard_listener *owner = &shard->listeners[shard->listener_count];
-    *owner = (struct shard_listener){.shard = shard, .index = index, .config = config};
+    *owner = (struct shard_listener){.shard = shard, .index = index};
     const struct address *where = shard->index == 0 ? at : known;
     bool is_shared = !is_unix && broker->shard_count > 1;
     enum err err = io_listen(shard->io, where, is_shared, &listener_events, owner, &owner->io);

@@ -68,7 +68,6 @@ struct shard {
     struct shard_listener {
         struct shard *shard;
         uint32_t index; /* of the configuration's listeners */
-        const struct listener_config *config;
         struct io_listener *io;
     } listeners[LIMIT_CONFIG_LISTENERS * LIMIT_LISTENER_ADDRESSES];
     uint32_t listener_count;
