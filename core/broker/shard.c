@@ -374,5 +374,7 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     epoch_quiescent(shard->broker->epoch, shard->index);
     epoch_collect(shard->broker->epoch, shard->index);
     show_gauges(shard);
+    metric_observe(shard->metrics, METRIC_turn_ns,
+                   io_clock_ns(shard->io) - io_now_ns(shard->io));
     return true;
 }

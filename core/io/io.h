@@ -97,6 +97,9 @@ void io_free(struct io *io);
 /* Monotonic nanoseconds; stands still within a turn. */
 uint64_t io_now_ns(const struct io *io);
 
+/* The monotonic clock, read anew: to tell how long work took, never to decide anything. */
+uint64_t io_clock_ns(const struct io *io);
+
 /* Wall clock, milliseconds since 1970; stands still within a turn. For expiry and for people. */
 uint64_t io_wall_ms(const struct io *io);
 

@@ -130,6 +130,12 @@ uint64_t io_now_ns(const struct io *io)
     return io->now_ns;
 }
 
+uint64_t io_clock_ns(const struct io *io)
+{
+    (void)io;
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
 uint64_t io_wall_ms(const struct io *io)
 {
     return io->wall_ms;
