@@ -25,21 +25,6 @@ enum {
     FREE_WAIT_NS_MAX = 1000 * 1000 * 1000,
 };
 
-int sys_ring_init(struct io_uring *ring, uint32_t entries)
-{
-    for (;;) {
-        struct io_uring_params params = {
-            .flags = SYS_RING_FLAGS,
-            .cq_entries = entries * SYS_CQ_PER_SQ,
-        };
-        int rc = io_uring_queue_init_params(entries, ring, &params);
-        if (rc != -ENOMEM || entries / 2 < SYS_RING_ENTRIES_MIN) {
-            return rc;
-        }
-        entries /= 2;
-    }
-}
-
 static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
@@ -99,7 +84,7 @@ enum err io_new(const struct io_config *config, struct io **out)
     io->awake = config->awake;
     io->context = config->context;
     io->thread = pthread_self();
-    uint32_t entries = config->ring_entries == 0 ? SYS_RING_ENTRIES : config->ring_entries;
+    uint32_t entries = config->ring_entries == 0 ? sys_ring_entries() : config->ring_entries;
     int rc = sys_ring_init(&io->ring, entries);
     if (rc < 0) {
         free(io);

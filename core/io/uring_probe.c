@@ -183,7 +183,7 @@ static enum err probe_ring(struct io_uring *ring, struct buffers *buffers, char 
     snprintf(text, text_bytes,
              "io_uring ready: deferred task work, multishot accept and receive, %s receive "
              "buffers, %u ring entries",
-             buffers->is_incremental ? "incremental" : "plain", ring->sq.ring_entries);
+             buffers->is_incremental ? "incremental" : "plain", sys_ring_entries());
     return OK;
 }
 
@@ -192,7 +192,7 @@ enum err io_probe(char *text, size_t text_bytes)
     struct io_uring ring;
     struct buffers buffers = {0};
 
-    int rc = sys_ring_init(&ring, SYS_RING_ENTRIES);
+    int rc = sys_ring_init(&ring, SYS_RING_ENTRIES_MIN);
     if (rc < 0) {
         return explain_setup(-rc, text, text_bytes);
     }

@@ -12,6 +12,9 @@
 
 #include <liburing.h>
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define SYS_CQE_F_BUF_MORE (1u << 4) /* 6.12: the buffer goes on in the next completion */
 #define SYS_PBUF_RING_INC  (2u)      /* 6.12: a buffer is filled piece by piece */
 
@@ -26,7 +29,13 @@ enum {
     SYS_CQ_PER_SQ = 8,
 };
 
-/* Make a ring, with fewer entries if the memory lock limit asks for it. 0 or -errno. */
+/* Entries of a shard's ring: SYS_RING_ENTRIES, or what RLIMIT_MEMLOCK leaves to one of many. */
+uint32_t sys_ring_entries(void);
+
+/*
+ * Make a ring, with fewer entries if the limit of locked memory asks for it; waits up to a quarter
+ * of a second for memory of rings that were just freed. 0 or -errno.
+ */
 int sys_ring_init(struct io_uring *ring, uint32_t entries);
 
 #endif
