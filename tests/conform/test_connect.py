@@ -480,8 +480,8 @@ def test_a_silent_client_is_closed_after_one_and_a_half_keep_alives(t):
     """[MQTT-3.1.2-22] [MQTT-3.2.2-22] [v3:MQTT-3.1.2-24]"""
     watcher = t.open("watch")
     watcher.subscribe(t.topic("will"))
-    c = t.open("a", keepalive=1, will=will(t))
     started = time.monotonic()
+    c = t.open("a", keepalive=1, will=will(t))
     c.expect_nothing(1.2)
     seen = c.expect_close(4)
     assert time.monotonic() - started > 1.4

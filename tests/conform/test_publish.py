@@ -88,7 +88,7 @@ def test_a_retained_message_is_stored_and_replaced(t):
     """[MQTT-3.3.1-5] [MQTT-3.3.1-9] [v3:MQTT-3.3.1-5] [v3:MQTT-3.3.1-6] [v3:MQTT-3.3.1-8]"""
     topic = t.topic()
     pub = t.open("pub")
-    for number, qos in enumerate((1, 2, 0)):
+    for number, qos in enumerate((1, 2, 1)):
         pub.publish(topic, str(number), qos=qos, retain=True)
         c = t.open(f"s{number}")
         c.subscribe(topic, qos=2)
@@ -103,10 +103,13 @@ def test_a_retained_qos_0_message_replaces_the_one_before(t):
     pub = t.open("pub")
     pub.publish(topic, b"old", qos=1, retain=True)
     pub.publish(topic, b"new", qos=0, retain=True)
-    pub.ping()
     c = t.open()
-    c.subscribe(topic, qos=1)
-    c.receive(topic, b"new", qos=0, retain=True)
+    for _ in range(100):  # nobody acknowledges QoS 0, so nobody knows when it has happened
+        c.subscribe(topic, qos=1)
+        p = c.receive(topic, retain=True)
+        if p.payload == b"new":
+            break
+    assert p.payload == b"new" and p.qos == 0
 
 
 @versions(5, 4, 3)
@@ -375,9 +378,11 @@ def test_the_expiry_sent_is_what_is_left(t):
     pub.publish(kept, b"x", qos=1, retain=True, props={"message_expiry": 100})
     assert live.receive(topic).props["message_expiry"] in (99, 100)
     time.sleep(2.2)
-    assert 95 <= t.durable().receive(topic).props["message_expiry"] <= 98
+    left = t.durable().receive(topic).props["message_expiry"]
+    assert 95 <= left <= 98, left
     live.subscribe(kept)
-    assert 95 <= live.receive(kept).props["message_expiry"] <= 98
+    left = live.receive(kept).props["message_expiry"]
+    assert 95 <= left <= 98, left
 
 
 def test_topic_aliases_from_the_client(t):

@@ -202,3 +202,158 @@ def test_nonsense_ends_connections_and_nothing_else(t):
         if seed % 10 == 0:
             witness.publish(t.topic("witness"), str(seed), qos=1)
             witness.receive(t.topic("witness"), str(seed))
+
+
+def stream_story(t, seed):
+    """CONNECT and all that follows in one stream, cut anywhere, while the connection finds its shard."""
+    rng, v = random.Random(seed), t.version
+    topic = t.topic(f"s{seed}")
+    payloads = [rng.randbytes(rng.choice((0, 5, 200, 4000, 17000, 66000, 150000))) for _ in range(8)]
+    stream = mqtt.connect(t.id(f"c{seed}"), version=v) + mqtt.subscribe(1, [(topic, 1)], version=v)
+    stream += b"".join(mqtt.publish(topic, payload, n % 2, n + 1, version=v) for n, payload in enumerate(payloads))
+    stream += mqtt.pingreq()
+    c = t.raw(label=f"c{seed}")
+    cuts = sorted(rng.sample(range(1, len(stream)), rng.choice((0, 1, 3, 20))))
+    for begin, end in zip([0] + cuts, cuts + [len(stream)]):
+        c.transport.send(stream[begin:end])
+    assert c.expect(mqtt.CONNACK).reason == 0
+    got, acked = {0: [], 1: []}, []
+    while len(got[0]) + len(got[1]) < len(payloads) or len(acked) < len(payloads) // 2:
+        p = c.recv()
+        if p.kind == PUBLISH:
+            got[p.qos].append(p.payload)
+            if p.qos:
+                c.send(ack(PUBACK, p.pid))
+        elif p.kind == PUBACK:
+            acked.append(p.pid)
+    for qos in (0, 1):
+        assert got[qos] == payloads[qos::2], f"seed {seed}, QoS {qos}"
+    assert acked == [2, 4, 6, 8], acked
+
+
+@versions(5, 4)
+def test_streams_that_are_cut_anywhere_while_a_connection_moves(t):
+    """[MQTT-4.2.0-1] [v3:MQTT-7.1.1-1]"""
+    for seed in range(len(SEEDS) * 10):
+        stream_story(t, seed)
+        mqtt.forget_clients()
+
+
+def shared_story(t, seed):
+    """Members that come and go, and always come back: every message reaches one of them."""
+    rng = random.Random(seed)
+    topic = t.topic(f"shared{seed}")
+    members = [Subscriber(t, f"{seed}m{n}") for n in range(3)]
+    for m in members:
+        m.connect()
+        m.client.subscribe(f"$share/g/{topic}", qos=2)
+    pub = t.open(f"{seed}pub")
+    count = 0
+    for _ in range(200):
+        m, what = rng.choice(members), rng.random()
+        if what < 0.3:
+            pub.publish(topic, f"{count}.{1 + count % 2}", qos=1 + count % 2)
+            count += 1
+        elif what < 0.36:
+            rng.choice((m.client.abort, m.client.close, lambda: None))()
+            m.connect()
+        else:
+            try:
+                m.hear(0)
+            except Silence:
+                pass
+    for m in members:
+        m.connect()
+    quiet = 0
+    while quiet < 3:
+        for m in members:
+            try:
+                while True:
+                    m.hear(0.1)
+                    quiet = 0
+            except Silence:
+                pass
+        quiet += 1
+    taken = [payload for m in members for payload in m.taken]
+    missing = {f"{n}.{1 + n % 2}".encode() for n in range(count)} - set(taken)
+    assert not missing, f"seed {seed}: nobody has got {sorted(missing)}"
+    once = [payload for payload in taken if payload.endswith(b".2")]
+    assert len(once) == len(set(once)), f"seed {seed}: QoS 2 twice: {sorted(x for x in once if once.count(x) > 1)}"
+
+
+def test_shared_subscriptions_lose_nothing_while_members_come_and_go(t):
+    """[MQTT-4.8.2-4] QoS 1 reaches at least one member, QoS 2 exactly one."""
+    for seed in SEEDS:
+        shared_story(t, seed)
+        mqtt.forget_clients()
+
+
+def retained_story(t, seed):
+    rng = random.Random(seed)
+    base, model = t.topic(f"retained{seed}/"), {}
+    pubs = [t.open(f"{seed}p{n}") for n in range(2)]
+    for number in range(120):
+        name = base + "/".join(rng.choice("abc") for _ in range(rng.randint(1, 3)))
+        payload = b"" if rng.random() < 0.35 else str(number).encode()
+        rng.choice(pubs).publish(name, payload, qos=rng.randint(1, 2), retain=True)
+        model[name] = payload
+        if number % 20 == 19:
+            reader = t.open(f"{seed}r{number}")
+            reader.subscribe(base + "#", qos=1)
+            want = {name: payload for name, payload in model.items() if payload}
+            got = {}
+            while len(got) < len(want):
+                p = reader.receive(retain=True)
+                assert p.topic not in got, "a retained message twice"
+                got[p.topic] = p.payload
+            assert got == want, f"seed {seed}"
+            reader.ping()
+            reader.disconnect()
+
+
+@versions(5, 4)
+def test_retained_messages_are_always_the_last_ones(t):
+    """[MQTT-3.3.1-5] [MQTT-3.3.1-6] [v3:MQTT-3.3.1-5] [v3:MQTT-3.3.1-10]"""
+    for seed in SEEDS:
+        retained_story(t, seed)
+        mqtt.forget_clients()
+
+
+def will_story(t, seed):
+    """Connections that end well and badly; each bad end publishes its own will once."""
+    rng = random.Random(seed)
+    topic = t.topic(f"will{seed}")
+    watch = t.open(f"{seed}watch")
+    watch.subscribe(topic, qos=2)
+    current, owed = {}, set()
+    for number in range(60):
+        name = f"{seed}c{rng.randrange(4)}"
+        old = current.get(name)
+        if old is not None:
+            client, will = old
+            end = rng.choice(("disconnect", "abort", "close", "half_close", "take over", "nonsense"))
+            if end == "disconnect":
+                client.disconnect()
+            elif end == "nonsense":
+                client.send(b"\xff\xff\xff\xff\xff")
+                owed.add(will)
+            elif end == "take over":
+                owed.add(will)
+            else:
+                getattr(client, end)()
+                owed.add(will)
+        will = f"{name}.{number}".encode()
+        current[name] = t.open(name, will={"topic": topic, "payload": will, "qos": rng.randrange(3)}), will
+    got = []
+    while len(got) < len(owed):
+        got.append(watch.receive(topic).payload)
+    assert set(got) == owed and len(got) == len(owed), f"seed {seed}"
+    watch.expect_nothing()
+
+
+@versions(5, 4)
+def test_every_bad_end_publishes_its_will_once(t):
+    """[MQTT-3.1.2-8] [MQTT-3.1.2-10] [v3:MQTT-3.1.2-8] [v3:MQTT-3.1.2-10]"""
+    for seed in SEEDS:
+        will_story(t, seed)
+        mqtt.forget_clients()

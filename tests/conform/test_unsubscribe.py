@@ -119,3 +119,21 @@ def test_a_subscription_is_gone_from_the_stored_session_too(t):
     c.disconnect()
     t.open("pub").publish(t.topic(), b"", qos=1)
     t.durable().expect_nothing()
+
+
+@versions(5, 4)
+def test_unsuback_means_that_nothing_more_is_added(t):
+    """[MQTT-3.10.4-2] [v3:MQTT-3.10.4-2] Plain and shared, wherever the shards of the clients are."""
+    pub = t.open("pub")
+    clients = [t.open(f"c{n}") for n in range(8)]
+    for turn in range(5):
+        for n, c in enumerate(clients):
+            topic = t.topic(f"{turn}.{n}")
+            for name in (topic, f"$share/g/{topic}"):
+                c.subscribe(name, qos=1)
+                pub.publish(topic, b"before", qos=1)
+                c.receive(topic, b"before")
+                c.unsubscribe(name)
+                pub.publish(topic, b"after", qos=1)
+    for c in clients:
+        c.expect_nothing(0.1)
