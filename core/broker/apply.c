@@ -1,6 +1,7 @@
 #include "core/broker/apply.h"
 
 #include "core/base/assert.h"
+#include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -65,6 +66,10 @@ static enum err apply_settle(struct session *session, const struct op *op)
     struct delivery done = {0};
     TRY(inflight_ack(&session->inflight, op->settle.packet_id, op->settle.event,
                      op->settle.send_pubrel, &done));
+    struct conn *conn = session->conn;
+    if (done.must_resend && conn != NULL) {
+        conn->resend_count--; /* answered before it was sent again on this connection */
+    }
     if (done.state == DELIVERY_FREE) {
         deliver_settled(session, &done);
     }

@@ -141,12 +141,15 @@ void conn_flush(struct conn *conn)
 {
     struct slice parts[IO_PARTS_MAX];
     uint64_t bytes = 0;
-    if (conn->state == CONN_CLOSED || conn->state == CONN_MOVING || io_is_sending(conn->stream)) {
+    if (conn->state == CONN_CLOSED || conn->state == CONN_MOVING) {
         return;
     }
     if (conn->is_doomed) {
         conn_drop(conn, ERR_NOMEM);
         return;
+    }
+    if (io_is_sending(conn->stream)) {
+        return; /* on_sent marks it dirty again */
     }
     uint32_t count = out_take(&conn->out, parts, IO_PARTS_MAX, &bytes);
     if (count > 0) {
@@ -268,7 +271,6 @@ static void conn_close_politely(struct conn *conn)
     if (conn->ws != NULL) {
         ws_goodbye(conn);
     }
-    io_pause(conn->stream);
     wheel_set(conn->shard->wheel, &conn->timer, io_now_ns(conn->shard->io) + LINGER_NS);
     conn_mark_dirty(conn);
 }
@@ -276,6 +278,10 @@ static void conn_close_politely(struct conn *conn)
 void conn_end(struct conn *conn, enum err why)
 {
     if (conn->state >= CONN_CLOSING) {
+        return;
+    }
+    if (conn->state == CONN_MOVING) {
+        conn_drop(conn, why); /* its socket is on the way out: nothing can be said any more */
         return;
     }
     if (conn->state == CONN_OPEN && conn->version == MQTT_5) {
@@ -296,6 +302,14 @@ void conn_end_by_client(struct conn *conn, bool with_will)
 {
     metric_add(conn->shard->metrics, METRIC_disconnects_client, 1);
     conn_leave(conn, OK, with_will ? WILL_PUBLISH : WILL_DROP);
+    bool is_silent = conn->ws == NULL && conn->out.bytes == 0 && !io_is_sending(conn->stream);
+    if (is_silent) {
+        /* The usual end: it has said its last word and we owe none. */
+        conn->state = CONN_CLOSED;
+        wheel_unset(conn->shard->wheel, &conn->timer);
+        io_close(conn->stream);
+        return;
+    }
     conn_close_politely(conn);
 }
 

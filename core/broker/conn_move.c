@@ -27,7 +27,6 @@ void conn_move(struct conn *conn, uint32_t target, struct slice packet)
     conn->state = CONN_MOVING;
     conn->shard->connecting_count--;
     conn->move_target = target;
-    wheel_unset(conn->shard->wheel, &conn->timer);
     if (!io_is_sending(conn->stream)) { /* a WebSocket's 101 may still be on its way */
         io_detach(conn->stream);
     }

@@ -255,6 +255,7 @@ static void drop_everything(struct shard *shard)
 
 void shard_close(struct shard *shard)
 {
+    io_free(shard->io); /* first: a send in flight reads what connections hold */
     if (shard->is_open) {
         drop_everything(shard);
         sys_topics_free(shard->sys_topics);
@@ -264,7 +265,6 @@ void shard_close(struct shard *shard)
     } else {
         shares_free(shard->shares, NULL);
     }
-    io_free(shard->io);
     if (shard->has_guest) {
         shard->broker->ports.stopped(shard->broker->ports.context);
     }
@@ -374,7 +374,6 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     epoch_quiescent(shard->broker->epoch, shard->index);
     epoch_collect(shard->broker->epoch, shard->index);
     show_gauges(shard);
-    metric_observe(shard->metrics, METRIC_turn_ns,
-                   io_clock_ns(shard->io) - io_now_ns(shard->io));
+    metric_observe(shard->metrics, METRIC_turn_ns, io_clock_ns(shard->io) - io_now_ns(shard->io));
     return true;
 }

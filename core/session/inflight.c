@@ -147,6 +147,7 @@ enum err inflight_ack(struct inflight *in, uint16_t id, enum inflight_event even
         delivery_deinit(slot); /* I2 */
     }
     slot->state = step->next;
+    slot->must_resend = false; /* the answer says that it arrived, whenever it was sent */
     done->msg = NULL;
     done->more_ids = NULL;
     return OK;

@@ -54,7 +54,8 @@ uint16_t inflight_id(uint64_t sequence);
 
 /*
  * The client answered. *done receives the delivery when the exchange is over (its message may
- * have gone already; the caller deinits it), or state != FREE when it goes on.
+ * have gone already; the caller deinits it), or state != FREE when it goes on. done->must_resend
+ * says that it was still to be sent again; it no longer is.
  *
  * send_pubrel  the answer to send next
  * ERR_NOT_FOUND  no message with that id is in flight
