@@ -106,7 +106,9 @@ def test_a_retained_qos_0_message_replaces_the_one_before(t):
     c = t.open()
     for _ in range(100):  # nobody acknowledges QoS 0, so nobody knows when it has happened
         c.subscribe(topic, qos=1)
-        p = c.receive(topic, retain=True)
+        p = c.receive(topic)
+        if not p.retain:  # it has only just come by
+            p = c.receive(topic, b"new", retain=True)
         if p.payload == b"new":
             break
     assert p.payload == b"new" and p.qos == 0
