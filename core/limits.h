@@ -18,6 +18,12 @@ enum {
     LIMIT_PACKET_ID_COUNT = 65535,
     LIMIT_TOPIC_ALIAS_MAX = 65535,
 };
+
+/* What one packet may ask for: a shard works on it in one turn, and others wait meanwhile. */
+enum {
+    LIMIT_CONTROL_PACKET_BYTES = 8 * 1024 * 1024, /* of any packet but PUBLISH */
+    LIMIT_FILTERS_PER_PACKET = 100000,            /* of SUBSCRIBE and UNSUBSCRIBE */
+};
 _Static_assert(LIMIT_REMAINING_LENGTH_MAX == (1 << 28) - 1, "28 bits of remaining length");
 
 /* The machine. */

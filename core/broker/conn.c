@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum {
+    OUT_FAIR_BYTES = 64 * 1024, /* may wait for each reader, however short memory is */
     PARTIAL_CAPACITY_MIN = 64,
     PARTIAL_STEP = 128 * 1024, /* a large packet's buffer grows with what has really arrived */
 };
@@ -134,7 +135,13 @@ static void ws_goodbye(struct conn *conn)
 
 bool conn_has_room(const struct conn *conn)
 {
-    return conn->out.bytes < conn->shard->config->output_bytes_max;
+    const struct shard *shard = conn->shard;
+    if (conn->out.bytes >= shard->config->output_bytes_max) {
+        return false;
+    }
+    /* The last quarter of the memory is for messages, not for those who do not read. */
+    return conn->out.bytes < OUT_FAIR_BYTES ||
+           msg_memory_bytes() <= shard->broker_memory_limit / 4 * 3;
 }
 
 void conn_flush(struct conn *conn)

@@ -27,12 +27,19 @@ static struct out_segment *segment_new(struct out_pool *pool, uint32_t capacity)
         }
         segment->capacity = capacity;
         segment->class = class;
+        msg_memory_add((int64_t)(sizeof(*segment) + capacity));
     }
     segment->next = NULL;
     segment->msg = NULL;
     segment->data = segment->bytes;
     segment->count = 0;
     return segment;
+}
+
+static void segment_release(struct out_segment *segment)
+{
+    msg_memory_add(-(int64_t)(sizeof(*segment) + segment->capacity));
+    free(segment);
 }
 
 static void segment_free(struct out_pool *pool, struct out_segment *segment)
@@ -45,7 +52,7 @@ static void segment_free(struct out_pool *pool, struct out_segment *segment)
         pool->free_count[segment->class]++;
         return;
     }
-    free(segment);
+    segment_release(segment);
 }
 
 void out_pool_deinit(struct out_pool *pool)
@@ -53,7 +60,7 @@ void out_pool_deinit(struct out_pool *pool)
     for (uint32_t class = 0; class < OUT_CLASS_COUNT; class ++) {
         while (pool->free[class] != NULL) {
             struct out_segment *next = pool->free[class]->next;
-            free(pool->free[class]);
+            segment_release(pool->free[class]);
             pool->free[class] = next;
         }
         pool->free_count[class] = 0;
@@ -113,6 +120,7 @@ bool out_payload(struct conn_out *out, struct out_pool *pool, struct msg *msg)
     if (segment == NULL) {
         return false;
     }
+    msg_memory_add((int64_t)sizeof(*segment));
     *segment = (struct out_segment){
         .msg = msg_ref(msg), .data = msg->payload.data, .count = count, .class = OUT_CLASS_COUNT};
     out_append(out, segment);

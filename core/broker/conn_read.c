@@ -23,8 +23,12 @@ enum { FRAME_HEAD_MAX = 5 };
 
 static enum err next_frame(const struct conn *conn, struct slice bytes, struct frame *frame)
 {
-    uint64_t bytes_max = conn->state == CONN_CONNECT ? conn->shard->config->connect_bytes_max
-                                                     : conn->shard->config->packet_max_bytes;
+    const struct config *config = conn->shard->config;
+    uint64_t bytes_max = conn->state == CONN_OPEN ? config->packet_max_bytes
+                                                  : config->connect_bytes_max;
+    if (bytes.data[0] >> 4 != MQTT_PUBLISH && bytes_max > LIMIT_CONTROL_PACKET_BYTES) {
+        bytes_max = LIMIT_CONTROL_PACKET_BYTES;
+    }
     uint32_t max = bytes_max > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes_max;
     return conn->version == MQTT_3_1 ? frame_next_3_1(bytes, max, frame)
                                      : frame_next(bytes, max, frame);

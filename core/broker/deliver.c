@@ -302,17 +302,17 @@ static enum err queue_up(struct session *session, const struct delivery *deliver
         drop(session, TRAIL_DROP_MEMORY, ERR_QUOTA, delivery->msg);
         return ERR_QUOTA;
     }
-    enum err err = queue_offer(&session->queue, &bounds, delivery, &victim);
+    enum err err;
+    while ((err = queue_offer(&session->queue, &bounds, delivery, &victim)) == ERR_AGAIN) {
+        drop(session, TRAIL_DROP_QUEUE_OLDEST, ERR_QUOTA, victim.msg);
+        deliver_settled(session, &victim);
+    }
     if (err != OK) {
         drop(session, TRAIL_DROP_QUEUE_FULL, err, delivery->msg);
         return err;
     }
     if (victim.msg != NULL) {
-        drop(session,
-             victim.msg == delivery->msg && victim.sequence == delivery->sequence
-                 ? TRAIL_DROP_QUEUE_FULL
-                 : TRAIL_DROP_QUEUE_OLDEST,
-             ERR_QUOTA, victim.msg);
+        drop(session, TRAIL_DROP_QUEUE_FULL, ERR_QUOTA, victim.msg);
         deliver_settled(session, &victim);
     }
     return OK;

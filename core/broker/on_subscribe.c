@@ -154,6 +154,9 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
 {
     struct mqtt_subscribe subscribe;
     TRY(mqtt_subscribe_decode(packet->frame.body, conn->version, &subscribe));
+    if (subscribe.filter_count > LIMIT_FILTERS_PER_PACKET) {
+        return ERR_TOO_LARGE;
+    }
     if (conn->version == MQTT_5) {
         TRY(shared_is_not_local(&subscribe));
     }
@@ -205,6 +208,9 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
 {
     struct mqtt_subscribe unsubscribe;
     TRY(mqtt_unsubscribe_decode(packet->frame.body, conn->version, &unsubscribe));
+    if (unsubscribe.filter_count > LIMIT_FILTERS_PER_PACKET) {
+        return ERR_TOO_LARGE;
+    }
     uint8_t *codes = malloc(unsubscribe.filter_count);
     if (codes == NULL) {
         return ERR_NOMEM;

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What one pump may do: a message costs 1, a step of a scan that found none costs more. */
 enum {
-    BATCH = 32,
-    BATCHES_PER_PUMP = 8,
+    BUDGET = 64,
+    COST_OF_NOTHING = 8,
 };
 
 struct replay {
@@ -70,44 +71,45 @@ static void offer(struct conn *conn, const struct replay *replay, struct msg *ms
     msg_unref(msg);
 }
 
-/* One step of one replay; true: it is finished. */
-static bool step(struct conn *conn, struct replay *replay, uint32_t batch)
+/* One message of one replay, or none; true: it is finished. */
+static bool step(struct conn *conn, struct replay *replay, uint32_t *cost)
 {
     uint64_t wall_ms = io_wall_ms(conn->shard->io);
+    struct msg *msg;
+    bool is_done = true;
+    *cost = 1;
     if (replay->scan == NULL) {
-        struct msg *msg = retain_get(conn->shard->retain,
-                                     slice_of(replay->topic, replay->topic_bytes), wall_ms);
-        if (msg != NULL) {
-            offer(conn, replay, msg);
-        }
-        return true;
+        msg = retain_get(conn->shard->retain, slice_of(replay->topic, replay->topic_bytes),
+                         wall_ms);
+    } else if (retain_scan_next(replay->scan, wall_ms, &msg, 1, &is_done) == 0) {
+        msg = NULL;
+        *cost = COST_OF_NOTHING;
     }
-    struct msg *msgs[BATCH];
-    bool is_done;
-    uint32_t count = retain_scan_next(replay->scan, wall_ms, msgs, batch, &is_done);
-    for (uint32_t i = 0; i < count; i++) {
-        offer(conn, replay, msgs[i]);
+    if (msg != NULL) {
+        offer(conn, replay, msg);
     }
     return is_done;
 }
 
-/* What waits in the session's queue goes first, so a replay never fills that queue. */
+/*
+ * Looked at before each message, however large they are: what waits in the session's queue goes
+ * first, so a replay never fills that queue, and it is never faster than the client reads.
+ */
 static bool takes_more(const struct conn *conn)
 {
     return conn->state == CONN_OPEN && queue_peek(&conn->session->queue) == NULL &&
-           conn->out.bytes < conn->shard->config->output_bytes_max / 2;
+           conn_has_room(conn) && conn->out.bytes < conn->shard->config->output_bytes_max / 2;
 }
 
 void replay_pump(struct conn *conn)
 {
-    uint32_t queue_max = conn->shard->config->queue_max;
-    uint32_t batch = queue_max > 0 && queue_max < BATCH ? queue_max : BATCH;
-    for (uint32_t i = 0; i < BATCHES_PER_PUMP; i++) {
+    uint32_t spent = 0, cost;
+    for (; spent < BUDGET; spent += cost) {
         if (list_is_empty(&conn->replays) || !takes_more(conn)) {
             return; /* goes on when the client has read or acknowledged */
         }
         struct replay *replay = CONTAINER_OF(conn->replays.next, struct replay, link);
-        if (step(conn, replay, batch)) {
+        if (step(conn, replay, &cost)) {
             replay_free(replay);
         }
     }

@@ -15,7 +15,7 @@ enum { MEMORY_STEP_BYTES = 64 * 1024 };
 static _Atomic int64_t memory_bytes;
 static _Thread_local int64_t memory_bytes_own;
 
-static void memory_add(int64_t bytes)
+void msg_memory_add(int64_t bytes)
 {
     memory_bytes_own += bytes;
     if (memory_bytes_own >= MEMORY_STEP_BYTES || memory_bytes_own <= -MEMORY_STEP_BYTES) {
@@ -61,7 +61,7 @@ struct blob *blob_new(uint32_t capacity)
     }
     atomic_init(&blob->refs, 1);
     blob->capacity = capacity;
-    memory_add((int64_t)sizeof(*blob) + capacity);
+    msg_memory_add((int64_t)sizeof(*blob) + capacity);
     return blob;
 }
 
@@ -76,7 +76,7 @@ void blob_unref(struct blob *blob)
     if (blob == NULL || !refs_give(&blob->refs)) {
         return;
     }
-    memory_add(-((int64_t)sizeof(*blob) + blob->capacity));
+    msg_memory_add(-((int64_t)sizeof(*blob) + blob->capacity));
     free(blob);
 }
 
@@ -126,7 +126,7 @@ struct msg *msg_new(const struct msg_spec *spec)
         msg->payload = spec->payload;
         msg->blob = blob_ref(spec->blob);
     }
-    memory_add((int64_t)block_bytes(msg));
+    msg_memory_add((int64_t)block_bytes(msg));
     return msg;
 }
 
@@ -141,7 +141,7 @@ void msg_unref(struct msg *msg)
     if (msg == NULL || !refs_give(&msg->refs)) {
         return;
     }
-    memory_add(-(int64_t)block_bytes(msg));
+    msg_memory_add(-(int64_t)block_bytes(msg));
     blob_unref(msg->blob);
     free(msg);
 }

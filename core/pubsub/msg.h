@@ -55,6 +55,9 @@ void msg_unref(struct msg *msg); /* accepts NULL; any thread */
 /* What this message weighs: for queue bounds and the memory ceiling. Bytes. */
 uint32_t msg_bytes(const struct msg *msg);
 
+/* What else clients make the broker keep weighs like a message: bytes more, or less. Any thread. */
+void msg_memory_add(int64_t bytes);
+
 /* Bytes in all messages and blobs of the process, exact to 64 KiB per thread. Any thread. */
 uint64_t msg_memory_bytes(void);
 

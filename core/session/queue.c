@@ -57,7 +57,8 @@ enum err queue_offer(struct queue *queue, const struct queue_bounds *bounds,
         return OK;
     }
     if (!has_room) {
-        *victim = queue_pop(queue); /* one goes; a byte bound may stay exceeded by one message */
+        *victim = queue_pop(queue);
+        return ERR_AGAIN; /* a large newcomer may need the room of many */
     }
     return queue_put_back(queue, delivery);
 }

@@ -39,9 +39,9 @@ bool queue_has_room(const struct queue *queue, const struct queue_bounds *bounds
 
 /*
  * Queue a delivery; on OK the queue takes over what it holds, and *victim, if its msg is not NULL,
- * is what had to give way (the oldest, or, with drop-newest, the delivery itself): the caller
- * counts and deinits it.
- * ERR_QUOTA: the policy is to reject; nothing changed. ERR_NOMEM: nothing changed.
+ * is the delivery itself, which had to give way: the caller counts and deinits it.
+ * ERR_AGAIN: *victim is the oldest one, which gave way: the caller counts and deinits it, and
+ * offers again. ERR_QUOTA: the policy is to reject; nothing changed. ERR_NOMEM: nothing changed.
  */
 enum err queue_offer(struct queue *queue, const struct queue_bounds *bounds,
                      const struct delivery *delivery, struct delivery *victim);
