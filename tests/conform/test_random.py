@@ -5,6 +5,7 @@ TERN_TEST_SEEDS=N runs N seeds instead of 2; a failure names its seed.
 
 import os
 import random
+import time
 
 from harness import mqtt, versions
 from mqtt import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Closed, Silence, ack
@@ -357,3 +358,44 @@ def test_every_bad_end_publishes_its_will_once(t):
     for seed in SEEDS:
         will_story(t, seed)
         mqtt.forget_clients()
+
+
+def test_wills_with_every_delay_expiry_and_end(t):
+    """[MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.3-9] [MQTT-3.14.4-3] All combinations at once."""
+    topic = t.topic()
+    watch = t.open("watch")
+    watch.subscribe(topic, qos=1)
+    due, never = {}, set()
+    for delay in (0, 1, 2):
+        for expiry in (0, 1, 2, 600):
+            for end in ("lost", "back", "back clean", "disconnect", "with will"):
+                name = f"{delay}.{expiry}.{end}"
+                c = t.open(name.replace(" ", ""), props={"session_expiry": expiry}, will={
+                    "topic": topic, "payload": name, "qos": 1, "props": {"will_delay": delay}})
+                wait = min(delay, expiry)
+                if end == "disconnect":
+                    c.disconnect()
+                    never.add(name)
+                    continue
+                if end == "with will":
+                    c.disconnect(0x04)
+                else:
+                    c.vanish()
+                if end.startswith("back"):
+                    t.open(name.replace(" ", ""), clean=end == "back clean", props={"session_expiry": 600})
+                if end == "back" and wait > 0:
+                    never.add(name)
+                else:
+                    due[name] = 0 if end == "back clean" else wait
+    started, got = time.monotonic(), {}
+    while len(got) < len(due):
+        try:
+            name = watch.receive(topic).payload.decode()
+        except Silence:
+            raise AssertionError(f"not published: {sorted(set(due) - set(got))}") from None
+        assert name not in got, f"{name} twice"
+        assert name not in never, f"{name} published"
+        got[name] = time.monotonic() - started
+    watch.expect_nothing(0.5)
+    late = {name: round(when, 1) for name, when in got.items() if when > due[name] + 2.5}
+    assert not late, f"late: {late}"
