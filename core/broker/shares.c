@@ -178,12 +178,24 @@ static void settled_here(struct shard *shard, uint64_t share_id, uint64_t sessio
     }
 }
 
+static bool is_member(const struct session *session, uint64_t share_id)
+{
+    const struct subscription *shared = NULL;
+    while ((shared = session_shared_next(session, shared)) != NULL) {
+        if (shared->share == share_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Its UNSUBACK may have left while the group did not know yet: then it goes back [MQTT-3.10.4-2]. */
 static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t share_id,
                            struct msg *msg, uint8_t qos, bool retain, uint32_t id)
 {
     struct session *session = map_get(shard->shares->sessions,
                                       slice_of(&session_key, sizeof(session_key)));
-    if (session == NULL) {
+    if (session == NULL || !is_member(session, share_id)) {
         shares_return(shard, share_id, session_key, msg_ref(msg));
         return OK;
     }
@@ -283,6 +295,13 @@ enum err shares_join(struct shard *shard, struct subscription *subscription, uin
     return ERR_AGAIN;
 }
 
+static void tell(struct shard *shard, enum mail_kind kind, uint64_t share_id, uint64_t session_key,
+                 bool flag)
+{
+    struct mail mail = {.kind = kind, .a = session_key, .b = share_id, .retain = flag};
+    mailbox_post(shard->mailbox, home_of(share_id), &mail);
+}
+
 /* The answer came back to the member's shard: the subscription may have gone in between. */
 static void on_joined(struct shard *shard, const struct mail *mail)
 {
@@ -299,15 +318,11 @@ static void on_joined(struct shard *shard, const struct mail *mail)
         mailbox_post(shard->mailbox, mail->from, &leave);
     } else if (mail->err == OK) {
         subscription->share = mail->b;
+        if (session->conn == NULL) { /* it went away meanwhile, and nobody could be told */
+            tell(shard, MAIL_SHARE_STATE, mail->b, session->key, false);
+        }
     }
     suback_done(join->suback, join->suback_index, mail->err);
-}
-
-static void tell(struct shard *shard, enum mail_kind kind, uint64_t share_id, uint64_t session_key,
-                 bool flag)
-{
-    struct mail mail = {.kind = kind, .a = session_key, .b = share_id, .retain = flag};
-    mailbox_post(shard->mailbox, home_of(share_id), &mail);
 }
 
 void shares_leave(struct shard *shard, struct subscription *subscription)
@@ -326,8 +341,8 @@ void shares_leave(struct shard *shard, struct subscription *subscription)
 
 void shares_presence(struct shard *shard, struct session *session, bool is_present)
 {
-    LIST_EACH (&session->subscriptions, link) {
-        struct subscription *subscription = CONTAINER_OF(link, struct subscription, link);
+    const struct subscription *subscription = NULL;
+    while ((subscription = session_shared_next(session, subscription)) != NULL) {
         if (subscription->share == 0) {
             continue;
         }

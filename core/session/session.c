@@ -63,16 +63,26 @@ struct subscription *session_subscription(const struct session *session, struct 
     return NULL;
 }
 
+struct subscription *session_shared_next(const struct session *session,
+                                         const struct subscription *after)
+{
+    const struct list *link = after == NULL ? session->subscriptions.next : after->link.next;
+    if (link == &session->subscriptions) {
+        return NULL;
+    }
+    struct subscription *next = CONTAINER_OF(link, struct subscription, link);
+    return next->share_name.count > 0 ? next : NULL;
+}
+
 struct subscription *session_shared_subscription(const struct session *session, struct slice key,
                                                  size_t filter_bytes)
 {
     struct slice name = slice_head(key, key.count - filter_bytes - 1);
     struct slice filter = slice_skip(key, key.count - filter_bytes);
-    LIST_EACH (&session->subscriptions, link) {
-        struct subscription *subscription = of_link(link);
-        if (subscription->share_name.count > 0 && slice_equal(subscription->share_name, name) &&
-            slice_equal(subscription->filter, filter)) {
-            return subscription;
+    struct subscription *shared = NULL;
+    while ((shared = session_shared_next(session, shared)) != NULL) {
+        if (slice_equal(shared->share_name, name) && slice_equal(shared->filter, filter)) {
+            return shared;
         }
     }
     return NULL;
@@ -130,7 +140,11 @@ struct subscription *session_subscription_add(struct session *session, struct sl
         free(subscription);
         return NULL;
     }
-    list_push_back(&session->subscriptions, &subscription->link);
+    if (share_name.count > 0) {
+        list_push_front(&session->subscriptions, &subscription->link);
+    } else {
+        list_push_back(&session->subscriptions, &subscription->link);
+    }
     session->subscription_count++;
     return subscription;
 }

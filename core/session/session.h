@@ -60,7 +60,7 @@ struct session {
     uint32_t expiry_s; /* counted from the end of the connection */
     bool is_durable;   /* outlives its connection, or has a will: its changes are ops */
 
-    struct list subscriptions;
+    struct list subscriptions; /* the shared ones first: they are few, and looked for */
     uint32_t subscription_count;
     struct map *by_filter; /* NULL while there are few */
 
@@ -82,6 +82,10 @@ struct session *session_new(struct slice client_id, uint64_t key);
 void session_free(struct session *session);
 
 struct subscription *session_subscription(const struct session *session, struct slice text);
+
+/* The shared ones, one after the other; after NULL: the first. NULL: that was the last. */
+struct subscription *session_shared_next(const struct session *session,
+                                         const struct subscription *after);
 
 /* The shared one of that group: key is "name/filter", the last filter_bytes are the filter. */
 struct subscription *session_shared_subscription(const struct session *session, struct slice key,
