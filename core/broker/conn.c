@@ -260,7 +260,7 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         char host[ADDRESS_TEXT_MAX];
         if (shard->config->connection_messages) {
             log_event(LOG_NOTICE, "client disconnected", LOG_SLICE("client", conn_client_id(conn)),
-                      LOG_TEXT("from", address_text(&conn->peer, host)),
+                      LOG_TEXT("from", conn_peer_text(conn, host)),
                       LOG_TEXT("reason", err_text(why)));
         }
         session_leave(conn, will);
@@ -337,7 +337,8 @@ static void on_closed(void *owner, enum err why)
 {
     struct conn *conn = owner;
     if (conn->state < CONN_CLOSING) {
-        metric_add(conn->shard->metrics, METRIC_disconnects_lost, 1);
+        /* Who looks whether the port is open is no client that was lost. */
+        metric_add(conn->shard->metrics, METRIC_disconnects_lost, conn->session != NULL);
         conn_leave(conn, why, WILL_PUBLISH);
     }
     conn_free(conn);
@@ -387,7 +388,16 @@ static void on_bytes(void *owner, struct slice bytes)
 
 const struct io_stream_events conn_events = {on_bytes, on_sent, on_closed, conn_on_detached};
 
-struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct address *peer)
+const char *conn_peer_text(const struct conn *conn, char out[ADDRESS_TEXT_MAX])
+{
+    struct address address = {.kind = (enum address_kind)conn->peer.kind,
+                              .port = conn->peer.port,
+                              .scope_id = conn->peer.scope_id};
+    memcpy(address.ip, conn->peer.ip, sizeof(address.ip));
+    return address_text(&address, out);
+}
+
+struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct peer *peer)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
     if (conn == NULL) {
@@ -423,7 +433,9 @@ bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream 
                  const struct address *peer)
 {
     const struct listener_config *listener = &shard->config->listeners[listener_index];
-    struct conn *conn = conn_new(shard, listener_index, peer);
+    struct peer who = {.kind = (uint8_t)peer->kind, .port = peer->port, .scope_id = peer->scope_id};
+    memcpy(who.ip, peer->ip, sizeof(who.ip));
+    struct conn *conn = conn_new(shard, listener_index, &who);
     if (conn == NULL) {
         return false;
     }

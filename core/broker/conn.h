@@ -55,6 +55,14 @@ struct ws_link {
     uint16_t close_code; /* what the close frame will say; 0: nothing special */
 };
 
+/* Who is at the other end: a struct address without what only listeners need. */
+struct peer {
+    uint8_t kind; /* enum address_kind */
+    uint16_t port;
+    uint32_t scope_id;
+    uint8_t ip[16];
+};
+
 /* Bytes of something incomplete. Zero-initialised is empty. */
 struct partial {
     struct blob *blob; /* NULL while empty */
@@ -111,7 +119,7 @@ struct conn {
     struct auth_exchange *auth;
     struct partial connect; /* the CONNECT packet, while authentication goes on */
 
-    struct address peer;
+    struct peer peer;
 };
 
 /* A socket was accepted; true when the connection was made. */
@@ -122,7 +130,10 @@ bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream 
 const struct listener_config *conn_listener(const struct conn *conn);
 
 /* An empty one, listed and timed; its stream and state are still to be set. NULL: memory. */
-struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct address *peer);
+struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct peer *peer);
+
+/* "203.0.113.7:40123", for logs. Returns out. */
+const char *conn_peer_text(const struct conn *conn, char out[ADDRESS_TEXT_MAX]);
 void conn_free(struct conn *conn); /* its stream is gone */
 extern const struct io_stream_events conn_events;
 void conn_on_detached(void *owner, int64_t handle);

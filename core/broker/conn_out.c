@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const uint32_t class_bytes[OUT_CLASS_COUNT] = {512, 4096, 32768};
-static const uint32_t class_keep[OUT_CLASS_COUNT] = {2048, 512, 64};
+static const uint32_t class_keep[OUT_CLASS_COUNT] = {1024, 256, 32};
 
 static struct out_segment *segment_new(struct out_pool *pool, uint32_t capacity)
 {

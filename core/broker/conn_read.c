@@ -293,8 +293,8 @@ static void take_proxied_peer(struct conn *conn, const struct proxy_address *sou
     if (source->family != PROXY_IP4 && source->family != PROXY_IP6) {
         return; /* a Unix socket, or nothing told: the balancer stays the peer */
     }
-    conn->peer = (struct address){.kind = source->family == PROXY_IP4 ? ADDRESS_IP4 : ADDRESS_IP6,
-                                  .port = source->port};
+    conn->peer = (struct peer){.kind = source->family == PROXY_IP4 ? ADDRESS_IP4 : ADDRESS_IP6,
+                               .port = source->port};
     memcpy(conn->peer.ip, source->ip, sizeof(conn->peer.ip));
 }
 

@@ -37,7 +37,7 @@ void connect_refuse(struct conn *conn, enum err why)
     char host[ADDRESS_TEXT_MAX];
     metric_add(shard->metrics, METRIC_connect_refused, 1);
     shard_count_drop(shard, TRAIL_CONNECT_REFUSED, why, slice_of(NULL, 0), slice_of(NULL, 0));
-    log_event(LOG_NOTICE, "connect refused", LOG_TEXT("from", address_text(&conn->peer, host)),
+    log_event(LOG_NOTICE, "connect refused", LOG_TEXT("from", conn_peer_text(conn, host)),
               LOG_TEXT("reason", err_text(why)));
     struct mqtt_connack connack = {.reason = reason_from_err(why, MQTT_CONNACK)};
     props_clear(&connack.props);
@@ -66,6 +66,9 @@ static enum err will_check(const struct conn *conn, const struct mqtt_connect *c
     }
     const struct config *config = conn->shard->config;
     TRY(topic_name_check(connect->will.topic, config->topic_levels_max));
+    if (slice_starts_with(connect->will.topic, slice_text("$SYS/"))) {
+        return ERR_NOT_AUTHORIZED; /* the broker's own, as in a PUBLISH */
+    }
     if (connect->will.qos > conn_listener(conn)->qos_max) {
         return ERR_QOS; /* [MQTT-3.2.2-12] */
     }
@@ -459,8 +462,8 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
     char host[ADDRESS_TEXT_MAX];
     if (shard->config->connection_messages) {
         log_event(LOG_NOTICE, "client connected", LOG_SLICE("client", session->client_id),
-                  LOG_TEXT("from", address_text(&conn->peer, host)),
-                  LOG_U64("version", conn->version), LOG_U64("clean", connect->clean_start));
+                  LOG_TEXT("from", conn_peer_text(conn, host)), LOG_U64("version", conn->version),
+                  LOG_U64("clean", connect->clean_start));
     }
     connack_accept(conn, connect, session_present, is_assigned, reply);
     conn_set_keepalive(conn, granted_keepalive(conn, connect));

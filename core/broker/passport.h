@@ -11,7 +11,7 @@
 
 struct passport {
     int64_t handle; /* the socket; negative: given away already */
-    struct address peer;
+    struct peer peer;
     uint32_t listener_index;
     struct partial mqtt; /* from the CONNECT on, plain */
     struct partial raw;  /* what came after, as it came */
