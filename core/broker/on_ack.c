@@ -1,22 +1,13 @@
 /*
  * The four acknowledgements.
  */
+#include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
-#include "core/session/journal.h"
 #include "core/wire/ack.h"
 #include "core/wire/reason.h"
-
-struct verdict {
-    enum err err;
-};
-
-static void on_settled(void *context, enum err err)
-{
-    ((struct verdict *)context)->err = err;
-}
 
 /*
  * The client answered a message of ours. An id we do not know is answered where the protocol has a
@@ -25,19 +16,18 @@ static void on_settled(void *context, enum err err)
 static enum err settle(struct conn *conn, uint16_t packet_id, enum inflight_event event)
 {
     bool send_pubrel = false;
-    struct verdict verdict = {OK};
     struct op op = {.kind = OP_SETTLE, .session = conn->session};
     op.settle.packet_id = packet_id;
     op.settle.event = event;
     op.settle.send_pubrel = &send_pubrel;
-    journal_submit(conn->shard->journal, &op, on_settled, &verdict);
-    if (verdict.err == ERR_NOT_FOUND) {
+    enum err err = commit(conn->shard->journal, &op);
+    if (err == ERR_NOT_FOUND) {
         if (event == ON_PUBREC) {
             ack_write(conn, MQTT_PUBREL, packet_id, ERR_ID_UNKNOWN);
         }
         return OK;
     }
-    TRY(verdict.err);
+    TRY(err);
     if (send_pubrel) {
         ack_write(conn, MQTT_PUBREL, packet_id, OK);
     }

@@ -3,13 +3,13 @@
  * there, take over, open or resume, answer.
  */
 #include "core/base/assert.h"
+#include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/on_close.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/pubsub/topic.h"
-#include "core/session/journal.h"
 #include "core/wire/connect.h"
 #include "core/wire/control.h"
 #include "core/wire/props.h"
@@ -389,15 +389,6 @@ static void attach(struct conn *conn, struct session *session)
     metric_add(conn->shard->metrics, METRIC_connect_accepted, 1);
 }
 
-struct verdict {
-    enum err err;
-};
-
-static void on_opened(void *context, enum err err)
-{
-    ((struct verdict *)context)->err = err;
-}
-
 /* One owner per client id: the old connection goes, then there is room for the new one. */
 static enum err take_session(struct conn *conn, const struct mqtt_connect *connect,
                              struct slice client_id, bool *session_present)
@@ -444,12 +435,10 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
     conn->session = NULL;
     err = err != OK ? err : will_make(conn, connect, session->key, &will);
     if (err == OK) {
-        struct verdict verdict = {OK};
         struct op op = {.kind = OP_OPEN, .session = session};
         op.open.expiry_s = conn->session_expiry_s;
         op.open.will = &will;
-        journal_submit(shard->journal, &op, on_opened, &verdict);
-        err = verdict.err;
+        err = commit(shard->journal, &op);
     }
     if (err != OK) {
         if (session != NULL && !session_present) {

@@ -1,6 +1,7 @@
 #include "core/broker/on_subscribe.h"
 
 #include "core/base/assert.h"
+#include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/replay.h"
@@ -68,22 +69,6 @@ void subacks_orphan(struct conn *conn)
     }
 }
 
-struct verdict {
-    enum err err;
-};
-
-static void on_committed(void *context, enum err err)
-{
-    ((struct verdict *)context)->err = err;
-}
-
-static enum err commit(struct conn *conn, const struct op *op)
-{
-    struct verdict verdict = {OK};
-    journal_submit(conn->shard->journal, op, on_committed, &verdict);
-    return verdict.err;
-}
-
 /* Which retained messages are owed: 3.8.3.1. */
 static bool wants_retained(const struct mqtt_filter *asked, bool is_new)
 {
@@ -125,7 +110,7 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     op.subscribe.qos = granted;
     op.subscribe.no_local = asked->no_local;
     op.subscribe.retain_as_published = asked->retain_as_published;
-    TRY(commit(conn, &op));
+    TRY(commit(conn->shard->journal, &op));
     suback->codes[index] = granted;
     struct subscription *subscription = session_subscription(session, asked->filter);
     if (filter.share.count > 0) {
@@ -228,7 +213,7 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
             struct op op = {.kind = OP_UNSUBSCRIBE, .session = conn->session};
             op.unsubscribe = subscription;
             uint64_t share = subscription->share;
-            err = commit(conn, &op);
+            err = commit(conn->shard->journal, &op);
             give_back_shared(conn->shard, conn->session, share);
         }
         codes[i] = reason_from_err(err, MQTT_UNSUBACK);
