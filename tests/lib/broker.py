@@ -7,6 +7,7 @@ sanitizer's report is seen.
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import socket
@@ -68,7 +69,7 @@ class Broker:
                 s.close()
             if up:
                 return
-            if "in use" not in self.log().lower():
+            if not re.search("in use|unable to create", self.log().lower()):
                 break
         log = self.log()
         self.kill()
@@ -94,6 +95,9 @@ class Broker:
     def start(self):
         self.reserved = {name: reserve_port(self.hosts.get(name, "127.0.0.1")) for name in self.listeners}
         self.ports = {name: s.getsockname()[1] for name, s in self.reserved.items()}
+        if is_mosquitto():  # its WebSocket library does not set SO_REUSEADDR
+            for s in self.reserved.values():
+                s.close()
         self.port = next(iter(self.ports.values()), None)
         self.config = os.path.join(self.folder, "broker.conf")
         with open(self.config, "w", encoding="utf-8") as f:
