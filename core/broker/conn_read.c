@@ -107,6 +107,10 @@ static size_t complete_packet(struct conn *conn, struct slice bytes)
         conn_end(conn, ERR_NOMEM);
         return bytes.count;
     }
+    if (conn->packet_bytes > OUT_REFERENCE_BYTES) {
+        /* A large packet on a slow line: nothing else can be said meanwhile, not even PINGREQ. */
+        conn->last_read_ns = io_now_ns(conn->shard->io);
+    }
     struct frame frame;
     struct slice whole = slice_of(packet->blob->bytes, packet->count);
     enum err err = next_frame(conn, whole, &frame);

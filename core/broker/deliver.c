@@ -71,13 +71,20 @@ static void outgoing_init(struct outgoing *out, const struct conn *conn, const s
     }
 }
 
+/* The property, and one more byte of its section's length: is there room for a new alias? */
+static bool alias_fits(const struct outgoing *out, const struct conn *conn)
+{
+    return conn->packet_max_out == 0 ||
+           out->head_size + 4 + out->publish.payload.count <= conn->packet_max_out;
+}
+
 /* With an alias the topic is sent once and then left out. Only right before it is really sent. */
 static void use_alias(struct conn *conn, struct outgoing *out, const struct msg *msg)
 {
     if (out->publish.payload.count + out->publish.topic.count > MQTT_REMAINING_MAX / 2) {
         return; /* near the end of what a packet can hold the four bytes may be too many */
     }
-    if (conn->version != MQTT_5 || conn->alias_out.count_max == 0) {
+    if (conn->version != MQTT_5 || conn->alias_out.count_max == 0 || !alias_fits(out, conn)) {
         return;
     }
     bool is_new;
@@ -92,12 +99,10 @@ static void use_alias(struct conn *conn, struct outgoing *out, const struct msg 
 /* Does the packet fit what the client said it takes? [MQTT-3.1.2-24] Seen without an alias. */
 static bool outgoing_fits(struct outgoing *out, const struct conn *conn)
 {
-    /* The property, and one more byte of its section's length. */
-    const size_t alias_bytes = conn->alias_out.count_max > 0 ? 4 : 0;
     out->head_size = mqtt_publish_head_size(&out->publish, conn->version, out->ids, out->id_count);
     return out->head_size > 0 &&
            (conn->packet_max_out == 0 ||
-            out->head_size + alias_bytes + out->publish.payload.count <= conn->packet_max_out);
+            out->head_size + out->publish.payload.count <= conn->packet_max_out);
 }
 
 static void count_sent(struct conn *conn, uint8_t qos, const struct msg *msg)
@@ -359,38 +364,46 @@ static void on_enqueued(void *context, enum err err)
     ((struct verdict *)context)->err = err;
 }
 
+/*
+ * QoS 0 leaves at once or not at all: order holds per topic and QoS [MQTT-4.6.0-5], so it may overtake what
+ * waits. Only where QoS 0 itself may wait (queue_qos0) it must not. true: it is dealt with.
+ */
+static bool offer_qos0(struct session *session, const struct offer *offer,
+                       struct frame_cache *cache)
+{
+    const struct shard *shard = shard_of_session(session);
+    const struct conn *conn = conn_of(session);
+    bool may_wait = shard->config->queue_qos0;
+    bool is_present = conn != NULL && conn->state == CONN_OPEN;
+    if (is_present && (!may_wait || queue_peek(&session->queue) == NULL)) {
+        send_qos0(session, offer, cache);
+        return true;
+    }
+    if (!may_wait) {
+        drop(session, TRAIL_DROP_OFFLINE_QOS0, ERR_NOT_FOUND, offer->msg);
+    }
+    return !may_wait;
+}
+
+static void offer_settled(struct session *session, const struct offer *offer)
+{
+    if (offer->share != 0) {
+        shares_settled(shard_of_session(session), offer->share, session->key);
+    }
+}
+
 enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache)
 {
     struct shard *shard = shard_of_session(session);
-    struct conn *conn = conn_of(session);
-    if (offer->qos == 0) {
-        bool is_present = conn != NULL && conn->state == CONN_OPEN;
-        if (is_present && queue_peek(&session->queue) == NULL) {
-            send_qos0(session, offer, cache);
-            if (offer->share != 0) {
-                shares_settled(shard, offer->share, session->key);
-            }
-            return OK;
-        }
-        if (is_present) {
-            send_qos0(session, offer, cache); /* order holds per QoS, 4.6 */
-            if (offer->share != 0) {
-                shares_settled(shard, offer->share, session->key);
-            }
-            return OK;
-        }
-        if (!shard->config->queue_qos0) {
-            drop(session, TRAIL_DROP_OFFLINE_QOS0, ERR_NOT_FOUND, offer->msg);
-            if (offer->share != 0) {
-                shares_settled(shard, offer->share, session->key);
-            }
-            return OK;
-        }
+    if (offer->qos == 0 && offer_qos0(session, offer, cache)) {
+        offer_settled(session, offer);
+        return OK;
     }
     struct delivery delivery;
     enum err err = delivery_init(&delivery, offer);
     if (err != OK) {
+        offer_settled(session, offer);
         return err;
     }
     if (session->is_durable && offer->qos > 0) {

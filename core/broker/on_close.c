@@ -122,12 +122,13 @@ static void give_up_inflight(struct session *session)
     struct shard *shard = session->owner;
     struct delivery delivery;
     while (inflight_take(&session->inflight, &delivery)) {
-        if (delivery.share != 0 && delivery.state == WAIT_PUBACK) {
+        bool is_returned = delivery.share != 0 && delivery.state == WAIT_PUBACK;
+        if (is_returned) {
             shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
         } else if (delivery.share != 0) {
             shares_settled(shard, delivery.share, session->key); /* [MQTT-4.8.2-5] */
         }
-        if (delivery.msg != NULL) {
+        if (delivery.msg != NULL && !is_returned) {
             shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
                              delivery.msg->topic);
         }

@@ -183,6 +183,14 @@ static enum err see(struct conn *conn, uint16_t packet_id)
     return inbound_has(&conn->session->inbound, packet_id) ? OK : ERR_NOMEM;
 }
 
+/* It was not accepted after all: it must be new when it comes again. */
+static void forget(struct conn *conn, uint16_t packet_id)
+{
+    struct op op = {.kind = OP_RELEASE, .session = conn->session};
+    op.packet_id = packet_id;
+    journal_submit(conn->shard->journal, &op, NULL, NULL); /* of QoS 1 nothing was remembered */
+}
+
 static bool is_owed(const struct conn *conn, uint16_t packet_id)
 {
     LIST_EACH (&conn->receipts, link) {
@@ -211,6 +219,7 @@ static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *p
     struct receipt *receipt = receipt_new(conn, publish->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
                                           publish->packet_id);
     if (receipt == NULL) {
+        forget(conn, publish->packet_id);
         return ERR_NOMEM;
     }
     accept_message(conn, publish, blob, receipt);

@@ -207,6 +207,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->replaying);
     timer_init(&shard->drain_timer, on_drain_timer);
     rng_init(&shard->rng, broker->seed + shard->index);
+    shard->key_last = rng_u64(&shard->rng) >> 8; /* keys are seeds of maps, too */
     shard->trie = broker->trie;
     shard->retain = broker->retain;
     shard->mesh = broker->mesh;

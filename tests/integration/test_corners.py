@@ -1,0 +1,71 @@
+"""Corners that were found by reading: each was wrong once."""
+
+import time
+
+import mqtt
+from suite import each, equal, tern_only
+
+NOT_AUTHORIZED = 0x87
+
+
+@tern_only
+def test_a_will_cannot_speak_for_the_broker(t):
+    broker = t.broker()
+    liar = t.raw(broker.port, 5, "liar")
+    will = {"topic": "$SYS/broker/version", "payload": "mine", "retain": True}
+    liar.connect(t.id("liar"), will=will, reason=NOT_AUTHORIZED)
+    liar.expect_close()
+
+
+@each(0, 1)
+def test_a_packet_as_large_as_the_client_takes_comes_without_an_alias(t, qos):
+    broker = t.broker()
+    topic = t.topic("t" * 20)
+    packet = mqtt.publish(topic, b"x" * 100, qos, 1)
+    props = {"packet_max": len(packet), "topic_alias_max": 10}
+    reader = t.client(broker.port, "reader", 5, props=props)
+    reader.subscribe(topic, qos=qos)
+    publisher = t.client(broker.port, "publisher", 5)
+    publisher.publish(topic, b"x" * 100, qos=1)
+    publisher.publish(topic, b"x" * 101, qos=1)  # one too many
+    publisher.publish(topic, b"short", qos=1)
+    equal(len(reader.receive(topic).raw), len(packet), "bytes of the first")
+    reader.receive(topic, "short")
+
+
+def test_a_large_packet_on_a_slow_line_is_no_silence(t):
+    broker = t.broker()
+    slow = t.client(broker.port, "slow", 5, keepalive=1)
+    packet = mqtt.publish(t.topic(), bytes(40_000), 1, 7)
+    for at in range(0, len(packet), 4_000):
+        slow.send(packet[at : at + 4_000])
+        time.sleep(0.4)
+    slow.expect(mqtt.PUBACK, pid=7)
+
+
+def test_a_large_packet_that_stops_is_silence(t):
+    broker = t.broker()
+    slow = t.client(broker.port, "slow", 5, keepalive=1)
+    slow.send(mqtt.publish(t.topic(), bytes(40_000), 1, 7)[:20_000])
+    equal(slow.expect(mqtt.DISCONNECT).reason, 0x8D, "reason")
+
+
+def test_qos_0_that_waits_is_not_overtaken_by_qos_0(t):
+    broker = t.broker(["queue_qos0_messages true", "max_inflight_messages 1"])
+    props = {"session_expiry": 600}
+    away = t.client(broker.port, "away", 5, clean=False, props=props)
+    away.subscribe(t.topic(), qos=1)
+    away.disconnect()
+    publisher = t.client(broker.port, "publisher", 5)
+    publisher.publish(t.topic(), "one", qos=1)
+    publisher.publish(t.topic(), "two", qos=1)
+    publisher.publish(t.topic(), "three", qos=0)
+    publisher.ping()
+    away = t.client(broker.port, "away", 5, clean=False, props=props)
+    first = away.expect_publish(payload="one")
+    publisher.publish(t.topic(), "four", qos=0)
+    publisher.publish("other", "", qos=1)
+    away.expect_nothing()
+    away.send(mqtt.ack(mqtt.PUBACK, first.pid))
+    for text in ("two", "three", "four"):
+        away.receive(payload=text)
