@@ -28,10 +28,18 @@ def is_mosquitto():
 
 def reserve_port(host="127.0.0.1"):
     """A socket bound to a port that the kernel chose, not listening. While it is open nobody else is
-    given that port, but a broker that sets SO_REUSEADDR can bind and listen there."""
-    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind((host, 0))
+    given that port, but a broker that sets SO_REUSEADDR can bind and listen there.
+
+    mosquitto's WebSocket library binds all addresses without it, so it gets a port on which not even
+    an old connection is in TIME_WAIT, and the reservation has to end before it starts.
+    """
+    everywhere = is_mosquitto()
+    s = socket.socket(socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET)
+    if everywhere:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    else:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("::" if everywhere else host, 0))
     return s
 
 
@@ -95,7 +103,7 @@ class Broker:
     def start(self):
         self.reserved = {name: reserve_port(self.hosts.get(name, "127.0.0.1")) for name in self.listeners}
         self.ports = {name: s.getsockname()[1] for name, s in self.reserved.items()}
-        if is_mosquitto():  # its WebSocket library does not set SO_REUSEADDR
+        if is_mosquitto():
             for s in self.reserved.values():
                 s.close()
         self.port = next(iter(self.ports.values()), None)
