@@ -8,6 +8,7 @@
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/wire/http.h"
@@ -353,6 +354,15 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
     return slice_of(NULL, 0);
 }
 
+/* Mail finds no room: whoever may have caused it (not PUBLISH alone does) waits until there is some. */
+static void stall(struct conn *conn)
+{
+    if (list_is_empty(&conn->stalled_link)) {
+        list_push_back(&conn->shard->stalled, &conn->stalled_link);
+    }
+    conn_pause(conn);
+}
+
 void conn_feed(struct conn *conn, struct slice bytes)
 {
     if (conn->state == CONN_PROXY) {
@@ -376,5 +386,8 @@ void conn_feed(struct conn *conn, struct slice bytes)
     if (conn->state == CONN_OPEN &&
         (!conn_has_room(conn) || conn->receipt_count >= RECEIPTS_PAUSE)) {
         conn_pause(conn); /* it asks faster than it listens */
+    }
+    if (conn->state == CONN_OPEN && mailbox_is_stalled(conn->shard->mailbox)) {
+        stall(conn);
     }
 }

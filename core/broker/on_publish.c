@@ -5,7 +5,6 @@
 #include "core/base/utf8.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
-#include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/topic.h"
@@ -130,16 +129,6 @@ static bool store_and_route(struct conn *conn, struct msg *msg, struct receipt *
     return route_publish(shard, msg, receipt);
 }
 
-/* Mail that finds no room: this publisher waits until there is some. */
-static void stall(struct conn *conn)
-{
-    if (mailbox_is_stalled(conn->shard->mailbox) && conn->state == CONN_OPEN &&
-        list_is_empty(&conn->stalled_link)) {
-        list_push_back(&conn->shard->stalled, &conn->stalled_link);
-        conn_pause(conn);
-    }
-}
-
 static void refuse(struct conn *conn, const struct mqtt_publish *publish, enum err why)
 {
     shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), publish->topic);
@@ -168,7 +157,6 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
         receipt_done(receipt, OK);
     }
     msg_unref(msg);
-    stall(conn);
 }
 
 /* OK: it is new. ERR_EXISTS: a repeat, which ends here [MQTT-4.3.3-10]. */

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 struct suback {
-    struct list link;  /* in conn->subacks */
+    struct list link;  /* in conn->subacks, or in those of the shard */
     struct conn *conn; /* NULL: it is gone */
     uint32_t open_count;
     uint32_t count;
@@ -44,8 +44,8 @@ static void suback_release(struct suback *suback)
     struct conn *conn = suback->conn;
     if (conn != NULL) {
         suback_write(conn, suback);
-        list_remove(&suback->link);
     }
+    list_remove(&suback->link);
     free(suback);
     if (conn != NULL && conn->session != NULL && queue_peek(&conn->session->queue) == NULL) {
         replay_pump(conn);
@@ -63,9 +63,17 @@ void suback_done(struct suback *suback, uint32_t index, enum err err)
 
 void subacks_orphan(struct conn *conn)
 {
-    struct list *link;
-    while ((link = list_pop_front(&conn->subacks)) != NULL) {
+    LIST_EACH (&conn->subacks, link) {
         CONTAINER_OF(link, struct suback, link)->conn = NULL;
+    }
+    list_append(&conn->shard->subacks, &conn->subacks);
+}
+
+void subacks_free(struct shard *shard)
+{
+    struct list *link;
+    while ((link = list_pop_front(&shard->subacks)) != NULL) {
+        free(CONTAINER_OF(link, struct suback, link));
     }
 }
 

@@ -12,11 +12,15 @@
 
 struct suback;
 struct conn;
+struct shard;
 
 /* Filter number index was subscribed, or refused. */
 void suback_done(struct suback *suback, uint32_t index, enum err err);
 
-/* The connection goes: what is pending will not be answered. */
+/* The connection goes: what is pending will not be answered, but other shards still know of it. */
 void subacks_orphan(struct conn *conn);
+
+/* The shard ends: nobody asks for those any more. */
+void subacks_free(struct shard *shard);
 
 #endif

@@ -7,6 +7,7 @@
 #include "core/broker/mail.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_close.h"
+#include "core/broker/on_subscribe.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shares.h"
@@ -205,6 +206,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->dirty);
     list_init(&shard->stalled);
     list_init(&shard->replaying);
+    list_init(&shard->subacks);
     timer_init(&shard->drain_timer, on_drain_timer);
     rng_init(&shard->rng, broker->seed + shard->index);
     shard->key_last = rng_u64(&shard->rng) >> 8; /* keys are seeds of maps, too */
@@ -259,6 +261,7 @@ void shard_close(struct shard *shard)
     io_free(shard->io); /* first: a send in flight reads what connections hold */
     if (shard->is_open) {
         drop_everything(shard);
+        subacks_free(shard);
         sys_topics_free(shard->sys_topics);
         shares_free(shard->shares, shard);
         epoch_quiescent(shard->broker->epoch, shard->index);

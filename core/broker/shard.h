@@ -56,6 +56,7 @@ struct shard {
     struct list dirty;     /* connections with output to flush at the end of the turn */
     struct list stalled;   /* connections that wait for a mailbox to have room */
     struct list replaying; /* connections with retained messages still to be looked up */
+    struct list subacks;   /* pending ones whose connection is gone */
 
     struct out_pool out_pool;
     struct queue_totals queue_totals;
