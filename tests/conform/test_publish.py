@@ -387,6 +387,18 @@ def test_the_expiry_sent_is_what_is_left(t):
     assert 95 <= left <= 98, left
 
 
+def test_the_expiry_sent_is_never_more_than_was_received(t):
+    """[MQTT-3.3.2-6] Whatever the clocks of two shards think."""
+    topic = t.topic()
+    subs, pub = [t.open(f"s{n}") for n in range(4)], t.open("pub")
+    for c in subs:
+        c.subscribe(topic, qos=1)
+    for number in range(150):
+        pub.publish(topic, b"x", qos=1, props={"message_expiry": 50})
+        for c in subs:
+            assert c.receive(topic).props["message_expiry"] <= 50, number
+
+
 def test_topic_aliases_from_the_client(t):
     """[MQTT-3.3.2-12] [MQTT-3.3.2-9] Set, used, moved to another topic."""
     names = [t.topic(str(n)) for n in range(3)]
