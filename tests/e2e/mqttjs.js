@@ -144,6 +144,19 @@ const stories = {
     await sub.endAsync();
   },
 
+  async payloads_of_64_mib_arrive_whole() {
+    const sub = await open("sub");
+    const pub = await open("pub");
+    const payload = Buffer.alloc(64 << 20, "0123456789abcdef!");
+    for (const qos of [0, 1, 2]) {
+      await sub.subscribeAsync(topic(`big${qos}`), { qos });
+      await pub.publishAsync(topic(`big${qos}`), payload, { qos });
+      await expectMessage(sub, `big${qos}`, payload, qos);
+    }
+    await pub.endAsync();
+    await sub.endAsync();
+  },
+
   // Version 5: properties, topic aliases that the library assigns by itself, subscription ids.
   async properties_and_aliases_travel() {
     const sub = await open("sub", { properties: { topicAliasMaximum: 5 } });

@@ -261,24 +261,33 @@ static void members_share(void)
     close_client(pub);
 }
 
-static void a_megabyte_arrives_whole(void)
+static void payloads_arrive_whole(int bytes)
 {
-    enum { BYTES = 1000003 };
-    char *payload = malloc(BYTES);
+    char *payload = malloc((size_t)bytes);
     EXPECT(payload != NULL);
-    for (int at = 0; at < BYTES; at++) {
+    for (int at = 0; at < bytes; at++) {
         payload[at] = (char)(at * 31 + at / 251);
     }
     MQTTClient sub = open_client("sub", (struct setup){0}, NULL);
     MQTTClient pub = open_client("pub", (struct setup){0}, NULL);
     subscribe(sub, topic("big"), 2);
     for (int qos = 0; qos <= 2; qos++) {
-        publish(pub, topic("big"), payload, BYTES, qos, false);
-        expect_message(sub, topic("big"), payload, BYTES, qos, false);
+        publish(pub, topic("big"), payload, bytes, qos, false);
+        expect_message(sub, topic("big"), payload, bytes, qos, false);
     }
     close_client(pub);
     close_client(sub);
     free(payload);
+}
+
+static void a_megabyte_arrives_whole(void)
+{
+    payloads_arrive_whole(1000003);
+}
+
+static void payloads_of_64_mib_arrive_whole(void)
+{
+    payloads_arrive_whole(64 << 20);
 }
 
 static void watch(void)
@@ -311,6 +320,7 @@ static const struct {
     {"a_session_is_resumed", a_session_is_resumed},
     {"members_share", members_share},
     {"a_megabyte_arrives_whole", a_megabyte_arrives_whole},
+    {"payloads_of_64_mib_arrive_whole", payloads_of_64_mib_arrive_whole},
     {"watch", watch},
     {"be_doomed", be_doomed},
 };

@@ -1,8 +1,9 @@
 """mosquitto_pub and mosquitto_sub, each version of the protocol."""
 
 import os
+import subprocess
 
-from suite import each, equal, short
+from suite import alone, each, equal, short
 
 VERSIONS = ("mqttv31", "mqttv311", "mqttv5")
 QUALITIES = (0, 1, 2)
@@ -200,3 +201,22 @@ def test_many_lines_through_one_connection_keep_their_order(t):
     publisher = f"mosquitto_pub -h 127.0.0.1 -p {t.common().port} -t {t.topic()} -q 1 -l"
     t.program("bash", "-c", f"seq {count} | {publisher}").wait_end(60)
     equal([line.rsplit(" ", 1)[1] for line in messages(sub)], [str(1 + i) for i in range(count)])
+
+
+@alone
+@each(*QUALITIES)
+def test_a_file_of_64_mib_arrives_whole(t, qos):
+    """QoS 0 as a retained message, QoS 1 and 2 through the queue of a client that is away."""
+    path, copy = os.path.join(t.folder(), "file"), os.path.join(t.folder(), "copy")
+    part = os.urandom(1 << 20)
+    with open(path, "wb") as file:
+        for number in range(64):
+            file.write(bytes([number]) + part[1:])
+    where = f"-h 127.0.0.1 -p {t.common().port} -t {t.topic()} -q {qos}"
+    session = f"-i {t.id('away')} -c" if qos else ""
+    if qos:
+        t.program("bash", "-c", f"mosquitto_sub {where} {session} -E").wait_end()
+    publish(t, "-t", t.topic(), "-f", path, "-q", qos, *([] if qos else ["-r"]))
+    t.program("bash", "-c", f"mosquitto_sub {where} {session} -N -C 1 > {copy}").wait_end(60)
+    equal(subprocess.run(["cmp", path, copy]).returncode, 0, "status of cmp")
+    publish(t, "-t", t.topic(), "-n", "-r")

@@ -3,7 +3,7 @@
 import os
 
 import suite
-from suite import each, short
+from suite import alone, each, short
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = {"NODE_PATH": os.path.join(suite.ROOT, "build", "npm", "node_modules")}
@@ -36,3 +36,9 @@ def test_mqttjs_tells(t, which):
 @each(*TRANSPORTS)
 def test_mqttjs_of_version_5_tells_that_properties_and_aliases_travel(t, transport):
     tell(t, "properties_and_aliases_travel", 5, transport)
+
+
+@alone
+@each(*[(version, transport) for version in (4, 5) for transport in TRANSPORTS])
+def test_mqttjs_tells_that_64_mib_arrive_whole(t, which):
+    tell(t, "payloads_of_64_mib_arrive_whole", *which)

@@ -7,7 +7,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from suite import each, equal, eventually, short
+from suite import alone, each, equal, eventually, short
 
 VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
 TRANSPORTS = ("tcp", "websockets")
@@ -55,16 +55,16 @@ class Paho:
         with self.acked:
             assert self.acked.wait_for(lambda: mid in self.acks, WAIT_S), "no SUBACK"
 
-    def publish(self, topic, payload=None, qos=0, retain=False, properties=None):
+    def publish(self, topic, payload=None, qos=0, retain=False, properties=None, seconds=WAIT_S):
         info = self.client.publish(topic, payload, qos, retain, properties)
-        info.wait_for_publish(WAIT_S)
+        info.wait_for_publish(seconds)
         assert info.is_published(), f"PUBLISH with QoS {qos} was not acknowledged"
 
-    def get(self):
+    def get(self, seconds=WAIT_S):
         try:
-            return self.messages.get(timeout=WAIT_S)
+            return self.messages.get(timeout=seconds)
         except queue.Empty:
-            raise AssertionError(f"no message within {WAIT_S} s") from None
+            raise AssertionError(f"no message within {seconds} s") from None
 
     def nothing_more(self):
         assert self.messages.empty(), f"one message too many: {self.messages.get().payload}"
@@ -223,4 +223,18 @@ def test_paho_comes_back_by_itself_after_the_broker_hangs_up(t, transport):
     other.publish(t.topic("x"), "still here", 1)
     equal(sub.get().payload, b"still here")
     other.close()
+    sub.close()
+
+
+@alone
+@each(0, 1, 2)
+def test_64_mib_arrive_whole(t, qos):
+    """TCP only: over WebSocket paho masks byte by byte in Python, which takes minutes."""
+    sub = Paho(t, "sub", "3.1.1")
+    sub.subscribe(t.topic("x"), qos)
+    pub = Paho(t, "pub", "5")
+    payload = bytes(range(256)) * (1 << 18)
+    pub.publish(t.topic("x"), payload, qos, seconds=60)
+    assert sub.get(60).payload == payload
+    pub.close()
     sub.close()
