@@ -67,7 +67,10 @@ static void outgoing_init(struct outgoing *out, const struct conn *conn, const s
         /* What is left of it [MQTT-3.3.2-6] */
         uint64_t left_ms = msg->expires_wall_ms > wall_ms ? msg->expires_wall_ms - wall_ms : 0;
         out->publish.props.present |= PROP_BIT(PROP_MESSAGE_EXPIRY);
-        out->publish.props.message_expiry_s = (uint32_t)((left_ms + 999) / 1000);
+        /* The clock of this shard may lag a little behind that of the publisher's. */
+        uint64_t left_s = (left_ms + 999) / 1000;
+        out->publish.props.message_expiry_s = left_s < msg->expiry_s ? (uint32_t)left_s
+                                                                     : msg->expiry_s;
     }
 }
 

@@ -26,6 +26,7 @@ static struct msg *will_message(const struct shard *shard, const struct will *wi
     struct msg_spec spec = {.qos = will->msg->qos,
                             .retain = will->msg->retain,
                             .publisher = will->msg->publisher,
+                            .expiry_s = will->expiry_s,
                             .expires_wall_ms = io_wall_ms(shard->io) +
                                                UINT64_C(1000) * will->expiry_s,
                             .topic = will->msg->topic,

@@ -93,6 +93,7 @@ static struct msg *message_make(struct conn *conn, const struct mqtt_publish *pu
         spec.props = slice_of(scratch + topic_bytes, props_bytes);
     }
     if (has_props && props_has(&publish->props, PROP_MESSAGE_EXPIRY)) {
+        spec.expiry_s = publish->props.message_expiry_s;
         spec.expires_wall_ms = io_wall_ms(conn->shard->io) +
                                UINT64_C(1000) * publish->props.message_expiry_s;
     }

@@ -111,6 +111,7 @@ struct msg *msg_new(const struct msg_spec *spec)
         .topic_hash = hash_bytes(spec->topic),
         .publisher = spec->publisher,
         .expires_wall_ms = spec->expires_wall_ms,
+        .expiry_s = spec->expiry_s,
     };
     atomic_init(&msg->refs, 1);
     msg->topic = copy_to(&at, spec->topic);

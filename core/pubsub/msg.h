@@ -31,6 +31,7 @@ struct msg {
     uint64_t topic_hash;      /* hash_bytes(topic) */
     uint64_t publisher;       /* who sent it, for No Local; 0: the broker itself */
     uint64_t expires_wall_ms; /* message expiry as a point in time; 0: never */
+    uint32_t expiry_s;        /* as published: what is left is never told to be more */
     struct slice topic;
     struct slice props; /* v5, encoded: to forward; no expiry, alias, subscription id in them */
     struct slice payload;
@@ -42,6 +43,7 @@ struct msg_spec {
     bool retain;
     uint64_t publisher;
     uint64_t expires_wall_ms;
+    uint32_t expiry_s;
     struct slice topic, props, payload; /* copied, but for payload when blob is set */
     struct blob *blob; /* payload points into it: one reference is taken on success */
 };
