@@ -41,7 +41,8 @@ class Step:
     command: list
     needs: str = ""  # a path whose absence means that this part is not there yet
     build: bool = False
-    long: list = field(default_factory=list)  # what --long adds to the command
+    short: list = field(default_factory=list)  # the last arguments, and
+    long: list = field(default_factory=list)  # what stands there with --long
     minutes: float = 10  # after which it is hung
 
 
@@ -69,12 +70,16 @@ STEPS = [
     python("asan", "conform", "tests/conform/run.py", minutes=15),
     python("asan", "integration", "tests/integration/run.py", minutes=15),
     python("asan", "e2e", "tests/e2e/run.py", minutes=15),
-    python("asan", "simulator", "tests/sim/run.py", long=["--long"], minutes=15),
+    Step(
+        *("asan", "simulator", ["build/asan/tests/sim/tern-sim"], "tests/sim/sim_main.c"),
+        short=["--short"],
+        long=["--long"],
+    ),
     build("tsan"),
     python("tsan", "unit", "tests/lib/unit.py", "build/tsan", minutes=15),
     python("tsan", "conform", "tests/conform/run.py", minutes=15),
-    python("tsan", "integration", "tests/integration/run.py", "--short", minutes=15),
-    python("tsan", "e2e", "tests/e2e/run.py", "--short", minutes=15),
+    python("tsan", "integration", "tests/integration/run.py", minutes=15),
+    python("tsan", "e2e", "tests/e2e/run.py", minutes=15),
     build("fuzz"),
     python("fuzz", "fuzzers", "tests/lib/fuzz.py", "build/fuzz", long=["--seconds", "600"], minutes=180),
 ]
@@ -124,7 +129,7 @@ def run_step(step, long):
         os.remove(old)
 
     status = run_command(
-        step.command + (step.long if long else []),
+        step.command + (step.long if long and step.long else step.short),
         environment(step, reports),
         log,
         step.minutes * 60 * (20 if long else 1),
@@ -172,7 +177,7 @@ def main():
     steps = [step for step in STEPS if step.stage in options.stages]
     if options.list:
         for step in steps:
-            print(f"{step.stage:8} {step.name:12} {' '.join(step.command)}")
+            print(f"{step.stage:8} {step.name:12} {' '.join(step.command + step.short)}")
         return 0
     os.makedirs(LOGS, exist_ok=True)
     # Killed tests leave what they were writing; the next run starts without it.
