@@ -1,0 +1,299 @@
+#include "tests/sim/sim.h"
+
+#include "cluster/journal_memory.h"
+#include "core/base/assert.h"
+#include "core/base/log.h"
+#include "core/broker/broker_shared.h"
+#include "tests/sim/sim_fiber.h"
+#include "tests/sim/sim_io.h"
+#include "tests/sim/sim_net.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+enum { STEPS_MAX = 4000000, STREAMS_PER_SHARD = 100, TRACE_LINE_MAX = 512 };
+
+struct sim *sim_world;
+
+/* ---- chance and trace ---------------------------------------------------------------------- */
+
+uint64_t sim_below(struct sim *sim, uint64_t bound)
+{
+    return rng_below(&sim->rng, bound);
+}
+
+bool sim_chance(struct sim *sim, uint32_t percent)
+{
+    return !sim->options.is_still && sim_below(sim, 100) < percent;
+}
+
+uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high)
+{
+    ASSERT(low <= high);
+    return low + sim_below(sim, high - low + 1);
+}
+
+static void trace_line(struct sim *sim, const char *line)
+{
+    sim->trace_hash = XXH3_64bits_withSeed(line, strlen(line), sim->trace_hash + sim->now_ns);
+    if (sim->options.show) {
+        FILE *out = sim->options.trace != NULL ? sim->options.trace : stdout;
+        fprintf(out, "%4llu.%06llu  %s\n", (unsigned long long)(sim->now_ns / SIM_S),
+                (unsigned long long)(sim->now_ns % SIM_S / SIM_US), line);
+    }
+}
+
+void sim_trace(struct sim *sim, const char *format, ...)
+{
+    char line[TRACE_LINE_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    trace_line(sim, line);
+}
+
+void sim_fail(struct sim *sim, const char *format, ...)
+{
+    if (sim->has_failed) {
+        return;
+    }
+    sim->has_failed = true;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sim->why, sizeof(sim->why), format, arguments);
+    va_end(arguments);
+    sim_trace(sim, "BROKEN PROMISE: %s", sim->why);
+}
+
+static uint64_t wall_ms(void *context)
+{
+    (void)context;
+    return sim_world != NULL ? sim_world->now_ns / SIM_MS : 0;
+}
+
+/* ---- turns --------------------------------------------------------------------------------- */
+
+struct sim_actor *sim_actor_add(struct sim *sim, const char *name, void *object,
+                                uint64_t (*wants_ns)(void *object), void (*turn)(void *object))
+{
+    ASSERT(sim->actor_count < SIM_ACTORS_MAX);
+    struct sim_actor *actor = &sim->actors[sim->actor_count++];
+    *actor = (struct sim_actor){.wants_ns = wants_ns, .turn = turn, .object = object};
+    snprintf(actor->name, sizeof(actor->name), "%s", name);
+    return actor;
+}
+
+static uint64_t due_ns(const struct sim *sim, const struct sim_actor *actor)
+{
+    if (actor->is_held) {
+        return UINT64_MAX;
+    }
+    uint64_t wants_ns = actor->wants_ns(actor->object);
+    wants_ns = wants_ns < actor->not_before_ns ? actor->not_before_ns : wants_ns;
+    return wants_ns < sim->now_ns ? sim->now_ns : wants_ns;
+}
+
+/* How long it is kept from its next turn: the scheduler of another machine, another thread. */
+static uint64_t pause_ns(struct sim *sim)
+{
+    if (sim->options.is_still) {
+        return 10 * SIM_US;
+    }
+    uint64_t kind = sim_below(sim, 1000);
+    if (kind < 800) {
+        return sim_between(sim, SIM_US, 100 * SIM_US);
+    }
+    if (kind < 990 || !sim->is_stormy) {
+        return sim_between(sim, 10 * SIM_US, 2 * SIM_MS);
+    }
+    return sim_between(sim, SIM_MS, 100 * SIM_MS);
+}
+
+/* false: nobody has anything to do before that time. */
+static bool step(struct sim *sim, uint64_t until_ns)
+{
+    struct sim_actor *next = NULL;
+    uint64_t next_ns = UINT64_MAX;
+    uint32_t equals = 0;
+    for (uint32_t i = 0; i < sim->actor_count; i++) {
+        uint64_t at_ns = due_ns(sim, &sim->actors[i]);
+        if (at_ns < next_ns) {
+            equals = 0;
+        }
+        if (at_ns <= next_ns && at_ns != UINT64_MAX && sim_below(sim, ++equals) == 0) {
+            next = &sim->actors[i];
+            next_ns = at_ns;
+        }
+    }
+    if (next == NULL || next_ns > until_ns) {
+        return false;
+    }
+    sim->now_ns = next_ns;
+    sim->step_count++;
+    next->turn(next->object);
+    next->not_before_ns = sim->now_ns + pause_ns(sim);
+    if (sim->step_count >= STEPS_MAX) {
+        sim_fail(sim, "the world does not come to rest");
+        return false;
+    }
+    return true;
+}
+
+void sim_run_until(struct sim *sim, uint64_t until_ns)
+{
+    while (!sim->has_failed && step(sim, until_ns)) {
+    }
+    if (!sim->has_failed && sim->now_ns < until_ns) {
+        sim->now_ns = until_ns;
+    }
+}
+
+bool sim_run_while(struct sim *sim, bool (*goes_on)(void *context), void *context,
+                   uint64_t limit_ns)
+{
+    uint64_t until_ns = sim->now_ns + limit_ns;
+    while (!sim->has_failed && goes_on(context)) {
+        if (!step(sim, until_ns)) {
+            break;
+        }
+    }
+    return !goes_on(context);
+}
+
+/* ---- the broker in it ---------------------------------------------------------------------- */
+
+static void shard_fiber(void *context)
+{
+    struct sim_shard *self = context;
+    while (shard_turn(self->shard, UINT64_MAX)) {
+    }
+    self->has_ended = true;
+}
+
+static uint64_t shard_wants_ns(void *object)
+{
+    const struct sim_shard *self = object;
+    if (self->has_ended) {
+        return UINT64_MAX;
+    }
+    return self->resting == NULL ? self->sim->now_ns : sim_io_wants_ns(self->resting);
+}
+
+static void shard_turn_of(void *object)
+{
+    struct sim_shard *self = object;
+    self->sim->current = self;
+    fiber_resume(self->fiber);
+    self->resting = self->shard->io;
+    self->sim->current = NULL;
+}
+
+static struct config *make_config(const struct sim_options *options)
+{
+    char text[1024];
+    snprintf(
+        text, sizeof(text),
+        "listener %d 127.0.0.1\nallow_anonymous true\nhttp_listener none\nsys_interval 0\n%s\n",
+        SIM_PORT, options->config != NULL ? options->config : "");
+    struct config_sources sources = {.text = slice_text(text)};
+    struct config_report report;
+    struct config *config = NULL;
+    config_report_init(&report);
+    if (config_load(&sources, &config, &report) != OK) {
+        config_report_print(&report, stderr);
+    }
+    config_report_deinit(&report);
+    ASSERT(config != NULL);
+    return config;
+}
+
+static void shards_open(struct sim *sim)
+{
+    static const char *const names[] = {"shard A", "shard B", "shard C", "shard D"};
+    struct broker_failure failure;
+    ASSERT(sim->options.shard_count <= sizeof(names) / sizeof(names[0]));
+    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
+        struct sim_shard *self = &sim->shards[i];
+        *self = (struct sim_shard){.sim = sim, .shard = broker_shard(sim->broker, i)};
+        enum err err = shard_open(self->shard);
+        ASSERT(err == OK);
+        self->fiber = fiber_new(shard_fiber, self);
+        self->actor = sim_actor_add(sim, names[i], self, shard_wants_ns, shard_turn_of);
+    }
+    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
+        enum err err = shard_listen(sim->shards[i].shard, &failure);
+        ASSERT(err == OK);
+    }
+}
+
+struct sim *sim_new(const struct sim_options *options)
+{
+    static const struct broker_ports ports = {.journal_new = journal_memory_new,
+                                              .journal_free = journal_memory_free};
+    struct sim *sim = calloc(1, sizeof(*sim));
+    ASSERT(sim != NULL);
+    sim->options = *options;
+    sim->now_ns = SIM_S;
+    rng_init(&sim->rng, options->seed);
+    sim_world = sim;
+    log_clock(wall_ms, NULL);
+    sim->net = net_new(sim);
+    sim->config = make_config(options);
+    struct broker_config config = {.config = sim->config,
+                                   .ports = &ports,
+                                   .shard_count = options->shard_count,
+                                   .seed = rng_u64(&sim->rng),
+                                   .stream_count_max = STREAMS_PER_SHARD};
+    enum err err = broker_new(&config, &sim->broker);
+    ASSERT(err == OK);
+    shards_open(sim);
+    return sim;
+}
+
+static bool shards_run(void *context)
+{
+    const struct sim *sim = context;
+    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
+        if (!sim->shards[i].has_ended) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void sim_stop(struct sim *sim, bool drain)
+{
+    broker_stop(sim->broker, drain);
+    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
+        io_wake(NULL, sim->shards[i].shard->io);
+    }
+    /* Also after a failure: a shard is closed by itself, at the end of a turn. */
+    uint64_t until_ns = sim->now_ns + 20 * SIM_S;
+    for (uint32_t i = sim->options.shard_count; i < sim->actor_count; i++) {
+        sim->actors[i].is_held = true; /* clients have seen enough */
+    }
+    while (shards_run(sim) && step(sim, until_ns)) {
+    }
+    if (shards_run(sim)) {
+        sim_fail(sim, "the broker did not stop");
+    }
+}
+
+void sim_free(struct sim *sim)
+{
+    if (sim == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
+        sim->current = &sim->shards[i];
+        shard_close(sim->shards[i].shard);
+        fiber_free(sim->shards[i].fiber);
+    }
+    broker_free(sim->broker);
+    net_free(sim->net);
+    config_free(sim->config);
+    sim_world = NULL;
+    free(sim);
+}

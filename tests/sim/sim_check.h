@@ -1,0 +1,93 @@
+/*
+ * sim_check: were all promises kept? Knows what clients saw, and nothing of the broker's code.
+ *
+ * Floor:  tests.
+ *
+ * A message is numbered, and its number is its payload. A *life* is one session as its client knows
+ * it: from a CONNACK without session to the next one, or until the client gives it up. What a life
+ * is owed is counted from what its client had been told (SUBACK) when a message was sent; what it
+ * may receive, from what its client had asked for (SUBSCRIBE). Between the two nothing is claimed.
+ *
+ *   P1  QoS 1, acknowledged: every life that was subscribed has it at least once
+ *   P2  QoS 2, acknowledged: exactly once; QoS 0 and 2 never twice, acknowledged or not
+ *   P3  order per publisher, topic and QoS, for what is not shared
+ *   P4  nothing arrives that was not asked for, nothing from a connection that was taken over
+ *   P5  a session is there when it must be, and not when it must not
+ *   P6  the retained message of a topic is the last one stored
+ *   P7  a will comes once when it is due, and never after a normal DISCONNECT
+ *   P8  a shared message goes to one member, and to none only when its member's session ended
+ */
+#ifndef TERN_SIM_SIM_CHECK_H
+#define TERN_SIM_SIM_CHECK_H
+
+#include "core/base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sim;
+struct check;
+
+enum { CHECK_TOPIC_MAX = 24, CHECK_CLIENTS_MAX = 16, CHECK_FILTERS = 10, CHECK_GROUPS = 2 };
+
+struct check_filter {
+    const char *text;    /* as in SUBSCRIBE */
+    const char *pattern; /* without share name */
+    int group;           /* -1: not shared */
+    int qos;             /* -1: the client chooses */
+};
+extern const struct check_filter check_filters[CHECK_FILTERS];
+
+enum check_kind { CHECK_PLAIN, CHECK_WILL, CHECK_CLEAR, CHECK_GHOST };
+enum check_fate { FATE_OPEN, FATE_MAY, FATE_MUST, FATE_MUST_NOT };
+
+struct check *check_new(struct sim *sim, uint32_t client_count);
+void check_free(struct check *check); /* accepts NULL */
+
+/* What a client is: expiry_s of its sessions (UINT32_MAX: for ever), notice_ns: the longest time
+ * until the broker certainly knows that its connection is gone. */
+void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint64_t notice_ns);
+
+/* A message to be; its number, from 1. */
+uint32_t check_message(struct check *check, uint32_t publisher, const char *topic, uint8_t qos,
+                       bool retain, enum check_kind kind);
+void check_publish_sent(struct check *check, uint32_t number); /* also when it is sent again */
+void check_acked(struct check *check, uint32_t number);
+void check_will_fate(struct check *check, uint32_t number, enum check_fate fate);
+
+void check_connect_sent(struct check *check, uint32_t client, bool clean);
+void check_connack(struct check *check, uint32_t client, bool clean, bool session_present);
+void check_lost(struct check *check,
+                uint32_t client); /* the connection is gone, for whatever reason */
+
+void check_subscribe_sent(struct check *check, uint32_t client, uint32_t filter, uint8_t qos);
+void check_suback(struct check *check, uint32_t client, uint32_t filter);
+void check_unsubscribe_sent(struct check *check, uint32_t client, uint32_t filter);
+void check_unsuback(struct check *check, uint32_t client, uint32_t filter);
+
+struct check_delivery {
+    uint32_t number;
+    struct slice topic;
+    uint8_t qos;
+    bool retain;
+    uint32_t subscription_id; /* 1 + filter; 0: none was said */
+};
+void check_delivered(struct check *check, uint32_t client, const struct check_delivery *delivery);
+
+/* What a new subscriber finds on a topic after the faults: a number, or 0 for nothing. */
+void check_retained(struct check *check, const char *topic, uint32_t number);
+
+/* The last message with RETAIN that any client got on that topic since retained_forget, or 0. */
+void check_retained_forget(struct check *check);
+uint32_t check_retained_seen(const struct check *check, const char *topic);
+
+/* After the quiet phase: whatever is still owed is a broken promise. */
+void check_all_paid(struct check *check);
+
+/* Which life received what, as one number; the order of arrival does not matter. */
+uint64_t check_deliveries_hash(const struct check *check);
+uint32_t check_delivery_count(const struct check *check);
+uint32_t check_message_count(const struct check *check);
+const char *check_topic(const struct check *check, uint32_t number);
+
+#endif

@@ -1,0 +1,820 @@
+#include "tests/sim/sim_client.h"
+
+#include "core/base/assert.h"
+#include "core/wire/ack.h"
+#include "core/wire/connect.h"
+#include "core/wire/control.h"
+#include "core/wire/frame.h"
+#include "core/wire/props.h"
+#include "core/wire/publish.h"
+#include "core/wire/reason.h"
+#include "core/wire/subscribe.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/sim_net.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PAYLOAD_MAX = 8192, SUBSCRIBE_ID_FIRST = 60000 };
+
+#define GHOST_LIMIT_NS (15 * SIM_S)
+#define STRAY_NS       (15 * SIM_S)
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+static struct writer packet(struct client *client, size_t size)
+{
+    enum err err = buf_reserve(&client->out, size);
+    ASSERT(err == OK);
+    uint8_t *at = buf_tail(&client->out);
+    buf_commit(&client->out, size);
+    client->last_sent_ns = client->sim->now_ns;
+    return writer_of(at, size);
+}
+
+static void say(struct client *client, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void say(struct client *client, const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    sim_trace(client->sim, "%s %s", client->id, text);
+}
+
+void client_write(struct client *client)
+{
+    if (client->link != NULL && buf_count(&client->out) > 0) {
+        buf_consume(&client->out, net_write(client->link, NET_CLIENT, buf_bytes(&client->out)));
+    }
+    if (client->link != NULL && client->state == CLIENT_LEAVING && buf_count(&client->out) == 0) {
+        net_shutdown(client->link, NET_CLIENT);
+    }
+}
+
+static void ack_write(struct client *client, uint8_t type, uint16_t id, uint8_t reason)
+{
+    enum mqtt_version version = client->character.version;
+    struct mqtt_ack ack = {.packet_id = id, .reason = reason};
+    props_clear(&ack.props);
+    struct writer w = packet(client, mqtt_ack_size((enum mqtt_type)type, &ack, version));
+    mqtt_ack_encode(&w, (enum mqtt_type)type, &ack, version);
+    say(client, "-> %s %u", mqtt_type_name(type), id);
+}
+
+/* ---- the connection's end ------------------------------------------------------------------ */
+
+static void connection_reset(struct client *client)
+{
+    client->link = NULL;
+    client->state = CLIENT_AWAY;
+    buf_deinit(&client->in);
+    buf_deinit(&client->out);
+    client->ack_count = 0;
+    client->unfinished_in = 0;
+    client->pending_id = 0;
+    client->said_reason = 0;
+    client->stalled_until_ns = 0;
+}
+
+static void will_ends(struct client *client, enum check_fate fate)
+{
+    if (client->will != 0) {
+        check_will_fate(client->check, client->will, fate);
+        client->will = 0;
+    }
+}
+
+/* The will of a connection that ended without goodbye. */
+static void will_is_due(struct client *client, bool was_open)
+{
+    will_ends(client, was_open && client->character.will_delay_s == 0 ? FATE_MUST : FATE_MAY);
+}
+
+static void lost(struct client *client)
+{
+    check_lost(client->check, client->index);
+    if (client->state == CLIENT_CONNECTING) {
+        client->stray_until_ns = client->sim->now_ns + STRAY_NS;
+    }
+    connection_reset(client);
+}
+
+void client_vanish(struct client *client, enum client_end how)
+{
+    static const char *const names[] = {"resets", "is cut off", "ends"};
+    say(client, "%s its link %llu", names[how], (unsigned long long)client->link->id);
+    will_is_due(client, client->state == CLIENT_OPEN);
+    struct net_link *link = client->link;
+    if (how == CLIENT_RESETS) {
+        net_reset(link);
+    } else if (how == CLIENT_CUTS) {
+        net_cut(link);
+    }
+    net_close(link, NET_CLIENT);
+    lost(client);
+}
+
+/* The broker ended the connection, or the network did. */
+static void link_ended(struct client *client)
+{
+    struct net_link *link = client->link;
+    bool is_reset = net_is_reset(link, NET_CLIENT);
+    bool is_stray = client->stray_until_ns > client->sim->now_ns;
+    say(client, "lost its link %llu (%s)", (unsigned long long)link->id,
+        is_reset ? "reset" : "ended");
+    if (client->state == CLIENT_LEAVING) {
+        will_ends(client, is_reset || link->has_fault || is_stray ? FATE_MAY : FATE_MUST_NOT);
+    } else if (client->state == CLIENT_OPEN && !link->has_fault && !is_stray) {
+        sim_fail(client->sim, "%s: the broker ended a healthy connection, reason 0x%02x",
+                 client->id, client->said_reason);
+    }
+    will_is_due(client, client->state == CLIENT_OPEN);
+    net_close(link, NET_CLIENT);
+    lost(client);
+}
+
+/* ---- connecting ---------------------------------------------------------------------------- */
+
+struct client *client_new(struct sim *sim, struct check *check, uint32_t index, const char *id,
+                          const struct client_character *character)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    ASSERT(client != NULL);
+    client->sim = sim;
+    client->check = check;
+    client->index = index;
+    snprintf(client->id, sizeof(client->id), "%s", id);
+    client->character = *character;
+    check_client(check, index, character->expiry_s, (character->keepalive_s * 3 / 2 + 8) * SIM_S);
+    return client;
+}
+
+void client_free(struct client *client)
+{
+    if (client == NULL) {
+        return;
+    }
+    buf_deinit(&client->in);
+    buf_deinit(&client->out);
+    free(client);
+}
+
+static void will_fill(struct client *client, struct mqtt_connect *connect, char *topic,
+                      char *payload)
+{
+    snprintf(topic, CHECK_TOPIC_MAX, "w/%u", client->index);
+    client->will = check_message(client->check, client->index, topic, 2, false, CHECK_WILL);
+    check_publish_sent(client->check, client->will);
+    snprintf(payload, CHECK_TOPIC_MAX, "m%u", client->will);
+    connect->has_will = true;
+    connect->will.topic = slice_text(topic);
+    connect->will.payload = slice_text(payload);
+    connect->will.qos = 2;
+    props_clear(&connect->will.props);
+    if (client->character.version == MQTT_5 && client->character.will_delay_s > 0) {
+        connect->will.props.present = PROP_BIT(PROP_WILL_DELAY);
+        connect->will.props.will_delay_s = client->character.will_delay_s;
+    }
+}
+
+static void connect_write(struct client *client, bool clean)
+{
+    const struct client_character *character = &client->character;
+    char topic[CHECK_TOPIC_MAX], payload[CHECK_TOPIC_MAX];
+    struct mqtt_connect connect = {.version = character->version,
+                                   .clean_start = clean,
+                                   .keepalive_s = character->keepalive_s,
+                                   .client_id = slice_text(client->id)};
+    props_clear(&connect.props);
+    struct mqtt_props *props = &connect.props;
+    if (character->version == MQTT_5) {
+        props->present |= PROP_BIT(PROP_SESSION_EXPIRY);
+        props->session_expiry_s = character->expiry_s;
+        props->present |= character->receive_max > 0 ? PROP_BIT(PROP_RECEIVE_MAX) : 0;
+        props->receive_max = character->receive_max;
+        props->present |= character->alias_max > 0 ? PROP_BIT(PROP_TOPIC_ALIAS_MAX) : 0;
+        props->topic_alias_max = character->alias_max;
+    }
+    if (character->has_will) {
+        will_fill(client, &connect, topic, payload);
+    }
+    struct writer w = packet(client, mqtt_connect_size(&connect));
+    mqtt_connect_encode(&w, &connect);
+}
+
+/* A clean start throws away what we knew as well [MQTT-3.1.2-4]. */
+static void session_forget(struct client *client)
+{
+    memset(client->outbound, 0, sizeof(client->outbound));
+    client->outbound_count = 0;
+    client->received_count = 0;
+    memset(client->is_subscribed, 0, sizeof(client->is_subscribed));
+}
+
+bool client_connect(struct client *client, bool clean)
+{
+    ASSERT(client->state == CLIENT_AWAY);
+    client->link = net_connect(client->sim->net, SIM_PORT);
+    if (client->link == NULL) {
+        say(client, "is refused by the network");
+        return false;
+    }
+    client->state = CLIENT_CONNECTING;
+    client->clean = clean;
+    client->since_ns = client->sim->now_ns;
+    client->server_receive_max = UINT16_MAX;
+    client->server_alias_max = 0;
+    memset(client->aliases_in, 0, sizeof(client->aliases_in));
+    memset(client->aliases_out, 0, sizeof(client->aliases_out));
+    if (clean) {
+        session_forget(client);
+    }
+    check_connect_sent(client->check, client->index, clean);
+    connect_write(client, clean);
+    say(client, "-> CONNECT on link %llu%s%s", (unsigned long long)client->link->id,
+        clean ? ", clean" : "", client->will != 0 ? ", with a will" : "");
+    return true;
+}
+
+bool client_take_over(struct client *client)
+{
+    if (client->ghost_count == CLIENT_GHOSTS_MAX) {
+        return false;
+    }
+    say(client, "takes over from its link %llu", (unsigned long long)client->link->id);
+    struct client_ghost *ghost = &client->ghosts[client->ghost_count];
+    *ghost = (struct client_ghost){.link = client->link};
+    will_is_due(client, true);
+    struct net_link *link = client->link;
+    check_lost(client->check, client->index);
+    connection_reset(client);
+    ghost->link = link;
+    client->ghost_count++;
+    return client_connect(client, client->character.expiry_s == 0);
+}
+
+/* ---- ghosts -------------------------------------------------------------------------------- */
+
+/* What the old connection still says is heard by nobody [MQTT-3.1.4-3]. */
+static void ghost_haunts(struct client *client, struct client_ghost *ghost)
+{
+    char payload[CHECK_TOPIC_MAX];
+    uint8_t bytes[128];
+    uint32_t number = check_message(client->check, client->index, "t/0/a", 0, false, CHECK_GHOST);
+    snprintf(payload, sizeof(payload), "m%u", number);
+    struct mqtt_publish publish = {.topic = slice_text("t/0/a"), .payload = slice_text(payload)};
+    props_clear(&publish.props);
+    size_t size = mqtt_publish_size(&publish, client->character.version);
+    struct writer w = writer_of(bytes, sizeof(bytes));
+    mqtt_publish_encode(&w, &publish, client->character.version);
+    if (net_room(ghost->link, NET_CLIENT) >= size) {
+        net_write(ghost->link, NET_CLIENT, slice_of(bytes, size));
+        say(client, "'s ghost on link %llu -> PUBLISH m%u", (unsigned long long)ghost->link->id,
+            number);
+    }
+    ghost->has_haunted = true;
+}
+
+static bool ghost_turn(struct client *client, struct client_ghost *ghost)
+{
+    uint8_t scratch[4096];
+    while (net_read(ghost->link, NET_CLIENT, scratch, sizeof(scratch)) > 0) {
+    }
+    if (net_has_ended(ghost->link, NET_CLIENT) || net_is_reset(ghost->link, NET_CLIENT)) {
+        net_close(ghost->link, NET_CLIENT);
+        return false;
+    }
+    if (ghost->since_ns != 0 && !ghost->has_haunted) {
+        ghost_haunts(client, ghost);
+    }
+    if (ghost->since_ns != 0 && client->sim->now_ns > ghost->since_ns + GHOST_LIMIT_NS) {
+        sim_fail(client->sim, "%s: its link %llu lives on after a takeover", client->id,
+                 (unsigned long long)ghost->link->id);
+    }
+    return true;
+}
+
+static void ghosts_turn(struct client *client)
+{
+    for (uint32_t i = 0; i < client->ghost_count;) {
+        if (ghost_turn(client, &client->ghosts[i])) {
+            i++;
+        } else {
+            client->ghosts[i] = client->ghosts[--client->ghost_count];
+        }
+    }
+}
+
+/* ---- publishing ---------------------------------------------------------------------------- */
+
+bool client_may_publish(const struct client *client)
+{
+    uint32_t window = client->character.window < client->server_receive_max
+                          ? client->character.window
+                          : client->server_receive_max;
+    return client->outbound_count < window && client->outbound_count < CLIENT_OUTBOUND_MAX;
+}
+
+static bool id_is_used(const struct client *client, uint16_t id)
+{
+    for (uint32_t i = 0; i < client->outbound_count; i++) {
+        if (client->outbound[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An alias in place of the topic, when the broker knows it already; else teach it one. */
+static void alias_use(struct client *client, struct mqtt_publish *publish, const char *topic)
+{
+    uint32_t max = client->server_alias_max < CLIENT_ALIASES_MAX ? client->server_alias_max
+                                                                 : CLIENT_ALIASES_MAX;
+    if (client->character.version != MQTT_5 || max == 0 || !sim_chance(client->sim, 50)) {
+        return;
+    }
+    uint32_t alias = 1 + (uint32_t)(strlen(topic) + (uint8_t)topic[2] + (uint8_t)topic[4]) % max;
+    publish->props.present |= PROP_BIT(PROP_TOPIC_ALIAS);
+    publish->props.topic_alias = (uint16_t)alias;
+    if (strcmp(client->aliases_out[alias], topic) == 0) {
+        publish->topic = slice_of(NULL, 0);
+    } else {
+        snprintf(client->aliases_out[alias], CHECK_TOPIC_MAX, "%s", topic);
+    }
+}
+
+static void publish_write(struct client *client, uint32_t number, uint8_t qos, uint16_t id,
+                          bool dup, bool retain, bool is_clear)
+{
+    char payload[PAYLOAD_MAX];
+    const char *topic = check_topic(client->check, number);
+    size_t count = is_clear ? 0 : (size_t)snprintf(payload, sizeof(payload), "m%u", number);
+    size_t fill = number * 7919u % (client->character.payload_max + 1);
+    if (!is_clear && fill > count + 1 && number % 4 == 0) {
+        memset(payload + count, '.', fill - count);
+        count = fill;
+    }
+    struct mqtt_publish publish = {.qos = qos,
+                                   .dup = dup,
+                                   .retain = retain,
+                                   .packet_id = id,
+                                   .topic = slice_text(topic),
+                                   .payload = slice_of(payload, count)};
+    props_clear(&publish.props);
+    alias_use(client, &publish, topic);
+    struct writer w = packet(client, mqtt_publish_size(&publish, client->character.version));
+    mqtt_publish_encode(&w, &publish, client->character.version);
+    check_publish_sent(client->check, number);
+    say(client, "-> PUBLISH m%u %s QoS %u%s%s%s", number, topic, qos, retain ? " retain" : "",
+        is_clear ? " clear" : "", dup ? " dup" : "");
+}
+
+void client_publish(struct client *client, const char *topic, uint8_t qos, bool retain,
+                    bool is_clear)
+{
+    uint32_t number = check_message(client->check, client->index, topic, qos, retain,
+                                    is_clear ? CHECK_CLEAR : CHECK_PLAIN);
+    uint16_t id = 0;
+    if (qos > 0) {
+        ASSERT(client_may_publish(client));
+        do {
+            id = client->id_last = (uint16_t)(client->id_last % 500 + 1);
+        } while (id_is_used(client, id));
+        client->outbound[client->outbound_count++] = (struct outbound){number, id, qos, false,
+                                                                       is_clear};
+    }
+    publish_write(client, number, qos, id, false, retain, is_clear);
+}
+
+static bool is_retained(const char *topic)
+{
+    return topic[0] == 'r';
+}
+
+/* [MQTT-4.4.0-1] Everything unfinished again, in the order of the first time. */
+static void resend(struct client *client)
+{
+    for (uint32_t i = 0; i < client->outbound_count; i++) {
+        struct outbound *one = &client->outbound[i];
+        if (one->is_released) {
+            ack_write(client, MQTT_PUBREL, one->id, 0);
+        } else {
+            publish_write(client, one->number, one->qos, one->id, true,
+                          is_retained(check_topic(client->check, one->number)), one->is_clear);
+        }
+    }
+}
+
+static struct outbound *outbound_of(struct client *client, uint16_t id, uint32_t *at)
+{
+    for (uint32_t i = 0; i < client->outbound_count; i++) {
+        if (client->outbound[i].id == id) {
+            *at = i;
+            return &client->outbound[i];
+        }
+    }
+    return NULL;
+}
+
+static void outbound_end(struct client *client, uint32_t at)
+{
+    client->outbound_count--;
+    memmove(&client->outbound[at], &client->outbound[at + 1],
+            (client->outbound_count - at) * sizeof(client->outbound[0]));
+}
+
+static void on_ack(struct client *client, enum mqtt_type type, struct slice body)
+{
+    struct mqtt_ack ack;
+    uint32_t at = 0;
+    if (mqtt_ack_decode(type, body, client->character.version, &ack) != OK) {
+        sim_fail(client->sim, "%s: malformed %s", client->id, mqtt_type_name((uint8_t)type));
+        return;
+    }
+    struct outbound *one = outbound_of(client, ack.packet_id, &at);
+    bool fits = one != NULL && (type == MQTT_PUBACK ? one->qos == 1 : one->qos == 2) &&
+                (type != MQTT_PUBREC || !one->is_released) &&
+                (type != MQTT_PUBCOMP || one->is_released);
+    if (!fits) {
+        sim_fail(client->sim, "%s: %s %u for nothing we wait for", client->id,
+                 mqtt_type_name((uint8_t)type), ack.packet_id);
+        return;
+    }
+    /* [MQTT-4.6.0-2] [MQTT-4.6.0-3]: acknowledged in the order sent. */
+    for (uint32_t i = 0; i < at && type != MQTT_PUBCOMP; i++) {
+        if (client->outbound[i].qos == one->qos && !client->outbound[i].is_released) {
+            sim_fail(client->sim, "%s: %s of m%u before that of m%u", client->id,
+                     mqtt_type_name((uint8_t)type), one->number, client->outbound[i].number);
+        }
+    }
+    bool is_failure = reason_is_failure(ack.reason);
+    if (!is_failure && type != MQTT_PUBCOMP) {
+        check_acked(client->check, one->number);
+    }
+    if (type == MQTT_PUBREC && !is_failure) {
+        one->is_released = true;
+        ack_write(client, MQTT_PUBREL, one->id, 0);
+        return;
+    }
+    outbound_end(client, at);
+}
+
+/* ---- receiving ----------------------------------------------------------------------------- */
+
+static bool was_received(const struct client *client, uint16_t id)
+{
+    for (uint32_t i = 0; i < client->received_count; i++) {
+        if (client->received[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void owe(struct client *client, uint8_t type, uint16_t id)
+{
+    ASSERT(client->ack_count < CLIENT_ACKS_MAX);
+    client->acks[client->ack_count++] = (struct client_ack){type, id};
+}
+
+static uint32_t number_of(struct slice payload)
+{
+    char text[16] = {0};
+    if (payload.count == 0) {
+        return 0;
+    }
+    memcpy(text, payload.data, payload.count < sizeof(text) - 1 ? payload.count : sizeof(text) - 1);
+    return text[0] == 'm' ? (uint32_t)strtoul(text + 1, NULL, 10) : UINT32_MAX;
+}
+
+static bool topic_resolve(struct client *client, struct mqtt_publish *publish)
+{
+    if (!props_has(&publish->props, PROP_TOPIC_ALIAS)) {
+        return publish->topic.count > 0;
+    }
+    uint32_t alias = publish->props.topic_alias;
+    if (alias == 0 || alias > client->character.alias_max ||
+        publish->topic.count >= CHECK_TOPIC_MAX) {
+        return false;
+    }
+    if (publish->topic.count > 0) {
+        memcpy(client->aliases_in[alias], publish->topic.data, publish->topic.count);
+        client->aliases_in[alias][publish->topic.count] = 0;
+    }
+    publish->topic = slice_text(client->aliases_in[alias]);
+    return publish->topic.count > 0;
+}
+
+static void on_publish(struct client *client, const struct frame *frame)
+{
+    struct mqtt_publish publish;
+    enum mqtt_version version = client->character.version;
+    if (mqtt_publish_decode(frame->flags, frame->body, version, &publish) != OK ||
+        !topic_resolve(client, &publish)) {
+        sim_fail(client->sim, "%s: malformed PUBLISH", client->id);
+        return;
+    }
+    uint32_t number = number_of(publish.payload);
+    bool is_known = publish.qos == 2 && was_received(client, publish.packet_id);
+    say(client, "<- PUBLISH m%u QoS %u%s%s%s", number, publish.qos, publish.retain ? " retain" : "",
+        publish.dup ? " dup" : "", is_known ? " (known)" : "");
+    if (is_known && !publish.dup) {
+        sim_fail(client->sim, "%s: packet id %u is used again before its PUBREL", client->id,
+                 publish.packet_id);
+    }
+    if (publish.qos > 0 && !is_known) {
+        uint32_t max = client->character.receive_max;
+        if (max > 0 && client->unfinished_in >= max) {
+            sim_fail(client->sim, "%s: more than its Receive Maximum of %u", client->id, max);
+        }
+    }
+    client->unfinished_in += publish.qos > 0;
+    if (!is_known) {
+        bool has_id = version == MQTT_5 && props_has(&publish.props, PROP_SUBSCRIPTION_ID);
+        struct check_delivery delivery = {.number = number,
+                                          .topic = publish.topic,
+                                          .qos = publish.qos,
+                                          .retain = publish.retain,
+                                          .subscription_id = has_id ? publish.props.subscription_id
+                                                                    : 0};
+        check_delivered(client->check, client->index, &delivery);
+    }
+    if (publish.qos == 2 && !is_known) {
+        ASSERT(client->received_count < CLIENT_RECEIVED_MAX);
+        client->received[client->received_count++] = publish.packet_id;
+    }
+    if (publish.qos > 0) {
+        owe(client, publish.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, publish.packet_id);
+    }
+}
+
+static void on_pubrel(struct client *client, struct slice body)
+{
+    struct mqtt_ack ack;
+    if (mqtt_ack_decode(MQTT_PUBREL, body, client->character.version, &ack) != OK) {
+        sim_fail(client->sim, "%s: malformed PUBREL", client->id);
+        return;
+    }
+    for (uint32_t i = 0; i < client->received_count; i++) {
+        if (client->received[i] == ack.packet_id) {
+            client->received[i] = client->received[--client->received_count];
+            break;
+        }
+    }
+    owe(client, MQTT_PUBCOMP, ack.packet_id);
+}
+
+void client_flush_acks(struct client *client, uint32_t count)
+{
+    count = count < client->ack_count ? count : client->ack_count;
+    for (uint32_t i = 0; i < count && client->state == CLIENT_OPEN; i++) {
+        struct client_ack ack = client->acks[i];
+        ack_write(client, ack.type, ack.id, 0);
+        if (ack.type != MQTT_PUBREC && client->unfinished_in > 0) {
+            client->unfinished_in--;
+        }
+    }
+    client->ack_count -= count;
+    memmove(client->acks, client->acks + count, client->ack_count * sizeof(client->acks[0]));
+}
+
+static void on_connack(struct client *client, struct slice body)
+{
+    struct mqtt_connack connack;
+    if (client->state != CLIENT_CONNECTING ||
+        mqtt_connack_decode(body, client->character.version, &connack) != OK ||
+        connack.reason != 0) {
+        sim_fail(client->sim, "%s: a CONNACK that is malformed, not asked for, or says no",
+                 client->id);
+        return;
+    }
+    say(client, "<- CONNACK%s", connack.session_present ? ", session present" : "");
+    if (client->character.version == MQTT_5) {
+        const struct mqtt_props *props = &connack.props;
+        client->server_receive_max = props_has(props, PROP_RECEIVE_MAX) ? props->receive_max
+                                                                        : UINT16_MAX;
+        client->server_alias_max = props_has(props, PROP_TOPIC_ALIAS_MAX) ? props->topic_alias_max
+                                                                          : 0;
+    }
+    client->state = CLIENT_OPEN;
+    if (!connack.session_present) {
+        session_forget(client); /* [MQTT-3.2.2-5] */
+    }
+    check_connack(client->check, client->index, client->clean, connack.session_present);
+    for (uint32_t i = 0; i < client->ghost_count; i++) {
+        struct client_ghost *ghost = &client->ghosts[i];
+        ghost->since_ns = ghost->since_ns == 0 ? client->sim->now_ns : ghost->since_ns;
+    }
+    resend(client);
+}
+
+static void on_suback(struct client *client, enum mqtt_type type, struct slice body)
+{
+    struct mqtt_suback suback;
+    enum mqtt_version version = client->character.version;
+    enum err err = type == MQTT_SUBACK ? mqtt_suback_decode(body, version, &suback)
+                                       : mqtt_unsuback_decode(body, version, &suback);
+    bool is_unsubscribe = type == MQTT_UNSUBACK;
+    if (err != OK || client->pending_id == 0 || suback.packet_id != client->pending_id ||
+        is_unsubscribe != client->pending_is_unsubscribe) {
+        sim_fail(client->sim, "%s: a wrong %s", client->id, mqtt_type_name((uint8_t)type));
+        return;
+    }
+    if (!is_unsubscribe && (suback.codes.count != 1 || suback.codes.data[0] > 2)) {
+        sim_fail(client->sim, "%s: SUBACK refuses", client->id);
+        return;
+    }
+    say(client, "<- %s", mqtt_type_name((uint8_t)type));
+    client->pending_id = 0;
+    client->is_subscribed[client->pending_filter] = !is_unsubscribe;
+    if (is_unsubscribe) {
+        check_unsuback(client->check, client->index, client->pending_filter);
+    } else {
+        check_suback(client->check, client->index, client->pending_filter);
+    }
+}
+
+static void on_packet(struct client *client, const struct frame *frame)
+{
+    struct mqtt_control control;
+    if (client->state == CLIENT_CONNECTING && frame->type != MQTT_CONNACK) {
+        sim_fail(client->sim, "%s: %s before CONNACK", client->id, mqtt_type_name(frame->type));
+        return;
+    }
+    switch ((enum mqtt_type)frame->type) {
+    case MQTT_CONNACK:
+        on_connack(client, frame->body);
+        break;
+    case MQTT_PUBLISH:
+        on_publish(client, frame);
+        break;
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBCOMP:
+        say(client, "<- %s", mqtt_type_name(frame->type));
+        on_ack(client, (enum mqtt_type)frame->type, frame->body);
+        break;
+    case MQTT_PUBREL:
+        on_pubrel(client, frame->body);
+        break;
+    case MQTT_SUBACK:
+    case MQTT_UNSUBACK:
+        on_suback(client, (enum mqtt_type)frame->type, frame->body);
+        break;
+    case MQTT_PINGRESP:
+        break;
+    case MQTT_DISCONNECT:
+        if (mqtt_control_decode(MQTT_DISCONNECT, frame->body, client->character.version,
+                                &control) == OK) {
+            client->said_reason = control.reason;
+        }
+        say(client, "<- DISCONNECT 0x%02x", client->said_reason);
+        break;
+    default:
+        sim_fail(client->sim, "%s: %s from a broker", client->id, mqtt_type_name(frame->type));
+    }
+}
+
+/* A client that is leaving hears what comes, and answers nothing. */
+static void feed(struct client *client)
+{
+    struct frame frame;
+    while (client->link != NULL && !client->sim->has_failed && buf_count(&client->in) > 0) {
+        enum err err = frame_next(buf_bytes(&client->in), MQTT_REMAINING_MAX, &frame);
+        if (err == ERR_MORE) {
+            return;
+        }
+        if (err != OK) {
+            sim_fail(client->sim, "%s: what came is no packet", client->id);
+            return;
+        }
+        if (client->state != CLIENT_LEAVING) {
+            on_packet(client, &frame);
+        }
+        buf_consume(&client->in, frame.total_bytes);
+    }
+}
+
+void client_read(struct client *client)
+{
+    uint8_t scratch[4096];
+    uint32_t count;
+    ghosts_turn(client);
+    if (client->link == NULL || client->stalled_until_ns > client->sim->now_ns) {
+        return;
+    }
+    while (client->link != NULL && client->ack_count < CLIENT_ACKS_MAX / 2 &&
+           (count = net_read(client->link, NET_CLIENT, scratch, sizeof(scratch))) > 0) {
+        enum err err = buf_append(&client->in, slice_of(scratch, count));
+        ASSERT(err == OK);
+        feed(client);
+    }
+    bool is_over = client->link != NULL && !net_has_bytes(client->link, NET_CLIENT) &&
+                   (net_has_ended(client->link, NET_CLIENT) ||
+                    net_is_reset(client->link, NET_CLIENT));
+    if (is_over && !client->sim->has_failed) {
+        link_ended(client);
+    }
+}
+
+/* ---- other packets ------------------------------------------------------------------------- */
+
+static uint16_t subscribe_begin(struct client *client, uint32_t filter, bool is_unsubscribe)
+{
+    ASSERT(client->pending_id == 0);
+    client->pending_filter = filter;
+    client->pending_is_unsubscribe = is_unsubscribe;
+    client->pending_id = (uint16_t)(SUBSCRIBE_ID_FIRST + filter);
+    return client->pending_id;
+}
+
+void client_subscribe(struct client *client, uint32_t filter, uint8_t qos)
+{
+    enum mqtt_version version = client->character.version;
+    struct mqtt_filter asked = {.filter = slice_text(check_filters[filter].text), .qos = qos};
+    struct mqtt_props props;
+    uint16_t id = subscribe_begin(client, filter, false);
+    props_clear(&props);
+    props.present = version == MQTT_5 ? PROP_BIT(PROP_SUBSCRIPTION_ID) : 0;
+    props.subscription_id = filter + 1;
+    struct writer w = packet(client, mqtt_subscribe_size(&asked, 1, &props, version));
+    mqtt_subscribe_encode(&w, id, &asked, 1, &props, version);
+    check_subscribe_sent(client->check, client->index, filter, qos);
+    say(client, "-> SUBSCRIBE %s QoS %u", check_filters[filter].text, qos);
+}
+
+void client_unsubscribe(struct client *client, uint32_t filter)
+{
+    enum mqtt_version version = client->character.version;
+    struct mqtt_filter asked = {.filter = slice_text(check_filters[filter].text)};
+    uint16_t id = subscribe_begin(client, filter, true);
+    struct writer w = packet(client, mqtt_unsubscribe_size(&asked, 1, NULL, version));
+    mqtt_unsubscribe_encode(&w, id, &asked, 1, NULL, version);
+    check_unsubscribe_sent(client->check, client->index, filter);
+    say(client, "-> UNSUBSCRIBE %s", check_filters[filter].text);
+}
+
+void client_ping(struct client *client)
+{
+    struct writer w = packet(client,
+                             mqtt_control_size(MQTT_PINGREQ, NULL, client->character.version));
+    mqtt_control_encode(&w, MQTT_PINGREQ, NULL, client->character.version);
+}
+
+void client_disconnect(struct client *client, uint8_t reason, bool ends_session)
+{
+    enum mqtt_version version = client->character.version;
+    struct mqtt_control control = {.reason = version == MQTT_5 ? reason : 0};
+    props_clear(&control.props);
+    if (version == MQTT_5 && ends_session && client->character.expiry_s > 0) {
+        control.props.present = PROP_BIT(PROP_SESSION_EXPIRY);
+        control.props.session_expiry_s = 0;
+    }
+    struct writer w = packet(client, mqtt_control_size(MQTT_DISCONNECT, &control, version));
+    mqtt_control_encode(&w, MQTT_DISCONNECT, &control, version);
+    say(client, "-> DISCONNECT 0x%02x", control.reason);
+    if (control.reason != 0) {
+        will_is_due(client, false); /* whether it is published depends on its arrival */
+    }
+    client->state = CLIENT_LEAVING;
+    client->ack_count = 0;
+    client->stalled_until_ns = 0;
+}
+
+/* ---- when ---------------------------------------------------------------------------------- */
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t client_wants_ns(const struct client *client)
+{
+    uint64_t at_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < client->ghost_count; i++) {
+        const struct client_ghost *ghost = &client->ghosts[i];
+        at_ns = sooner(at_ns, net_readable_ns(ghost->link, NET_CLIENT));
+        if (ghost->since_ns != 0) {
+            at_ns = sooner(at_ns, ghost->has_haunted ? ghost->since_ns + GHOST_LIMIT_NS + 1
+                                                     : client->sim->now_ns);
+        }
+    }
+    if (client->link == NULL) {
+        return at_ns;
+    }
+    uint64_t bytes_ns = net_readable_ns(client->link, NET_CLIENT);
+    bytes_ns = bytes_ns < client->stalled_until_ns ? client->stalled_until_ns : bytes_ns;
+    at_ns = sooner(at_ns, bytes_ns);
+    bool can_write = buf_count(&client->out) > 0 && net_room(client->link, NET_CLIENT) > 0;
+    return can_write || client->ack_count > 0 ? client->sim->now_ns : at_ns;
+}
+
+bool client_is_quiet(const struct client *client)
+{
+    return client->state == CLIENT_OPEN && client->outbound_count == 0 && client->ack_count == 0 &&
+           client->received_count == 0 && client->pending_id == 0 && buf_count(&client->out) == 0;
+}

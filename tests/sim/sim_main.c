@@ -1,0 +1,167 @@
+/*
+ * tern-sim: replay one seed, or run many. See README.md beside this file.
+ */
+#include "core/base/asan.h"
+#include "core/base/log.h"
+#include "tests/sim/sim_run.h"
+#include "tests/sim/sim_story.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+enum { SHORT_SEEDS = 200, CALM_SEEDS = 10, TWICE_SEEDS = 5 };
+
+static uint64_t running_seed;
+static uint32_t passed, failed;
+
+/* When an assertion or a sanitizer ends the process, the seed is what counts. */
+static void say_seed(void)
+{
+    char text[80];
+    int count = snprintf(text, sizeof(text), "tern-sim: it was seed %llu\n0 passed, 1 failed\n",
+                         (unsigned long long)running_seed);
+    (void)!write(STDERR_FILENO, text, (size_t)count);
+}
+
+static void on_abort(int number)
+{
+    say_seed();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void count(bool has_passed, const char *what, uint64_t seed, const char *why)
+{
+    passed += has_passed;
+    failed += !has_passed;
+    if (!has_passed) {
+        printf("FAIL %s, seed %llu: %s\n", what, (unsigned long long)seed, why);
+        fflush(stdout);
+    }
+}
+
+static struct run_result run(uint64_t seed, uint32_t shard_count, bool is_calm, bool show)
+{
+    struct run_options options = {
+        .seed = seed, .shard_count = shard_count, .is_calm = is_calm, .show = show};
+    struct run_result result;
+    running_seed = seed;
+    run_seed(&options, &result);
+    return result;
+}
+
+static bool storm_seeds(uint64_t first, uint64_t seed_count, bool goes_on)
+{
+    uint64_t messages = 0, deliveries = 0, steps = 0;
+    for (uint64_t seed = first; seed < first + seed_count; seed++) {
+        struct run_result result = run(seed, 0, false, false);
+        count(result.has_passed, "storm", seed, result.why);
+        messages += result.message_count;
+        deliveries += result.delivery_count;
+        steps += result.step_count;
+        if (!result.has_passed && !goes_on) {
+            return false;
+        }
+    }
+    printf("%llu seeds from %llu: %llu messages, %llu deliveries, %llu turns\n",
+           (unsigned long long)seed_count, (unsigned long long)first, (unsigned long long)messages,
+           (unsigned long long)deliveries, (unsigned long long)steps);
+    return true;
+}
+
+/* The number of shards is nobody's business: the same script, the same deliveries. */
+static void calm_seeds(uint64_t first, uint64_t seed_count)
+{
+    for (uint64_t seed = first; seed < first + seed_count; seed++) {
+        struct run_result one = run(seed, 1, true, false), two = run(seed, 2, true, false);
+        bool is_same = one.deliveries_hash == two.deliveries_hash &&
+                       one.delivery_count == two.delivery_count;
+        count(one.has_passed, "calm, one shard", seed, one.why);
+        count(two.has_passed, "calm, two shards", seed, two.why);
+        count(is_same, "one shard and two deliver the same", seed, "the deliveries differ");
+    }
+}
+
+static void twice_seeds(uint64_t first, uint64_t seed_count)
+{
+    for (uint64_t seed = first; seed < first + seed_count; seed++) {
+        struct run_result one = run(seed, 0, false, false), two = run(seed, 0, false, false);
+        count(one.trace_hash == two.trace_hash, "the same seed gives the same trace", seed,
+              "the traces differ");
+    }
+}
+
+static int totals(void)
+{
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed > 0 ? 1 : 0;
+}
+
+static int replay(uint64_t seed, uint32_t shard_count, bool is_calm)
+{
+    struct run_result result = run(seed, shard_count, is_calm, true);
+    printf("%s  seed %llu, trace %016llx%s%s\n", result.has_passed ? "PASS" : "FAIL",
+           (unsigned long long)seed, (unsigned long long)result.trace_hash,
+           result.has_passed ? "" : ": ", result.why);
+    return result.has_passed ? 0 : 1;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: tern-sim SEED                  replay one seed with its trace\n"
+                    "       tern-sim --calm SEED SHARDS    replay one of the runs without faults\n"
+                    "       tern-sim --seeds FIRST COUNT   run many, stop at the first failure\n"
+                    "       tern-sim --all FIRST COUNT     run many, name all failures\n"
+                    "       tern-sim --stories [--write]   the fixed stories only\n"
+                    "       tern-sim --short | --long      what CI runs\n");
+    return 64;
+}
+
+static int suite(uint64_t seed_count)
+{
+    stories_run(false, count);
+    calm_seeds(1, CALM_SEEDS);
+    twice_seeds(1, TWICE_SEEDS);
+    storm_seeds(1, seed_count, true);
+    return totals();
+}
+
+int main(int argument_count, char **arguments)
+{
+    signal(SIGABRT, on_abort);
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+    __sanitizer_set_death_callback(say_seed);
+#endif
+    log_setup(STDERR_FILENO, LOG_LOGFMT, 0);
+    const char *what = argument_count > 1 ? arguments[1] : "";
+    uint64_t first = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 0;
+    uint64_t second = argument_count > 3 ? strtoull(arguments[3], NULL, 10) : 0;
+    if (strcmp(what, "--short") == 0) {
+        return suite(SHORT_SEEDS);
+    }
+    if (strcmp(what, "--long") == 0) {
+        return suite(UINT64_C(100) * SHORT_SEEDS);
+    }
+    if (strcmp(what, "--stories") == 0) {
+        stories_run(argument_count > 2 && strcmp(arguments[2], "--write") == 0, count);
+        return totals();
+    }
+    if ((strcmp(what, "--seeds") == 0 || strcmp(what, "--all") == 0) && argument_count == 4) {
+        storm_seeds(first, second, what[2] == 'a');
+        return totals();
+    }
+    if (strcmp(what, "--calm") == 0 && argument_count == 4) {
+        return replay(first, (uint32_t)second, true);
+    }
+    if (argument_count == 2 && what[0] >= '0' && what[0] <= '9') {
+        return replay(strtoull(what, NULL, 10), 0, false);
+    }
+    return usage();
+}

@@ -1,0 +1,34 @@
+/*
+ * sim_run: one run of one seed, from the first connection to the last free().
+ *
+ * Floor:  tests.
+ *
+ *     storm: clients do as they like, links break      calm: everybody subscribes, then sends a script
+ *     quiet: no faults; everybody returns, everything owed arrives within QUIET_NS
+ *     audit: a new client looks at what is retained
+ *     leave: all say goodbye; nothing may be left in any session
+ */
+#ifndef TERN_SIM_SIM_RUN_H
+#define TERN_SIM_SIM_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct run_options {
+    uint64_t seed;
+    uint32_t shard_count; /* 0: the seed decides */
+    bool is_calm;
+    bool show;
+};
+
+struct run_result {
+    bool has_passed;
+    char why[512];
+    uint64_t trace_hash, deliveries_hash;
+    uint32_t message_count, delivery_count;
+    uint64_t step_count;
+};
+
+void run_seed(const struct run_options *options, struct run_result *out);
+
+#endif
