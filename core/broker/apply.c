@@ -3,15 +3,22 @@
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
+#include "core/broker/on_close.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 
 static enum err apply_open(struct session *session, const struct op *op)
 {
+    bool is_durable = op->open.expiry_s > 0 || op->open.will->msg != NULL;
+    if (is_durable) {
+        TRY(session_prepare_afterlife(session));
+    }
     session->expiry_s = op->open.expiry_s;
-    will_deinit(&session->will);
-    session->will = *op->open.will;
-    session->is_durable = session->expiry_s > 0 || session->will.msg != NULL;
+    session->is_durable = is_durable;
+    if (session->afterlife != NULL) {
+        will_deinit(&session->afterlife->will);
+        session->afterlife->will = *op->open.will;
+    }
     return OK;
 }
 
@@ -102,7 +109,7 @@ enum err apply_op(void *context, const struct op *op)
     case OP_RETAIN:
         return retain_set(shard->retain, op->retain);
     case OP_WILL:
-        will_deinit(&session->will);
+        will_deinit(&session->afterlife->will);
         return OK;
     case OP_COUNT:
         break;

@@ -10,6 +10,8 @@
 #include "core/wire/control.h"
 #include "core/wire/props.h"
 
+#include <stdlib.h>
+
 static uint64_t after_s(const struct shard *shard, uint32_t seconds)
 {
     return io_now_ns(shard->io) + seconds * UINT64_C(1000000000);
@@ -38,11 +40,12 @@ static struct msg *will_message(const struct shard *shard, const struct will *wi
 static void will_settle(struct session *session, enum will_fate fate)
 {
     struct shard *shard = session->owner;
-    wheel_unset(shard->wheel, &session->will_timer);
-    if (session->will.msg == NULL) {
+    struct will *will = session_will(session);
+    if (will == NULL) {
         return;
     }
-    struct msg *msg = will_message(shard, &session->will);
+    wheel_unset(shard->wheel, &session->afterlife->will_timer);
+    struct msg *msg = will_message(shard, will);
     struct op op = {.kind = OP_WILL, .session = session};
     journal_submit(shard->journal, &op, NULL, NULL);
     if (fate == WILL_PUBLISH && msg != NULL) {
@@ -56,12 +59,12 @@ static void will_settle(struct session *session, enum will_fate fate)
 
 static void on_will_timer(struct timer *timer)
 {
-    will_settle(CONTAINER_OF(timer, struct session, will_timer), WILL_PUBLISH);
+    will_settle(CONTAINER_OF(timer, struct afterlife, will_timer)->session, WILL_PUBLISH);
 }
 
 static void on_expiry_timer(struct timer *timer)
 {
-    struct session *session = CONTAINER_OF(timer, struct session, expiry_timer);
+    struct session *session = CONTAINER_OF(timer, struct afterlife, expiry_timer)->session;
     struct shard *shard = session->owner;
     metric_add(shard->metrics, METRIC_sessions_expired, 1);
     session_end(session);
@@ -79,8 +82,6 @@ struct session *session_open(struct shard *shard, struct slice client_id)
     session->owner = shard;
     session->queue.totals = &shard->queue_totals;
     session->inflight.total = &shard->inflight_total;
-    timer_init(&session->will_timer, on_will_timer);
-    timer_init(&session->expiry_timer, on_expiry_timer);
     if (map_put(shard->sessions, session) != OK) {
         session_free(session);
         return NULL;
@@ -89,10 +90,34 @@ struct session *session_open(struct shard *shard, struct slice client_id)
     return session;
 }
 
-void session_resume(struct session *session)
+enum err session_prepare_afterlife(struct session *session)
+{
+    if (session->afterlife != NULL) {
+        return OK;
+    }
+    struct afterlife *afterlife = calloc(1, sizeof(*afterlife));
+    if (afterlife == NULL) {
+        return ERR_NOMEM;
+    }
+    afterlife->session = session;
+    timer_init(&afterlife->will_timer, on_will_timer);
+    timer_init(&afterlife->expiry_timer, on_expiry_timer);
+    session->afterlife = afterlife;
+    return OK;
+}
+
+static void timers_unset(struct session *session)
 {
     struct shard *shard = session->owner;
-    wheel_unset(shard->wheel, &session->expiry_timer);
+    if (session->afterlife != NULL) {
+        wheel_unset(shard->wheel, &session->afterlife->will_timer);
+        wheel_unset(shard->wheel, &session->afterlife->expiry_timer);
+    }
+}
+
+void session_resume(struct session *session)
+{
+    timers_unset(session);
     will_settle(session, WILL_DROP);
 }
 
@@ -159,8 +184,7 @@ static void unsubscribe_all(struct session *session)
 void session_destroy(struct session *session)
 {
     struct shard *shard = session->owner;
-    wheel_unset(shard->wheel, &session->will_timer);
-    wheel_unset(shard->wheel, &session->expiry_timer);
+    timers_unset(session);
     unsubscribe_all(session);
     shares_forget_session(shard, session);
     map_remove(shard->sessions, session->client_id);
@@ -202,6 +226,15 @@ static void drop_qos0(struct session *session)
     }
 }
 
+void session_wait(struct session *session)
+{
+    struct shard *shard = session->owner;
+    if (session->expiry_s != EXPIRY_NEVER) {
+        wheel_set(shard->wheel, &session->afterlife->expiry_timer,
+                  after_s(shard, session->expiry_s));
+    }
+}
+
 void session_leave(struct conn *conn, enum will_fate will)
 {
     struct shard *shard = conn->shard;
@@ -221,14 +254,13 @@ void session_leave(struct conn *conn, enum will_fate will)
         session_end(session);
         return;
     }
-    if (session->will.msg != NULL && session->will.delay_s > 0) {
-        wheel_set(shard->wheel, &session->will_timer, after_s(shard, session->will.delay_s));
+    const struct will *left = session_will(session);
+    if (left != NULL && left->delay_s > 0) {
+        wheel_set(shard->wheel, &session->afterlife->will_timer, after_s(shard, left->delay_s));
     } else {
         will_settle(session, WILL_PUBLISH);
     }
-    if (session->expiry_s != EXPIRY_NEVER) {
-        wheel_set(shard->wheel, &session->expiry_timer, after_s(shard, session->expiry_s));
-    }
+    session_wait(session);
     shares_presence(shard, session, false);
     give_up_queue(session, true);
     drop_qos0(session);

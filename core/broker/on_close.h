@@ -23,8 +23,14 @@ void session_end(struct session *session);
 /* A session for this client id, in the shard's map, away. NULL: memory is exhausted. */
 struct session *session_open(struct shard *shard, struct slice client_id);
 
+/* Room for its will and its timers. ERR_NOMEM: nothing changed. */
+enum err session_prepare_afterlife(struct session *session);
+
 /* It is taken up again: nothing runs out any more. A pending will is dropped [MQTT-3.1.3-9]. */
 void session_resume(struct session *session);
+
+/* It is away: its expiry begins to count. */
+void session_wait(struct session *session);
 
 /* Only the memory: when the broker ends. */
 void session_destroy(struct session *session);

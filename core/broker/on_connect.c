@@ -427,7 +427,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
 {
     struct shard *shard = conn->shard;
     bool session_present = false;
-    struct will will;
+    struct will will = {0};
     agree(conn, connect);
     enum err err = deliver_memory_is_full(shard) ? ERR_BUSY : OK;
     err = err != OK ? err : take_session(conn, connect, client_id, &session_present);
@@ -441,8 +441,11 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
         err = commit(shard->journal, &op);
     }
     if (err != OK) {
+        will_deinit(&will);
         if (session != NULL && !session_present) {
             session_end(session);
+        } else if (session != NULL) {
+            session_wait(session);
         }
         connect_refuse(conn, err);
         return OK;

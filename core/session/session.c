@@ -36,7 +36,10 @@ void session_free(struct session *session)
     queue_deinit(&session->queue);
     inflight_deinit(&session->inflight);
     inbound_deinit(&session->inbound);
-    will_deinit(&session->will);
+    if (session->afterlife != NULL) {
+        will_deinit(&session->afterlife->will);
+        free(session->afterlife);
+    }
     free(session);
 }
 
@@ -165,4 +168,10 @@ void will_deinit(struct will *will)
 {
     msg_unref(will->msg);
     *will = (struct will){0};
+}
+
+struct will *session_will(const struct session *session)
+{
+    struct afterlife *afterlife = session->afterlife;
+    return afterlife != NULL && afterlife->will.msg != NULL ? &afterlife->will : NULL;
 }

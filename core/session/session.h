@@ -51,6 +51,14 @@ struct will {
     uint32_t expiry_s; /* counted from when it is published */
 };
 
+/* What only a session needs that outlives its connection, or leaves a will. */
+struct afterlife {
+    struct session *session;
+    struct will will;
+    struct timer will_timer;   /* away: when the will is due */
+    struct timer expiry_timer; /* away: when the session ends */
+};
+
 struct session {
     struct slice client_id; /* owned */
     uint64_t key;      /* this life of the session, unique on the node: No Local, share groups */
@@ -68,14 +76,12 @@ struct session {
     struct inflight inflight;
     struct inbound inbound;
 
-    struct will will;
-    struct timer will_timer;   /* away: when the will is due */
-    struct timer expiry_timer; /* away: when the session ends */
-    uint64_t match_turn;       /* the match that last saw this session (overlapping filters) */
+    struct afterlife *afterlife; /* NULL: ends with its connection and leaves no will */
+    uint64_t match_turn;         /* the match that last saw this session (overlapping filters) */
     uint32_t match_index;
 };
 
-/* NULL: memory is exhausted. The id is copied. Timers are the caller's to initialise. */
+/* NULL: memory is exhausted. The id is copied. */
 struct session *session_new(struct slice client_id, uint64_t key);
 
 /* No subscription may be left. Accepts NULL. */
@@ -103,5 +109,8 @@ struct subscription *session_subscription_add(struct session *session, struct sl
 void session_subscription_remove(struct subscription *subscription);
 
 void will_deinit(struct will *will);
+
+/* The will, or NULL: it has none. */
+struct will *session_will(const struct session *session);
 
 #endif
