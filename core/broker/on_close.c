@@ -128,19 +128,27 @@ void session_resume(struct session *session)
 static void give_up_queue(struct session *session, bool only_shared)
 {
     struct shard *shard = session->owner;
+    struct deque back = {0};
     uint32_t count = session->queue.waiting.count;
     for (uint32_t i = 0; i < count; i++) {
         struct delivery delivery = queue_pop(&session->queue);
-        if (delivery.share != 0) {
-            shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
-        } else if (only_shared && queue_put_back(&session->queue, &delivery) == OK) {
+        if (delivery.share != 0 && deque_push(&back, &delivery) == OK) {
             continue;
-        } else {
-            shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
-                             delivery.msg->topic);
         }
+        if (delivery.share == 0 && only_shared && queue_put_back(&session->queue, &delivery) == OK) {
+            continue;
+        }
+        shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
+                         delivery.msg->topic);
         delivery_deinit(&delivery);
     }
+    /* Only now: the last of a group gets its own back, behind all that waits. */
+    while (back.count > 0) {
+        struct delivery delivery = deque_pop(&back);
+        shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
+        delivery_deinit(&delivery);
+    }
+    deque_deinit(&back);
 }
 
 static void give_up_inflight(struct session *session)
