@@ -26,7 +26,7 @@ enum { DELIVERIES_COUNTED_MAX = 255 };
 
 struct message {
     char topic[CHECK_TOPIC_MAX];
-    uint32_t publisher;
+    uint32_t publisher, publisher_count; /* how many its publisher had sent before */
     uint8_t qos;
     bool retain;
     enum check_kind kind;
@@ -70,7 +70,7 @@ struct known_client {
     uint64_t notice_ns;
     enum { SESSION_NONE, SESSION_MAYBE, SESSION_SURE } session;
     struct life *life; /* NULL: none yet */
-    uint32_t life_count;
+    uint32_t life_count, message_count;
     uint64_t lost_ns;
 };
 
@@ -405,7 +405,9 @@ static void check_order(struct check *check, struct life *life, uint32_t number,
 static void count_delivery(struct check *check, const struct life *life, uint32_t number,
                            const struct check_delivery *delivery)
 {
-    uint32_t what[4] = {life->client, life->index, number, delivery->qos};
+    const struct message *message = message_of(check, number);
+    uint32_t what[5] = {life->client, life->index, message->publisher, message->publisher_count,
+                        delivery->qos};
     check->deliveries_hash += XXH3_64bits(what, sizeof(what));
     check->delivery_count++;
 }
