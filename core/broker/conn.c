@@ -200,8 +200,10 @@ void conn_pause(struct conn *conn)
 
 void conn_unpause(struct conn *conn)
 {
-    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) &&
-        conn->receipt_count < RECEIPTS_RESUME && list_is_empty(&conn->stalled_link)) {
+    const struct conn_work *work = conn->work;
+    bool has_to_wait = work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
+                                        !list_is_empty(&work->stalled_link));
+    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) && !has_to_wait) {
         conn->is_read_paused = false;
         io_resume(conn->stream);
     }
@@ -217,6 +219,55 @@ static void uncount(struct conn *conn)
     }
 }
 
+/* Nothing more will be answered, and nobody waits for it. */
+static void work_stop(struct conn *conn)
+{
+    if (conn->work != NULL) {
+        receipts_orphan(conn);
+        subacks_orphan(conn);
+        replays_free(conn);
+        list_remove(&conn->work->stalled_link);
+        list_remove(&conn->work->replaying_link);
+    }
+}
+
+static void work_free(struct conn *conn)
+{
+    struct conn_work *work = conn->work;
+    if (work == NULL) {
+        return;
+    }
+    work_stop(conn);
+    partial_deinit(&work->stash);
+    partial_deinit(&work->connect);
+    inbound_deinit(&work->counted);
+    alias_in_deinit(&work->alias_in);
+    alias_out_deinit(&work->alias_out);
+    auth_exchange_free(work->auth);
+    free(work);
+}
+
+enum err conn_prepare(struct conn *conn)
+{
+    if (conn->work != NULL) {
+        return OK;
+    }
+    struct conn_work *work = calloc(1, sizeof(*work));
+    if (work == NULL) {
+        return ERR_NOMEM;
+    }
+    work->conn = conn;
+    work->alias_in.count_max = conn->alias_in_max;
+    work->alias_out.count_max = conn->alias_out_max;
+    list_init(&work->stalled_link);
+    list_init(&work->replaying_link);
+    list_init(&work->receipts);
+    list_init(&work->subacks);
+    list_init(&work->replays);
+    conn->work = work;
+    return OK;
+}
+
 void conn_free(struct conn *conn)
 {
     struct shard *shard = conn->shard;
@@ -226,19 +277,9 @@ void conn_free(struct conn *conn)
     wheel_unset(shard->wheel, &conn->timer);
     list_remove(&conn->link);
     list_remove(&conn->dirty_link);
-    list_remove(&conn->stalled_link);
-    list_remove(&conn->replaying_link);
-    receipts_orphan(conn);
-    subacks_orphan(conn);
-    replays_free(conn);
+    work_free(conn);
     out_clear(&conn->out, &shard->out_pool);
     partial_deinit(&conn->packet);
-    partial_deinit(&conn->stash);
-    partial_deinit(&conn->connect);
-    inbound_deinit(&conn->counted);
-    alias_in_deinit(&conn->alias_in);
-    alias_out_deinit(&conn->alias_out);
-    auth_exchange_free(conn->auth);
     if (conn->ws != NULL) {
         ws_decoder_deinit(&conn->ws->decoder);
         free(conn->ws);
@@ -265,11 +306,7 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         }
         session_leave(conn, will);
     }
-    receipts_orphan(conn);
-    subacks_orphan(conn);
-    replays_free(conn);
-    list_remove(&conn->stalled_link);
-    list_remove(&conn->replaying_link);
+    work_stop(conn);
 }
 
 static void conn_close_politely(struct conn *conn)
@@ -408,11 +445,6 @@ struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct
     conn->peer = *peer;
     conn->version = MQTT_3_1_1;
     list_init(&conn->dirty_link);
-    list_init(&conn->stalled_link);
-    list_init(&conn->replaying_link);
-    list_init(&conn->receipts);
-    list_init(&conn->subacks);
-    list_init(&conn->replays);
     timer_init(&conn->timer, on_timer);
     list_push_back(&shard->conns, &conn->link);
     shard->conn_count++;

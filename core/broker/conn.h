@@ -69,6 +69,29 @@ struct partial {
     uint32_t count;
 };
 
+/*
+ * What a connection needs that does something: moves, proves who it is, publishes, subscribes. Most of
+ * a fleet is silent most of the time, so it is made by conn_prepare() when it is first needed.
+ */
+struct conn_work {
+    struct conn *conn;
+    struct list stalled_link, replaying_link;
+
+    size_t http_scanned;
+    struct partial stash;       /* raw bytes that wait while the connection moves */
+    struct auth_exchange *auth; /* of the enhanced authentication; NULL: there was none */
+    struct partial connect;     /* the CONNECT packet, while authentication goes on */
+
+    struct inbound counted; /* QoS 2 messages among conn->inbound_count */
+    struct alias_in alias_in;
+    struct alias_out alias_out;
+
+    struct list receipts; /* acknowledgements owed, in order */
+    uint32_t receipt_count;
+    struct list subacks; /* SUBACKs that wait for share groups on other shards */
+    struct list replays; /* retained messages owed, in order */
+};
+
 struct conn {
     struct shard *shard;
     struct io_stream *stream;
@@ -76,7 +99,7 @@ struct conn {
     uint32_t listener_index;
     enum conn_state state;
     enum mqtt_version version;
-    struct list link, dirty_link, stalled_link, replaying_link;
+    struct list link, dirty_link;
     struct timer timer; /* CONNECT timeout, keep alive, linger */
     uint64_t last_read_ns, keepalive_ns;
 
@@ -84,9 +107,7 @@ struct conn {
     struct partial packet; /* of an incomplete packet, PROXY header or HTTP head */
     uint32_t packet_bytes; /* the whole packet's size, once known */
     uint32_t skip_bytes;   /* of a refused packet, still to come */
-    size_t http_scanned;
-    struct partial stash; /* raw bytes that wait: while the connection moves */
-    struct ws_link *ws;   /* NULL: plain MQTT */
+    struct ws_link *ws;    /* NULL: plain MQTT */
     bool is_read_paused;
     bool is_counted;      /* against the limits of connections */
     bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */
@@ -103,22 +124,14 @@ struct conn {
     struct window window;
     uint16_t receive_max;   /* what we granted; v5 only, 0: not limited */
     uint32_t inbound_count; /* QoS 1 and 2 messages of this connection that we have not finished */
-    struct inbound counted; /* those of them that are of QoS 2 */
-    struct alias_in alias_in;
-    struct alias_out alias_out;
     bool wants_problem_info;
     bool clean_start;
     uint8_t qos_max; /* as told in CONNACK, whatever a reload says later */
     uint32_t session_expiry_s;
+    uint16_t alias_in_max, alias_out_max;
     uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
 
-    struct list receipts; /* acknowledgements owed, in order */
-    uint32_t receipt_count;
-    struct list subacks; /* SUBACKs that wait for share groups on other shards */
-    struct list replays; /* retained messages owed, in order */
-    struct auth_exchange *auth;
-    struct partial connect; /* the CONNECT packet, while authentication goes on */
-
+    struct conn_work *work; /* NULL while it only listens */
     struct peer peer;
 };
 
@@ -137,6 +150,9 @@ const char *conn_peer_text(const struct conn *conn, char out[ADDRESS_TEXT_MAX]);
 void conn_free(struct conn *conn); /* its stream is gone */
 extern const struct io_stream_events conn_events;
 void conn_on_detached(void *owner, int64_t handle);
+
+/* From OK on conn->work is there, for good. ERR_NOMEM. */
+enum err conn_prepare(struct conn *conn);
 
 /* MQTT bytes, plain. */
 void conn_feed_mqtt(struct conn *conn, struct slice bytes);

@@ -19,6 +19,10 @@ void conn_move(struct conn *conn, uint32_t target, struct slice packet)
 {
     ASSERT(target != conn->shard->index);
     ASSERT(conn->state == CONN_CONNECT);
+    if (conn_prepare(conn) != OK) {
+        conn_drop(conn, ERR_NOMEM);
+        return;
+    }
     /* The CONNECT that was being handled comes first; conn_feed_mqtt adds what follows it. */
     if (partial_append(&conn->packet, packet, 0) != OK) {
         conn_drop(conn, ERR_NOMEM);
@@ -46,11 +50,11 @@ void conn_on_detached(void *owner, int64_t handle)
                                   .peer = conn->peer,
                                   .listener_index = conn->listener_index,
                                   .mqtt = conn->packet,
-                                  .raw = conn->stash,
+                                  .raw = conn->work->stash,
                                   .ws = conn->ws,
                                   .is_one_too_many = conn->is_one_too_many};
     conn->packet = (struct partial){0};
-    conn->stash = (struct partial){0};
+    conn->work->stash = (struct partial){0};
     conn->ws = NULL;
     metric_add(shard->metrics, METRIC_connections_moved, 1);
     struct mail mail = {.kind = MAIL_CONN, .passport = passport};

@@ -222,6 +222,10 @@ static void ws_open(struct conn *conn, const struct http_head *head)
 /* The head of the request gathers in conn->packet; what follows it is WebSocket. */
 static struct slice feed_http(struct conn *conn, struct slice bytes)
 {
+    if (conn_prepare(conn) != OK) {
+        conn_drop(conn, ERR_NOMEM);
+        return slice_of(NULL, 0);
+    }
     uint32_t head_max = conn->shard->config->websockets_headers_max;
     head_max = head_max == 0 ? 8192 : head_max;
     size_t room = head_max > conn->packet.count ? head_max - conn->packet.count : 0;
@@ -232,7 +236,7 @@ static struct slice feed_http(struct conn *conn, struct slice bytes)
         return slice_of(NULL, 0);
     }
     struct slice text = slice_of(conn->packet.blob->bytes, conn->packet.count);
-    enum err err = http_head_find(text, head_max, &conn->http_scanned, &head_bytes);
+    enum err err = http_head_find(text, head_max, &conn->work->http_scanned, &head_bytes);
     if (err == ERR_MORE) {
         return slice_of(NULL, 0);
     }
@@ -286,7 +290,8 @@ static void feed_ws(struct conn *conn, struct slice bytes)
         }
         on_ws_event(conn, event, payload);
     }
-    if (conn->state == CONN_MOVING && partial_append(&conn->stash, slice_of(at, left), 0) != OK) {
+    if (conn->state == CONN_MOVING &&
+        partial_append(&conn->work->stash, slice_of(at, left), 0) != OK) {
         conn_drop(conn, ERR_NOMEM);
     }
 }
@@ -357,8 +362,11 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
 /* Mail finds no room: whoever may have caused it (not PUBLISH alone does) waits until there is some. */
 static void stall(struct conn *conn)
 {
-    if (list_is_empty(&conn->stalled_link)) {
-        list_push_back(&conn->shard->stalled, &conn->stalled_link);
+    if (conn_prepare(conn) != OK) {
+        return;
+    }
+    if (list_is_empty(&conn->work->stalled_link)) {
+        list_push_back(&conn->shard->stalled, &conn->work->stalled_link);
     }
     conn_pause(conn);
 }
@@ -375,7 +383,7 @@ void conn_feed(struct conn *conn, struct slice bytes)
         return;
     }
     if (conn->state == CONN_MOVING) {
-        if (partial_append(&conn->stash, bytes, 0) != OK) {
+        if (partial_append(&conn->work->stash, bytes, 0) != OK) {
             conn_drop(conn, ERR_NOMEM);
         }
     } else if (conn->ws != NULL) {
@@ -384,7 +392,8 @@ void conn_feed(struct conn *conn, struct slice bytes)
         conn_feed_mqtt(conn, bytes);
     }
     if (conn->state == CONN_OPEN &&
-        (!conn_has_room(conn) || conn->receipt_count >= RECEIPTS_PAUSE)) {
+        (!conn_has_room(conn) ||
+         (conn->work != NULL && conn->work->receipt_count >= RECEIPTS_PAUSE))) {
         conn_pause(conn); /* it asks faster than it listens */
     }
     if (conn->state == CONN_OPEN && mailbox_is_stalled(conn->shard->mailbox)) {

@@ -87,11 +87,15 @@ static void use_alias(struct conn *conn, struct outgoing *out, const struct msg 
     if (out->publish.payload.count + out->publish.topic.count > MQTT_REMAINING_MAX / 2) {
         return; /* near the end of what a packet can hold the four bytes may be too many */
     }
-    if (conn->version != MQTT_5 || conn->alias_out.count_max == 0 || !alias_fits(out, conn)) {
+    if (conn->version != MQTT_5 || conn->alias_out_max == 0 || !alias_fits(out, conn)) {
         return;
     }
+    if (conn_prepare(conn) != OK) {
+        return; /* the topic itself says as much */
+    }
     bool is_new;
-    uint16_t alias = alias_out_find(&conn->alias_out, out->publish.topic, msg->topic_hash, &is_new);
+    uint16_t alias = alias_out_find(&conn->work->alias_out, out->publish.topic, msg->topic_hash,
+                                    &is_new);
     if (alias != 0) {
         out->publish.props.present |= PROP_BIT(PROP_TOPIC_ALIAS);
         out->publish.props.topic_alias = alias;
@@ -170,7 +174,7 @@ static const struct cached_frame *frame_get(struct frame_cache *cache, struct ou
 
 static bool may_share_frame(const struct conn *conn, const struct offer *offer)
 {
-    return offer->id_count == 0 && conn->alias_out.count_max == 0 && conn->packet_max_out == 0 &&
+    return offer->id_count == 0 && conn->alias_out_max == 0 && conn->packet_max_out == 0 &&
            conn_listener(conn)->mount_point[0] == 0;
 }
 

@@ -135,7 +135,8 @@ static void give_up_queue(struct session *session, bool only_shared)
         if (delivery.share != 0 && deque_push(&back, &delivery) == OK) {
             continue;
         }
-        if (delivery.share == 0 && only_shared && queue_put_back(&session->queue, &delivery) == OK) {
+        if (delivery.share == 0 && only_shared &&
+            queue_put_back(&session->queue, &delivery) == OK) {
             continue;
         }
         shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,

@@ -122,7 +122,7 @@ static void auth_write(struct conn *conn, uint8_t reason, const struct auth_repl
 {
     struct mqtt_control auth = {.reason = reason};
     props_clear(&auth.props);
-    auth.props.auth_method = auth_exchange_method(conn->auth);
+    auth.props.auth_method = auth_exchange_method(conn->work->auth);
     auth.props.auth_data = slice_of(reply->data, reply->data_bytes);
     auth.props.present = PROP_BIT(PROP_AUTH_METHOD) |
                          (reply->data_bytes > 0 ? PROP_BIT(PROP_AUTH_DATA) : 0);
@@ -157,8 +157,11 @@ static enum err authenticate(struct conn *conn, const struct mqtt_connect *conne
         if (request.method.count == 0) {
             return ERR_AUTH_METHOD;
         }
+        TRY(conn_prepare(conn));
+        return auth_begin(&policy, &request, &conn->shard->rng, &conn->work->auth, reply);
     }
-    return auth_begin(&policy, &request, &conn->shard->rng, &conn->auth, reply);
+    struct auth_exchange *none;
+    return auth_begin(&policy, &request, &conn->shard->rng, &none, reply);
 }
 
 enum err on_connect(struct conn *conn, const struct packet *packet)
@@ -195,7 +198,7 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
     err = authenticate(conn, &connect, client_id, &reply);
     if (err == ERR_MORE) {
         /* The CONNECT is read once more when the client has proved itself. */
-        TRY(partial_append(&conn->connect, packet->frame.body, 0));
+        TRY(partial_append(&conn->work->connect, packet->frame.body, 0));
         conn->state = CONN_AUTH;
         auth_write(conn, 0x18, &reply);
         return OK;
@@ -214,13 +217,13 @@ enum err on_auth(struct conn *conn, const struct packet *packet)
     struct auth_reply reply;
     TRY(mqtt_control_decode(MQTT_AUTH, packet->frame.body, conn->version, &auth));
     bool is_again = auth.reason == 0x19;
-    if (conn->auth == NULL || (auth.reason != 0x18 && !is_again) ||
+    if (conn->work->auth == NULL || (auth.reason != 0x18 && !is_again) ||
         (is_again && conn->state == CONN_AUTH) || !props_has(&auth.props, PROP_AUTH_METHOD)) {
         return ERR_PROTOCOL;
     }
     struct slice data = props_has(&auth.props, PROP_AUTH_DATA) ? auth.props.auth_data
                                                                : slice_of(NULL, 0);
-    enum err err = auth_continue(conn->auth, is_again, auth.props.auth_method, data,
+    enum err err = auth_continue(conn->work->auth, is_again, auth.props.auth_method, data,
                                  &conn->shard->rng, &reply);
     if (err == ERR_MORE) {
         auth_write(conn, 0x18, &reply);
@@ -236,8 +239,8 @@ enum err on_auth(struct conn *conn, const struct packet *packet)
         connect_refuse(conn, err);
         return OK;
     }
-    struct partial body = conn->connect;
-    conn->connect = (struct partial){0};
+    struct partial body = conn->work->connect;
+    conn->work->connect = (struct partial){0};
     struct mqtt_connect connect;
     char made[CLIENT_ID_MADE_MAX];
     err = mqtt_connect_decode(slice_of(body.blob->bytes, body.count), &connect);
@@ -319,9 +322,13 @@ static void agree(struct conn *conn, const struct mqtt_connect *connect)
     }
     uint32_t alias_max = props_has(props, PROP_TOPIC_ALIAS_MAX) ? props->topic_alias_max : 0;
     uint32_t ours = conn_listener(conn)->topic_alias_out_max;
-    conn->alias_out.count_max = (uint16_t)(alias_max < ours ? alias_max : ours);
-    conn->alias_in.count_max = (uint16_t)conn_listener(conn)->topic_alias_in_max;
+    conn->alias_out_max = (uint16_t)(alias_max < ours ? alias_max : ours);
+    conn->alias_in_max = (uint16_t)conn_listener(conn)->topic_alias_in_max;
     conn->receive_max = (uint16_t)config->receive_max;
+    if (conn->work != NULL) { /* it proved itself first */
+        conn->work->alias_in.count_max = conn->alias_in_max;
+        conn->work->alias_out.count_max = conn->alias_out_max;
+    }
 }
 
 static uint16_t granted_keepalive(const struct conn *conn, const struct mqtt_connect *connect)
@@ -359,16 +366,17 @@ static void connack_accept(struct conn *conn, const struct mqtt_connect *connect
     if (is_assigned) {
         SAY(PROP_CLIENT_ID, client_id, conn->session->client_id); /* [MQTT-3.1.3-7] */
     }
-    if (conn->alias_in.count_max > 0) {
-        SAY(PROP_TOPIC_ALIAS_MAX, topic_alias_max, conn->alias_in.count_max);
+    if (conn->alias_in_max > 0) {
+        SAY(PROP_TOPIC_ALIAS_MAX, topic_alias_max, conn->alias_in_max);
     }
     if (granted_keepalive(conn, connect) != connect->keepalive_s) {
         SAY(PROP_KEEPALIVE, keepalive_s, granted_keepalive(conn, connect));
     }
-    if (conn->auth != NULL) {
-        SAY(PROP_AUTH_METHOD, auth_method, auth_exchange_method(conn->auth));
+    bool has_auth = conn->work != NULL && conn->work->auth != NULL;
+    if (has_auth) {
+        SAY(PROP_AUTH_METHOD, auth_method, auth_exchange_method(conn->work->auth));
     }
-    if (conn->auth != NULL && reply->data_bytes > 0) {
+    if (has_auth && reply->data_bytes > 0) {
         SAY(PROP_AUTH_DATA, auth_data, slice_of(reply->data, reply->data_bytes));
     }
 #undef SAY

@@ -38,7 +38,7 @@ static enum err topic_resolve(struct conn *conn, struct mqtt_publish *publish)
             /* Judged before it is learnt. */
             TRY(topic_name_check(publish->topic, conn->shard->config->topic_levels_max));
         }
-        return alias_in_resolve(&conn->alias_in, publish->props.topic_alias, &publish->topic);
+        return alias_in_resolve(&conn->work->alias_in, publish->props.topic_alias, &publish->topic);
     }
     return topic_name_check(publish->topic, conn->shard->config->topic_levels_max);
 }
@@ -182,7 +182,7 @@ static void forget(struct conn *conn, uint16_t packet_id)
 
 static bool is_owed(const struct conn *conn, uint16_t packet_id)
 {
-    LIST_EACH (&conn->receipts, link) {
+    LIST_EACH (&conn->work->receipts, link) {
         const struct receipt *receipt = CONTAINER_OF(link, struct receipt, link);
         if (receipt->packet_id == packet_id && receipt->type == MQTT_PUBREC) {
             return true;

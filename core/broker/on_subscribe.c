@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 struct suback {
-    struct list link;  /* in conn->subacks, or in those of the shard */
+    struct list link;  /* in conn->work->subacks, or in those of the shard */
     struct conn *conn; /* NULL: it is gone */
     uint32_t open_count;
     uint32_t count;
@@ -63,10 +63,10 @@ void suback_done(struct suback *suback, uint32_t index, enum err err)
 
 void subacks_orphan(struct conn *conn)
 {
-    LIST_EACH (&conn->subacks, link) {
+    LIST_EACH (&conn->work->subacks, link) {
         CONTAINER_OF(link, struct suback, link)->conn = NULL;
     }
-    list_append(&conn->shard->subacks, &conn->subacks);
+    list_append(&conn->shard->subacks, &conn->work->subacks);
 }
 
 void subacks_free(struct shard *shard)
@@ -161,7 +161,7 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
     suback->count = subscribe.filter_count;
     suback->packet_id = subscribe.packet_id;
     suback->open_count = 1;
-    list_push_back(&conn->subacks, &suback->link);
+    list_push_back(&conn->work->subacks, &suback->link);
     bool has_id = props_has(&subscribe.props, PROP_SUBSCRIPTION_ID);
     uint32_t id = has_id ? subscribe.props.subscription_id : 0;
 

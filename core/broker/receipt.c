@@ -23,21 +23,21 @@ struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t pac
     receipt->open_count = 1;
     receipt->type = type;
     receipt->packet_id = packet_id;
-    list_push_back(&conn->receipts, &receipt->link);
-    conn->receipt_count++;
+    list_push_back(&conn->work->receipts, &receipt->link);
+    conn->work->receipt_count++;
     return receipt;
 }
 
 enum err inbound_count(struct conn *conn, uint8_t qos, uint16_t packet_id)
 {
-    if (qos == 2 && inbound_has(&conn->counted, packet_id)) {
+    if (qos == 2 && inbound_has(&conn->work->counted, packet_id)) {
         return OK;
     }
     if (conn->receive_max > 0 && conn->inbound_count >= conn->receive_max) {
         return ERR_RECEIVE_MAX;
     }
     if (qos == 2) {
-        TRY(inbound_add(&conn->counted, packet_id));
+        TRY(inbound_add(&conn->work->counted, packet_id));
     }
     conn->inbound_count++;
     return OK;
@@ -45,7 +45,7 @@ enum err inbound_count(struct conn *conn, uint8_t qos, uint16_t packet_id)
 
 void inbound_uncount(struct conn *conn, uint8_t qos, uint16_t packet_id)
 {
-    if (qos == 1 || inbound_remove(&conn->counted, packet_id)) {
+    if (qos == 1 || inbound_remove(&conn->work->counted, packet_id)) {
         ASSERT(conn->inbound_count > 0);
         conn->inbound_count--;
     }
@@ -101,13 +101,13 @@ static void settle(struct conn *conn, const struct receipt *receipt)
 /* Everything at the head of the line that is complete leaves. */
 static void receipts_flush(struct conn *conn)
 {
-    while (!list_is_empty(&conn->receipts)) {
-        struct receipt *receipt = of_link(conn->receipts.next);
+    while (!list_is_empty(&conn->work->receipts)) {
+        struct receipt *receipt = of_link(conn->work->receipts.next);
         if (receipt->open_count > 0) {
             break;
         }
         list_remove(&receipt->link);
-        conn->receipt_count--;
+        conn->work->receipt_count--;
         settle(conn, receipt);
         pool_give(conn->shard->receipts, receipt);
     }
@@ -140,12 +140,12 @@ void receipt_committed(void *receipt, enum err err)
 void receipts_orphan(struct conn *conn)
 {
     struct list *link;
-    while ((link = list_pop_front(&conn->receipts)) != NULL) {
+    while ((link = list_pop_front(&conn->work->receipts)) != NULL) {
         struct receipt *receipt = of_link(link);
         receipt->conn = NULL;
         if (receipt->open_count == 0) {
             pool_give(conn->shard->receipts, receipt);
         }
     }
-    conn->receipt_count = 0;
+    conn->work->receipt_count = 0;
 }

@@ -14,7 +14,7 @@ enum {
 };
 
 struct replay {
-    struct list link;         /* in conn->replays */
+    struct list link;         /* in conn->work->replays */
     struct retain_scan *scan; /* NULL: the filter is a plain topic */
     uint32_t id;
     uint8_t qos;
@@ -31,7 +31,7 @@ static void replay_free(struct replay *replay)
 
 void replays_free(struct conn *conn)
 {
-    LIST_EACH_SAFE (&conn->replays, link) {
+    LIST_EACH_SAFE (&conn->work->replays, link) {
         replay_free(CONTAINER_OF(link, struct replay, link));
     }
 }
@@ -56,7 +56,7 @@ enum err replay_add(struct conn *conn, const struct subscription *subscription, 
         free(replay);
         return ERR_NOMEM;
     }
-    list_push_back(&conn->replays, &replay->link);
+    list_push_back(&conn->work->replays, &replay->link);
     return OK;
 }
 
@@ -105,16 +105,16 @@ void replay_pump(struct conn *conn)
 {
     uint32_t spent = 0, cost;
     for (; spent < BUDGET; spent += cost) {
-        if (list_is_empty(&conn->replays) || !takes_more(conn)) {
+        if (conn->work == NULL || list_is_empty(&conn->work->replays) || !takes_more(conn)) {
             return; /* goes on when the client has read or acknowledged */
         }
-        struct replay *replay = CONTAINER_OF(conn->replays.next, struct replay, link);
+        struct replay *replay = CONTAINER_OF(conn->work->replays.next, struct replay, link);
         if (step(conn, replay, &cost)) {
             replay_free(replay);
         }
     }
-    if (list_is_empty(&conn->replaying_link)) {
-        list_push_back(&conn->shard->replaying, &conn->replaying_link);
+    if (list_is_empty(&conn->work->replaying_link)) {
+        list_push_back(&conn->shard->replaying, &conn->work->replaying_link);
     }
 }
 
@@ -125,7 +125,7 @@ void replays_run(struct shard *shard)
     list_append(&now, &shard->replaying);
     struct list *link;
     while ((link = list_pop_front(&now)) != NULL) {
-        struct conn *conn = CONTAINER_OF(link, struct conn, replaying_link);
+        struct conn *conn = CONTAINER_OF(link, struct conn_work, replaying_link)->conn;
         if (conn->state == CONN_OPEN) {
             replay_pump(conn);
         }

@@ -343,7 +343,7 @@ static void unstall(struct shard *shard)
     struct list *link;
     while (!mailbox_is_stalled(shard->mailbox) &&
            (link = list_pop_front(&shard->stalled)) != NULL) {
-        conn_unpause(CONTAINER_OF(link, struct conn, stalled_link));
+        conn_unpause(CONTAINER_OF(link, struct conn_work, stalled_link)->conn);
     }
 }
 
