@@ -1,7 +1,6 @@
 """The process: signals, exit codes, what it says at start and what it is linked to."""
 
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import time
 
 import broker as broker_module
 import mqtt
-from suite import each, equal, eventually, short, tern_only
+from suite import each, equal, eventually, port_told, short, tern_only
 
 OK, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 0, 64, 69, 73, 78
 SHUTTING_DOWN = 0x8B
@@ -240,8 +239,7 @@ def test_all_mistakes_are_told_with_their_lines(t):
 @tern_only
 @short
 def test_a_bad_configuration_does_not_start_and_opens_no_port(t):
-    port = broker_module.free_port()
-    path = write(t, "bad.conf", f"listener {port} 127.0.0.1\nhttp_listener none\nno_such_key 1\n")
+    path = write(t, "bad.conf", "listener 0 127.0.0.1\nhttp_listener none\nno_such_key 1\n")
     code, out, err = run("-c", path)
     equal(code, CONFIGURATION, f"exit code ({out}{err})")
     assert "bad.conf:3:" in out + err, out + err
@@ -264,7 +262,7 @@ def test_a_port_that_is_taken_ends_the_start(t, which):
         taken.listen()
         port = taken.getsockname()[1]
         http = f"127.0.0.1:{port}" if which == "http" else "none"
-        mqtt_port = port if which == "mqtt" else broker_module.free_port()
+        mqtt_port = port if which == "mqtt" else 0
         path = write(t, "taken.conf", f"listener {mqtt_port} 127.0.0.1\nhttp_listener {http}\npersistence false\n")
         code, out, err = run("-c", path, cwd=t.folder())
     equal(code, CANNOT_CREATE, f"exit code ({out}{err})")
@@ -294,13 +292,13 @@ def test_the_environment_and_the_command_line_override_the_file(t):
 @tern_only
 @short
 def test_a_kernel_without_io_uring_is_named_before_a_port_is_bound(t):
-    port = broker_module.free_port()
-    path = write(t, "plain.conf", f"listener {port} 127.0.0.1\nhttp_listener none\npersistence false\n")
     wrapper = os.path.join(broker_module.ROOT, "tests", "lib", "without_uring.py")
     # The port is taken: a broker that tried to bind it would end with another code.
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
+        path = write(t, "plain.conf", f"listener {port} 127.0.0.1\nhttp_listener none\npersistence false\n")
         code, out, err = run(
             wrapper, broker_module.program(), "-c", path, program=sys.executable, cwd=t.folder()
         )
@@ -321,15 +319,10 @@ def test_no_second_tls_library_is_linked(t):
 @tern_only
 @short
 def test_the_limit_of_open_files_is_raised_by_the_broker_itself(t):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    broker = t.broker(args=[])
-    broker.stop()
-    path = write(
-        t, "files.conf", f"listener {broker.port} 127.0.0.1\nhttp_listener none\npersistence false\n"
-    )
+    path = write(t, "files.conf", "listener 0 127.0.0.1\nhttp_listener none\npersistence false\n")
     process = t.program("bash", "-c", f"unset TERN_BIN; ulimit -Sn 256; exec {broker_module.program()} -c {path}")
-    eventually(lambda: can_connect(broker.port), 20, "that it listens")
-    held = [t.raw(broker.port, 5, "held") for _ in range(400)]
+    port = port_told(lambda: "\n".join(process.lines), r"mqtt +127\.0\.0\.1:(\d+)")
+    held = [t.raw(port, 5, "held") for _ in range(400)]
     for client in held:
         client.connect("", clean=True)
     process.process.send_signal(signal.SIGTERM)

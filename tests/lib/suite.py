@@ -85,6 +85,11 @@ def eventually(condition, seconds=None, what="the condition"):
         time.sleep(0.02)
 
 
+def port_told(read_log, pattern):
+    """The port that the kernel gave, as the broker says at its start."""
+    return int(eventually(lambda: re.search(pattern, read_log()), what=f"/{pattern}/ in the log").group(1))
+
+
 class Program:
     """A client program: its lines are read as they come. stop() ends it by its pid."""
 
@@ -173,12 +178,12 @@ class Tests:
 
     def broker(self, lines=(), metrics=False, **how):
         """A broker of this test's own. metrics: with an HTTP listener, read by t.metric()."""
-        if metrics and not broker_module.is_mosquitto():
-            http_port = broker_module.free_port()
-            lines = [*lines, f"http_listener 127.0.0.1:{http_port}"]
+        has_http = metrics and not broker_module.is_mosquitto()
+        if has_http:
+            lines = [*lines, "http_listener 127.0.0.1:0"]
         made = broker_module.Broker(lines=lines, **how)
-        made.http_port = http_port if metrics and not broker_module.is_mosquitto() else None
         self.brokers.append(made)
+        made.http_port = port_told(made.log, r"http://127\.0\.0\.1:(\d+)/metrics") if has_http else None
         return made
 
     @classmethod
