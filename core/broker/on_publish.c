@@ -239,6 +239,7 @@ enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, stru
     if (qos == 0) {
         return OK;
     }
+    TRY(conn_prepare(conn)); /* it may be the first thing it says: no handler was called */
     TRY(inbound_count(conn, qos, packet_id));
     struct receipt *receipt = receipt_new(conn, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, packet_id);
     if (receipt == NULL) {

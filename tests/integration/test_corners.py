@@ -5,7 +5,7 @@ import time
 import mqtt
 from suite import each, equal, tern_only
 
-NOT_AUTHORIZED = 0x87
+NOT_AUTHORIZED, QUOTA_EXCEEDED = 0x87, 0x97
 
 
 @tern_only
@@ -69,3 +69,23 @@ def test_qos_0_that_waits_is_not_overtaken_by_qos_0(t):
     away.send(mqtt.ack(mqtt.PUBACK, first.pid))
     for text in ("two", "three", "four"):
         away.receive(payload=text)
+
+
+@tern_only
+@each((4, 2), (5, 1), (5, 2))
+def test_the_first_word_of_a_client_finds_no_memory(t, which):
+    """It connected while there was some, and was silent since."""
+    version, qos = which
+    broker = t.broker(["memory_limit 32M"], tern_only=["threads 1"])
+    late = t.client(broker.port, "late", version)
+    publisher = t.client(broker.port, "publisher", 5)
+    for number in range(500):
+        publisher.send(mqtt.publish(t.topic(number), bytes(100_000), 1, 1 + number, retain=True))
+        if publisher.expect(mqtt.PUBACK).reason == QUOTA_EXCEEDED:
+            break
+    else:
+        raise AssertionError("50 MB fitted into memory_limit 32M")
+    late.send(mqtt.publish(t.topic("late"), bytes(100_000), qos, 7, version=version))
+    if version == 5:
+        late.expect(mqtt.PUBACK if qos == 1 else mqtt.PUBREC, pid=7, reason=QUOTA_EXCEEDED)
+    late.ping()  # 3.1.1 has no word for it: nothing came, and the connection goes on
