@@ -71,7 +71,7 @@ struct known_client {
     enum { SESSION_NONE, SESSION_MAYBE, SESSION_SURE } session;
     struct life *life; /* NULL: none yet */
     uint32_t life_count, message_count;
-    uint64_t lost_ns;
+    uint64_t lost_ns, gone_ns; /* the connection's end; when the broker knows it for certain */
 };
 
 struct check {
@@ -256,7 +256,7 @@ void check_connack(struct check *check, uint32_t client, bool clean, bool sessio
     struct known_client *known = &check->clients[client];
     uint64_t expiry_ns = known->expiry_s * SIM_S;
     bool is_expired = known->expiry_s != UINT32_MAX && known->lost_ns > 0 &&
-                      check->sim->now_ns > known->lost_ns + expiry_ns + known->notice_ns;
+                      check->sim->now_ns > known->gone_ns + expiry_ns;
     if (session_present && (clean || known->life == NULL)) {
         sim_fail(check->sim, "P5: c%u is offered a session that cannot be", client);
     } else if (session_present && is_expired) {
@@ -271,10 +271,11 @@ void check_connack(struct check *check, uint32_t client, bool clean, bool sessio
     known->session = SESSION_SURE;
 }
 
-void check_lost(struct check *check, uint32_t client)
+void check_lost(struct check *check, uint32_t client, bool is_known)
 {
     struct known_client *known = &check->clients[client];
     known->lost_ns = check->sim->now_ns;
+    known->gone_ns = known->lost_ns + (is_known ? SIM_S : known->notice_ns);
     if (known->expiry_s != UINT32_MAX) {
         groups_unsure(check, client);
         known->session = SESSION_MAYBE;
@@ -379,8 +380,9 @@ static void check_order(struct check *check, struct life *life, uint32_t number,
     if (message->kind != CHECK_PLAIN || message->topic[0] == 's') {
         return;
     }
-    uint64_t key = XXH3_64bits_withSeed(message->topic, strlen(message->topic),
-                                        message->publisher * 16 + message->qos * 4u + qos);
+    uint64_t parts[4] = {XXH3_64bits(message->topic, strlen(message->topic)), message->publisher,
+                         message->qos, qos};
+    uint64_t key = XXH3_64bits(parts, sizeof(parts));
     for (uint32_t i = 0; i < life->order_count; i++) {
         struct order *order = &life->orders[i];
         if (order->key == key) {

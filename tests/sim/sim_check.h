@@ -57,8 +57,8 @@ void check_will_fate(struct check *check, uint32_t number, enum check_fate fate)
 
 void check_connect_sent(struct check *check, uint32_t client, bool clean);
 void check_connack(struct check *check, uint32_t client, bool clean, bool session_present);
-void check_lost(struct check *check,
-                uint32_t client); /* the connection is gone, for whatever reason */
+/* The connection is gone. is_known: the broker knows that already. */
+void check_lost(struct check *check, uint32_t client, bool is_known);
 
 void check_subscribe_sent(struct check *check, uint32_t client, uint32_t filter, uint8_t qos);
 void check_suback(struct check *check, uint32_t client, uint32_t filter);

@@ -94,9 +94,9 @@ static void will_is_due(struct client *client, bool was_open)
     will_ends(client, was_open && client->character.will_delay_s == 0 ? FATE_MUST : FATE_MAY);
 }
 
-static void lost(struct client *client)
+static void lost(struct client *client, bool is_known)
 {
-    check_lost(client->check, client->index);
+    check_lost(client->check, client->index, is_known);
     if (client->state == CLIENT_CONNECTING) {
         client->stray_until_ns = client->sim->now_ns + STRAY_NS;
     }
@@ -115,7 +115,7 @@ void client_vanish(struct client *client, enum client_end how)
         net_cut(link);
     }
     net_close(link, NET_CLIENT);
-    lost(client);
+    lost(client, false);
 }
 
 /* The broker ended the connection, or the network did. */
@@ -134,7 +134,7 @@ static void link_ended(struct client *client)
     }
     will_is_due(client, client->state == CLIENT_OPEN);
     net_close(link, NET_CLIENT);
-    lost(client);
+    lost(client, !is_reset && !is_stray);
 }
 
 /* ---- connecting ---------------------------------------------------------------------------- */
@@ -250,7 +250,7 @@ bool client_take_over(struct client *client)
     *ghost = (struct client_ghost){.link = client->link};
     will_is_due(client, true);
     struct net_link *link = client->link;
-    check_lost(client->check, client->index);
+    check_lost(client->check, client->index, false);
     connection_reset(client);
     ghost->link = link;
     client->ghost_count++;
@@ -571,6 +571,10 @@ static void on_pubrel(struct client *client, struct slice body)
 void client_flush_acks(struct client *client, uint32_t count)
 {
     count = count < client->ack_count ? count : client->ack_count;
+    if (client->character.ack_delay_ns > 0) {
+        client->acks_from_ns = client->sim->now_ns +
+                               sim_below(client->sim, client->character.ack_delay_ns);
+    }
     for (uint32_t i = 0; i < count && client->state == CLIENT_OPEN; i++) {
         struct client_ack ack = client->acks[i];
         ack_write(client, ack.type, ack.id, 0);
@@ -810,7 +814,10 @@ uint64_t client_wants_ns(const struct client *client)
     bytes_ns = bytes_ns < client->stalled_until_ns ? client->stalled_until_ns : bytes_ns;
     at_ns = sooner(at_ns, bytes_ns);
     bool can_write = buf_count(&client->out) > 0 && net_room(client->link, NET_CLIENT) > 0;
-    return can_write || client->ack_count > 0 ? client->sim->now_ns : at_ns;
+    if (client->ack_count > 0) {
+        at_ns = sooner(at_ns, client->acks_from_ns);
+    }
+    return can_write ? client->sim->now_ns : at_ns;
 }
 
 bool client_is_quiet(const struct client *client)

@@ -44,6 +44,7 @@ struct client_character {
     bool has_will;
     uint32_t will_delay_s;
     uint32_t payload_max;
+    uint64_t ack_delay_ns; /* at most; it answers after a while, several at once */
 };
 
 struct client {
@@ -86,6 +87,7 @@ struct client {
         uint16_t id;
     } acks[CLIENT_ACKS_MAX];
     uint32_t ack_count;
+    uint64_t acks_from_ns; /* it does not answer before */
     bool is_subscribed[CHECK_FILTERS];
     uint32_t pending_filter; /* of the SUBSCRIBE or UNSUBSCRIBE under way */
     uint16_t pending_id;     /* 0: none */

@@ -476,10 +476,10 @@ void io_handle_close(int64_t handle)
 
 /* ---- listeners ----------------------------------------------------------------------------- */
 
-enum err io_listen(struct io *io, const struct address *at, bool shared,
+enum err io_listen(struct io *io, const struct address *at, enum io_share share,
                    const struct io_listener_events *events, void *owner, struct io_listener **out)
 {
-    (void)shared;
+    (void)share;
     struct io_listener *listener = calloc(1, sizeof(*listener));
     ASSERT(listener != NULL);
     listener->io = io;

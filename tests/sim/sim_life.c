@@ -59,6 +59,9 @@ static void subscribe_some(struct client *client)
 {
     struct sim *sim = client->sim;
     uint32_t filter = (uint32_t)sim_below(sim, CHECK_FILTERS);
+    if (sim_chance(sim, 20)) {
+        filter = CHECK_FILTERS - 1 - (uint32_t)sim_below(sim, CHECK_GROUPS);
+    }
     if (client->pending_id == 0 && may_take(client, filter)) {
         client_subscribe(client, filter, qos_of(client, filter));
         client->life->subscribed_count++;
@@ -179,7 +182,8 @@ static void leave_deed(struct client *client)
     if (client->state == CLIENT_OPEN) {
         life->wants_clean |= must_return;
         life->has_left = !must_return;
-        client_disconnect(client, 0, true);
+        /* Brief sessions end by themselves, soon after. */
+        client_disconnect(client, 0, !may_lose_session(client));
     } else {
         connect_again(client);
     }
@@ -222,7 +226,8 @@ static void life_turn(void *object)
     if (sim->has_failed) {
         return;
     }
-    if (client->ack_count > 0 && (!sim->is_stormy || sim_chance(sim, 60))) {
+    if (client->ack_count > 0 && sim->now_ns >= client->acks_from_ns &&
+        (!sim->is_stormy || sim_chance(sim, 60))) {
         client_flush_acks(client,
                           sim->is_stormy ? (uint32_t)sim_between(sim, 1, 8) : CLIENT_ACKS_MAX);
     }
@@ -258,6 +263,7 @@ static struct client_character draw_character(struct life_world *world, uint32_t
         character.receive_max = (uint16_t)(sim_below(sim, 2) == 0 ? 0 : sim_between(sim, 1, 10));
         character.alias_max = (uint16_t)sim_below(sim, CLIENT_ALIASES_MAX + 1);
     }
+    character.ack_delay_ns = sim_below(sim, 2) == 0 ? 0 : sim_between(sim, 1, 300) * SIM_MS;
     character.has_will = !world->is_calm && sim_below(sim, 2) == 0;
     if (character.has_will && character.version == MQTT_5 && sim_below(sim, 2) == 0) {
         character.will_delay_s = (uint32_t)sim_between(sim, 1, 3);

@@ -7,9 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STORM_NS UINT64_C(8000000000)
-#define QUIET_NS UINT64_C(45000000000)
-#define LIMIT_NS UINT64_C(60000000000)
+#define STORM_NS  UINT64_C(8000000000)
+#define QUIET_NS  UINT64_C(45000000000)
+#define LIMIT_NS  UINT64_C(60000000000)
+#define SCRIPT_NS UINT64_C(30000000000)
 
 enum { SCRIPT_MESSAGES = 40, AUDIT_FILTER = 5 /* r/# */ };
 
@@ -120,7 +121,7 @@ static void calm(struct sim *sim, struct life_world *world)
         sim_fail(sim, "not everybody could subscribe");
     }
     world->phase = LIFE_BUSY;
-    if (!sim->has_failed && !sim_run_while(sim, not_sent, world, 10 * LIMIT_NS)) {
+    if (!sim->has_failed && !sim_run_while(sim, not_sent, world, SCRIPT_NS)) {
         sim_fail(sim, "not everybody could send its script");
     }
     world->phase = LIFE_QUIET;
@@ -203,7 +204,7 @@ void run_seed(const struct run_options *options, struct run_result *out)
     struct life_world world = {.sim = sim,
                                .is_calm = options->is_calm,
                                .client_count = 5 + (uint32_t)rng_below(&rng, 5),
-                               .fleeting_may_share = rng_below(&rng, 4) == 0,
+                               .fleeting_may_share = rng_below(&rng, 2) == 0,
                                .script_messages = SCRIPT_MESSAGES};
     world.check = check_new(sim, world.client_count + 1);
     for (uint32_t i = 0; i < world.client_count; i++) {
