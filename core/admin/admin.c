@@ -383,7 +383,7 @@ enum err admin_new(struct io *io, struct wheel *wheel, const struct address *at,
     admin->sources = *sources;
     list_init(&admin->open);
     list_init(&admin->closing);
-    enum err err = io_listen(io, at, false, &listener_events, admin, &admin->listener);
+    enum err err = io_listen(io, at, IO_SHARE_NONE, &listener_events, admin, &admin->listener);
     if (err != OK) {
         admin_free(admin);
         return err;

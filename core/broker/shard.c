@@ -86,16 +86,28 @@ static const struct io_listener_events listener_events = {on_accepted};
 static void listen_failed(struct broker_failure *failure, const struct address *at, enum err err)
 {
     char text[ADDRESS_TEXT_MAX];
-    const char *advice = "";
-    if (err == ERR_EXISTS) {
-        advice = ": another program listens there; stop it or choose another port";
+    bool is_unix = at->kind == ADDRESS_UNIX;
+    const char *why = err_text(err);
+    if (err == ERR_EXISTS && is_unix) {
+        why = "a file of this name is in use: stop the program that listens there, remove the "
+              "file, or choose another path";
+    } else if (err == ERR_EXISTS) {
+        why = "the address is in use: stop the program that listens there, or choose another port";
+    } else if (err == ERR_PERMISSION && is_unix) {
+        why = "permission denied: tern needs write permission for the folder of the socket";
     } else if (err == ERR_PERMISSION) {
-        advice = ": a port below 1024 needs root or CAP_NET_BIND_SERVICE";
+        why = "permission denied: a port below 1024 needs root or CAP_NET_BIND_SERVICE";
+    } else if (err == ERR_NOT_FOUND && is_unix) {
+        why = "its folder is not there: create it, or choose another path";
+    } else if (err == ERR_INVALID && at->device[0] != 0) {
+        why = "this machine has no such address, or no network device as bind_interface says";
     } else if (err == ERR_INVALID) {
-        advice = ": this machine has no such address";
+        why = "this machine has no such address";
+    } else if (err == ERR_LIMIT) {
+        why = "too many open files: raise 'ulimit -n' or LimitNOFILE=, or lower threads";
     }
-    snprintf(failure->text, sizeof(failure->text), "cannot listen on %s: %s%s",
-             address_text(at, text), err_text(err), advice);
+    snprintf(failure->text, sizeof(failure->text), "cannot listen on %s: %s",
+             address_text(at, text), why);
 }
 
 /* Shard 0 goes first and finds out which port the kernel gave; the others join it there. */
@@ -115,8 +127,10 @@ static enum err listen_at(struct shard *shard, uint32_t index, uint32_t nth,
     struct shard_listener *owner = &shard->listeners[shard->listener_count];
     *owner = (struct shard_listener){.shard = shard, .index = index};
     const struct address *where = shard->index == 0 ? at : known;
-    bool is_shared = !is_unix && broker->shard_count > 1;
-    enum err err = io_listen(shard->io, where, is_shared, &listener_events, owner, &owner->io);
+    enum io_share share = is_unix || broker->shard_count == 1 ? IO_SHARE_NONE
+                          : shard->index == 0                 ? IO_SHARE_FIRST
+                                                              : IO_SHARE_JOIN;
+    enum err err = io_listen(shard->io, where, share, &listener_events, owner, &owner->io);
     if (err != OK) {
         if (config->may_skip_addresses && (err == ERR_INVALID || err == ERR_UNSUPPORTED) &&
             config->address_count > 1) {

@@ -119,11 +119,10 @@ uint32_t io_turn(struct io *io, uint64_t wait_ns);
 void io_wake(struct io *from, struct io *io);
 
 /*
- * Listen. With `shared`, several ios listen at the same address (SO_REUSEPORT) and the kernel
- * spreads connections over them. at->port 0: the kernel picks; io_listener_address() tells.
+ * Listen. at->port 0: the kernel picks; io_listener_address() tells.
  * ERR_EXISTS: address in use; ERR_PERMISSION; ERR_INVALID: no such local address.
  */
-enum err io_listen(struct io *io, const struct address *at, bool shared,
+enum err io_listen(struct io *io, const struct address *at, enum io_share share,
                    const struct io_listener_events *events, void *owner, struct io_listener **out);
 
 void io_listener_address(const struct io_listener *listener, struct address *out);

@@ -30,6 +30,17 @@ struct address {
 };
 
 /*
+ * Several ios of a process may listen at one address, and the kernel spreads connections over them
+ * (SO_REUSEPORT). Who comes first has the address to itself, so that it is refused where another
+ * process listens already, also one of ours; only then it lets others join.
+ */
+enum io_share {
+    IO_SHARE_NONE,
+    IO_SHARE_FIRST,
+    IO_SHARE_JOIN,
+};
+
+/*
  * Read "127.0.0.1", "::1", "[::1]", "*", "0.0.0.0", or an absolute path of a Unix socket, with a
  * port apart. "*" is every IPv4 address, "::" every IPv6 one. Names are not looked up here.
  * ERR_INVALID.

@@ -151,7 +151,7 @@ static bool unix_file_is_stale(const struct sockaddr_storage *native, socklen_t 
     return is_stale;
 }
 
-enum err sock_listen(const struct address *at, bool shared, int *fd_out)
+enum err sock_listen(const struct address *at, enum io_share share, int *fd_out)
 {
     struct sockaddr_storage native;
     socklen_t bytes;
@@ -159,8 +159,9 @@ enum err sock_listen(const struct address *at, bool shared, int *fd_out)
 
     TRY(address_to_native(at, &native, &bytes));
     TRY(sock_new(at, &fd)); /* an accepted socket inherits TCP_NODELAY from the listener */
-    if (at->kind != ADDRESS_UNIX && (!option_set(fd, SOL_SOCKET, SO_REUSEADDR) ||
-                                     (shared && !option_set(fd, SOL_SOCKET, SO_REUSEPORT)))) {
+    if (at->kind != ADDRESS_UNIX &&
+        (!option_set(fd, SOL_SOCKET, SO_REUSEADDR) ||
+         (share == IO_SHARE_JOIN && !option_set(fd, SOL_SOCKET, SO_REUSEPORT)))) {
         goto fail;
     }
     int rc = bind(fd, (struct sockaddr *)&native, bytes);
@@ -172,6 +173,10 @@ enum err sock_listen(const struct address *at, bool shared, int *fd_out)
         rc = bind(fd, (struct sockaddr *)&native, bytes);
     }
     if (rc < 0 || listen(fd, BACKLOG) < 0) {
+        goto fail;
+    }
+    /* Not before: with it, another process of the same user could listen here, too. */
+    if (share == IO_SHARE_FIRST && !option_set(fd, SOL_SOCKET, SO_REUSEPORT)) {
         goto fail;
     }
     *fd_out = fd;

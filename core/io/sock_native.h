@@ -27,7 +27,7 @@ void sock_peer_address(int fd, struct address *out);
  * A listening socket. ERR_EXISTS: in use (for a Unix socket: somebody answers there; a stale file
  * is replaced); ERR_PERMISSION; ERR_INVALID: no such local address; ERR_UNSUPPORTED: no IPv6.
  */
-enum err sock_listen(const struct address *at, bool shared, int *fd_out);
+enum err sock_listen(const struct address *at, enum io_share share, int *fd_out);
 
 /* A socket to connect to `to` with, bound to from when that is not NULL. */
 enum err sock_for_connect(const struct address *to, const struct address *from, int *fd_out);

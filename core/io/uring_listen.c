@@ -194,11 +194,11 @@ void listeners_free(struct io *io)
     }
 }
 
-enum err io_listen(struct io *io, const struct address *at, bool shared,
+enum err io_listen(struct io *io, const struct address *at, enum io_share share,
                    const struct io_listener_events *events, void *owner, struct io_listener **out)
 {
     int fd;
-    TRY(sock_listen(at, shared, &fd));
+    TRY(sock_listen(at, share, &fd));
     struct io_listener *listener = calloc(1, sizeof(*listener));
     if (listener == NULL) {
         close(fd);

@@ -271,6 +271,21 @@ def test_a_port_that_is_taken_ends_the_start(t, which):
 
 @tern_only
 @short
+@each(1, 2)
+def test_a_second_tern_does_not_share_the_port_of_the_first(t, threads):
+    """Listeners of one process share a port; two brokers there would each serve half of the clients."""
+    first = t.broker([f"threads {threads}"])
+    for other in (1, 2):
+        text = f"threads {other}\nlistener {first.port} 127.0.0.1\nhttp_listener none\npersistence false\n"
+        code, out, err = run("-c", write(t, "second.conf", text), cwd=t.folder())
+        equal(code, CANNOT_CREATE, f"exit code ({out}{err})")
+        assert f"127.0.0.1:{first.port}: the address is in use" in err, err
+    first.kill()
+    t.broker([f"threads {threads}", f"listener {first.port} 127.0.0.1"])
+
+
+@tern_only
+@short
 def test_the_environment_and_the_command_line_override_the_file(t):
     broker = t.broker(
         ["max_packet_size 2000"], env={"TERN_MAX_PACKET_SIZE": "3000", "TERN_MAX_KEEPALIVE": "30"}

@@ -114,24 +114,28 @@ static void an_address_in_use_is_refused(void **state)
     struct address address = parsed("127.0.0.1", 0), bound;
     int fd, second = -1;
     (void)state;
-    assert_int_equal(sock_listen(&address, false, &fd), OK);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &fd), OK);
     sock_local_address(fd, &bound);
     assert_int_not_equal(bound.port, 0);
-    assert_int_equal(sock_listen(&bound, false, &second), ERR_EXISTS);
+    assert_int_equal(sock_listen(&bound, IO_SHARE_NONE, &second), ERR_EXISTS);
     assert_int_equal(second, -1);
     address = parsed("192.0.2.1", 0); /* TEST-NET: never ours */
-    assert_int_equal(sock_listen(&address, false, &second), ERR_INVALID);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &second), ERR_INVALID);
     close(fd);
 }
 
 static void shared_listeners_share_a_port(void **state)
 {
     struct address address = parsed("127.0.0.1", 0);
-    int first, second;
+    int first, second, third = -1;
     (void)state;
-    assert_int_equal(sock_listen(&address, true, &first), OK);
+    assert_int_equal(sock_listen(&address, IO_SHARE_FIRST, &first), OK);
     sock_local_address(first, &address);
-    assert_int_equal(sock_listen(&address, true, &second), OK);
+    assert_int_equal(sock_listen(&address, IO_SHARE_JOIN, &second), OK);
+    /* Another broker is not let in, however willing both are to share. */
+    assert_int_equal(sock_listen(&address, IO_SHARE_FIRST, &third), ERR_EXISTS);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &third), ERR_EXISTS);
+    assert_int_equal(third, -1);
     close(first);
     close(second);
 }
@@ -144,17 +148,17 @@ static void a_stale_unix_file_is_replaced_and_a_living_one_is_not(void **state)
     (void)state;
     snprintf(path, sizeof(path), "/tmp/tern_test_sock_%d.sock", (int)getpid());
     struct address address = parsed(path, 0);
-    assert_int_equal(sock_listen(&address, false, &fd), OK);
-    assert_int_equal(sock_listen(&address, false, &second), ERR_EXISTS);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &fd), OK);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &second), ERR_EXISTS);
     assert_int_equal(stat(path, &file), 0);
     close(fd); /* as a process that died: the file stays */
-    assert_int_equal(sock_listen(&address, false, &fd), OK);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &fd), OK);
     close(fd);
     unlink(path);
     FILE *ordinary = fopen(path, "w"); /* a file of somebody's is never removed */
     assert_non_null(ordinary);
     fclose(ordinary);
-    assert_int_equal(sock_listen(&address, false, &second), ERR_EXISTS);
+    assert_int_equal(sock_listen(&address, IO_SHARE_NONE, &second), ERR_EXISTS);
     assert_int_equal(stat(path, &file), 0);
     unlink(path);
 }

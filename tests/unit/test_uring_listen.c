@@ -155,7 +155,7 @@ static void a_thousand_connections_come_talk_and_go(void **state)
     struct address address;
     (void)state;
     assert_int_equal(address_parse("127.0.0.1", 0, &address), OK);
-    assert_int_equal(io_listen(crowd.io, &address, false, &events, &crowd, &listener), OK);
+    assert_int_equal(io_listen(crowd.io, &address, IO_SHARE_NONE, &events, &crowd, &listener), OK);
     io_listener_address(listener, &address);
     for (uint32_t i = 0; i < CROWD; i++) {
         members[i].crowd = &crowd;
