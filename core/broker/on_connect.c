@@ -415,6 +415,9 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     }
     *session_present = session != NULL; /* [MQTT-3.2.2-2] [MQTT-3.2.2-3] */
     if (session == NULL) {
+        if (deliver_memory_is_full(shard)) {
+            return ERR_BUSY; /* who has a session may come and take what fills the memory */
+        }
         if (config->sessions_max > 0 &&
             map_count(shard->sessions) >= config->sessions_max / shard->broker_shard_count + 1) {
             return ERR_QUOTA;
@@ -437,8 +440,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
     bool session_present = false;
     struct will will = {0};
     agree(conn, connect);
-    enum err err = deliver_memory_is_full(shard) ? ERR_BUSY : OK;
-    err = err != OK ? err : take_session(conn, connect, client_id, &session_present);
+    enum err err = take_session(conn, connect, client_id, &session_present);
     struct session *session = conn->session;
     conn->session = NULL;
     err = err != OK ? err : will_make(conn, connect, session->key, &will);

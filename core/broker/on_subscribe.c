@@ -93,6 +93,9 @@ static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
         conn->session->subscription_count >= config->subscriptions_max) {
         return ERR_QUOTA;
     }
+    if (config->subscriptions_max > 0 && conn->work->replay_count >= config->subscriptions_max) {
+        return ERR_QUOTA; /* it asks for retained messages again and again and does not read them */
+    }
     if (!is_known && deliver_memory_is_full(conn->shard)) {
         return ERR_QUOTA;
     }

@@ -22,8 +22,9 @@ struct replay {
     uint8_t topic[];
 };
 
-static void replay_free(struct replay *replay)
+static void replay_free(struct conn *conn, struct replay *replay)
 {
+    conn->work->replay_count--;
     list_remove(&replay->link);
     retain_scan_free(replay->scan);
     free(replay);
@@ -32,7 +33,7 @@ static void replay_free(struct replay *replay)
 void replays_free(struct conn *conn)
 {
     LIST_EACH_SAFE (&conn->work->replays, link) {
-        replay_free(CONTAINER_OF(link, struct replay, link));
+        replay_free(conn, CONTAINER_OF(link, struct replay, link));
     }
 }
 
@@ -57,6 +58,7 @@ enum err replay_add(struct conn *conn, const struct subscription *subscription, 
         return ERR_NOMEM;
     }
     list_push_back(&conn->work->replays, &replay->link);
+    conn->work->replay_count++;
     return OK;
 }
 
@@ -110,7 +112,7 @@ void replay_pump(struct conn *conn)
         }
         struct replay *replay = CONTAINER_OF(conn->work->replays.next, struct replay, link);
         if (step(conn, replay, &cost)) {
-            replay_free(replay);
+            replay_free(conn, replay);
         }
     }
     if (list_is_empty(&conn->work->replaying_link)) {

@@ -14,12 +14,18 @@ void delivery_deinit(struct delivery *delivery)
     delivery->more_ids = NULL;
 }
 
+static void slots_free(struct deque *deque)
+{
+    msg_memory_add(-(int64_t)(deque->capacity * sizeof(*deque->slots)));
+    free(deque->slots);
+}
+
 void deque_deinit(struct deque *deque)
 {
     for (uint32_t i = 0; i < deque->count; i++) {
         delivery_deinit(deque_at(deque, i));
     }
-    free(deque->slots);
+    slots_free(deque);
     *deque = (struct deque){0};
 }
 
@@ -33,7 +39,8 @@ static enum err deque_grow(struct deque *deque)
     for (uint32_t i = 0; i < deque->count; i++) {
         slots[i] = *deque_at(deque, i);
     }
-    free(deque->slots);
+    slots_free(deque);
+    msg_memory_add((int64_t)(capacity * sizeof(*slots)));
     deque->slots = slots;
     deque->capacity = capacity;
     deque->head = 0;
@@ -60,7 +67,7 @@ struct delivery *deque_at(const struct deque *deque, uint32_t index)
 static void deque_rest(struct deque *deque)
 {
     if (deque->count == 0 && deque->capacity > DEQUE_CAPACITY_MIN * 8) {
-        free(deque->slots);
+        slots_free(deque);
         *deque = (struct deque){0};
     }
 }

@@ -12,6 +12,19 @@ uint32_t partition_of(struct slice key)
     return (uint32_t)(hash_bytes(key) % PARTITION_COUNT);
 }
 
+/* What clients make us keep weighs, or they could fill the memory with empty sessions. */
+static int64_t session_weight(const struct session *session)
+{
+    return (int64_t)(sizeof(*session) + session->client_id.count);
+}
+
+/* With about what it takes in the trie. */
+static int64_t subscription_weight(const struct subscription *subscription)
+{
+    size_t text = subscription->text.count + 2 * subscription->filter.count;
+    return (int64_t)(sizeof(*subscription) + text + 128);
+}
+
 struct session *session_new(struct slice client_id, uint64_t key)
 {
     struct session *session = calloc(1, sizeof(*session) + client_id.count);
@@ -22,6 +35,7 @@ struct session *session_new(struct slice client_id, uint64_t key)
     memcpy(id, client_id.data, client_id.count);
     session->client_id = slice_of(id, client_id.count);
     session->key = key;
+    msg_memory_add(session_weight(session));
     list_init(&session->subscriptions);
     return session;
 }
@@ -32,6 +46,7 @@ void session_free(struct session *session)
         return;
     }
     ASSERT(list_is_empty(&session->subscriptions));
+    msg_memory_add(-session_weight(session));
     map_free(session->by_filter);
     queue_deinit(&session->queue);
     inflight_deinit(&session->inflight);
@@ -149,6 +164,7 @@ struct subscription *session_subscription_add(struct session *session, struct sl
         list_push_back(&session->subscriptions, &subscription->link);
     }
     session->subscription_count++;
+    msg_memory_add(subscription_weight(subscription));
     return subscription;
 }
 
@@ -161,6 +177,7 @@ void session_subscription_remove(struct subscription *subscription)
     }
     list_remove(&subscription->link);
     session->subscription_count--;
+    msg_memory_add(-subscription_weight(subscription));
     free(subscription);
 }
 

@@ -141,20 +141,24 @@ def test_asking_again_for_retained_messages_without_reading_them_has_an_end(t):
 @tern_only
 @each(4, 5)
 def test_who_has_a_session_may_come_and_empty_a_full_memory(t, version):
-    broker = t.broker(["memory_limit 16M", "max_queued_messages 0", "max_inflight_messages 100"])
+    lines = ["memory_limit 16M", "max_queued_messages 0", "max_inflight_messages 100"]
+    broker = t.broker(lines, tern_only=["threads 1"])
     props = EXPIRY if version == 5 else None
     away = t.client(broker.port, "away", version, clean=False, props=props)
     away.subscribe(t.topic(), qos=1)
     away.disconnect()
     publisher = t.client(broker.port, "publisher", 5)
     count = 0
-    while True:
-        publisher.send(mqtt.publish(t.topic(), bytes(100_000), 1, 1 + count))
-        if publisher.expect(mqtt.PUBACK).reason == QUOTA_EXCEEDED:
-            break
-        count += 1
-        assert count < 500, "50 MB fitted into memory_limit 16M"
-    t.raw(broker.port, 5, "new").connect(t.id("new"), reason=SERVER_BUSY)
+    for size in (100_000, 1000, 1):
+        while True:
+            pid = publisher.pid()
+            publisher.send(mqtt.publish(t.topic(), bytes(size), 1, pid))
+            if publisher.expect(mqtt.PUBACK, pid=pid).reason == QUOTA_EXCEEDED:
+                break
+            count += 1
+            assert count < 1000, "all of it fitted into memory_limit 16M"
+    reasons = [t.raw(broker.port, 5).connect(f"new{number}", reason=None).reason for number in range(20)]
+    equal(reasons[-1], SERVER_BUSY, "what newcomers hear")
     away = t.client(broker.port, "away", version, clean=False, props=props)
     for _ in range(count):
         away.receive(t.topic())
