@@ -37,11 +37,16 @@ uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high)
 static void trace_line(struct sim *sim, const char *line)
 {
     sim->trace_hash = XXH3_64bits_withSeed(line, strlen(line), sim->trace_hash + sim->now_ns);
-    if (sim->options.show) {
-        FILE *out = sim->options.trace != NULL ? sim->options.trace : stdout;
-        fprintf(out, "%4llu.%06llu  %s\n", (unsigned long long)(sim->now_ns / SIM_S),
-                (unsigned long long)(sim->now_ns % SIM_S / SIM_US), line);
+    FILE *out = sim->options.trace != NULL ? sim->options.trace : stdout;
+    if (!sim->options.show || sim->is_mute) {
+        return;
     }
+    if (sim->options.is_still) {
+        fprintf(out, "%s\n", line); /* a story has an order, not a clock */
+        return;
+    }
+    fprintf(out, "%4llu.%06llu  %s\n", (unsigned long long)(sim->now_ns / SIM_S),
+            (unsigned long long)(sim->now_ns % SIM_S / SIM_US), line);
 }
 
 void sim_trace(struct sim *sim, const char *format, ...)

@@ -57,6 +57,7 @@ struct sim {
     uint64_t trace_hash;
     struct sim_actor actors[SIM_ACTORS_MAX];
     uint32_t actor_count;
+    bool is_mute;   /* lines are hashed, but not shown */
     bool is_stormy; /* faults and long delays may happen */
     struct net *net;
     struct config *config;

@@ -70,7 +70,7 @@ struct known_client {
     uint64_t notice_ns;
     enum { SESSION_NONE, SESSION_MAYBE, SESSION_SURE } session;
     struct life *life; /* NULL: none yet */
-    uint32_t life_count, message_count;
+    uint32_t life_count, message_count, connect_count;
     uint64_t lost_ns, gone_ns; /* the connection's end; when the broker knows it for certain */
 };
 
@@ -224,6 +224,7 @@ static void groups_unsure(struct check *check, uint32_t client)
 void check_connect_sent(struct check *check, uint32_t client, bool clean)
 {
     struct known_client *known = &check->clients[client];
+    known->connect_count++;
     if (clean) {
         groups_unsure(check, client);
     }
@@ -257,14 +258,15 @@ void check_connack(struct check *check, uint32_t client, bool clean, bool sessio
     uint64_t expiry_ns = known->expiry_s * SIM_S;
     bool is_expired = known->expiry_s != UINT32_MAX && known->lost_ns > 0 &&
                       check->sim->now_ns > known->gone_ns + expiry_ns;
-    if (session_present && (clean || known->life == NULL)) {
+    bool is_first = known->connect_count == 1;
+    if (session_present && (clean || is_first)) {
         sim_fail(check->sim, "P5: c%u is offered a session that cannot be", client);
     } else if (session_present && is_expired) {
         sim_fail(check->sim, "P5: c%u finds a session that has expired", client);
     } else if (!session_present && known->session == SESSION_SURE && !clean) {
         sim_fail(check->sim, "P5: the session of c%u is lost", client);
     }
-    if (!session_present) {
+    if (!session_present || known->life == NULL) {
         groups_unsure(check, client);
         life_begin(check, client);
     }
