@@ -154,8 +154,8 @@ static inline struct io *new_io(const struct io_config *config)
 static inline void listen_at(struct fixture *fixture, const char *host)
 {
     assert_int_equal(address_parse(host, 0, &fixture->address), OK);
-    assert_int_equal(io_listen(fixture->io, &fixture->address, IO_SHARE_NONE, &listener_events, fixture,
-                               &fixture->listener),
+    assert_int_equal(io_listen(fixture->io, &fixture->address, IO_SHARE_NONE, &listener_events,
+                               fixture, &fixture->listener),
                      OK);
     io_listener_address(fixture->listener, &fixture->address);
 }
