@@ -8,6 +8,7 @@
 #include "core/io/resolve.h"
 #include "core/io/sys.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,11 @@ static int settle_in(const struct config *config)
     }
     if (config->user[0] != 0 && geteuid() == 0) {
         enum err err = sys_become_user(config->user);
+        if (err == ERR_NOT_FOUND) {
+            fprintf(stderr, "tern: there is no user %s: create it, or remove the line `user %s`\n",
+                    config->user, config->user);
+            return EXIT_CONFIG;
+        }
         if (err != OK) {
             fprintf(stderr, "tern: cannot become user %s: %s\n", config->user, err_text(err));
             return EXIT_CONFIG;
@@ -117,7 +123,10 @@ static int run(const struct config_command *command)
         return EXIT_CONFIG;
     }
     if (node_log_setup(config) != OK) {
-        fprintf(stderr, "tern: cannot open the log file %s\n", config->log_file);
+        fprintf(stderr,
+                "tern: cannot open the log file %s: %s: create its folder, make it writable, or "
+                "write log_dest stderr\n",
+                config->log_file, strerror(errno));
         config_free(config);
         return EXIT_CANNOT_CREATE;
     }
@@ -142,10 +151,11 @@ static int run(const struct config_command *command)
     }
     char pid_file[4096];
     snprintf(pid_file, sizeof(pid_file), "%s", node_config(node)->pid_file);
-    node_print(node);
+    node_announce(node);
     sys_notify("READY=1");
     wait_for_signals(node, command);
     node_join(node);
+    log_event(LOG_NOTICE, "stopped");
     if (pid_file[0] != 0) {
         unlink(pid_file);
     }
@@ -156,6 +166,9 @@ int main(int argument_count, char **arguments)
 {
     static struct config_command command;
     struct config_report report;
+    if (sys_open_standard_files() != OK) {
+        return EXIT_UNAVAILABLE; /* and nowhere to say it */
+    }
     config_report_init(&report);
     enum err err = config_command_parse(argument_count, arguments, &command, &report);
     config_report_print(&report, stderr);

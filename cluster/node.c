@@ -7,9 +7,11 @@
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,12 +29,21 @@ struct node {
 
 enum err node_log_setup(const struct config *config)
 {
-    static int fd_open = -1;
+    static int fd_file = -1;
     int fd = STDERR_FILENO;
     if (config->log_file[0] != 0) {
         fd = open(config->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
         if (fd < 0) {
             return ERR_IO;
+        }
+        if (fd_file < 0) {
+            fd_file = fd;
+        } else {
+            /* SIGHUP after a rotation: the old file is let go under the same number, as a shard may
+             * be about to write to it. */
+            dup3(fd, fd_file, O_CLOEXEC);
+            close(fd);
+            fd = fd_file;
         }
     } else if (slice_is(slice_text(config->log_dest), "stdout")) {
         fd = STDOUT_FILENO;
@@ -42,10 +53,6 @@ enum err node_log_setup(const struct config *config)
         levels = 0;
     }
     log_setup(fd, (enum log_format)config->log_format, levels);
-    if (fd_open >= 0) {
-        close(fd_open); /* SIGHUP after a rotation: the old file is let go */
-    }
-    fd_open = fd > STDERR_FILENO ? fd : -1;
     return OK;
 }
 
@@ -74,7 +81,8 @@ static enum err on_started(void *context, struct io *io, struct wheel *wheel,
         char text[ADDRESS_TEXT_MAX];
         snprintf(failure->text, sizeof(failure->text),
                  "cannot listen on %s: %s: http_listener chooses another port, or none",
-                 address_text(&at, text), err_text(err));
+                 address_text(&at, text),
+                 err == ERR_EXISTS ? "the address is in use" : err_text(err));
         return err;
     }
     admin_address(node->admin, &node->http);
@@ -143,7 +151,32 @@ enum err node_start(struct config *config, struct node **out, struct broker_fail
     return OK;
 }
 
-void node_print(const struct node *node)
+static const char *protocol_name(const struct listener_config *listener)
+{
+    return listener->protocol == LISTENER_WEBSOCKETS ? "websocket" : "mqtt";
+}
+
+static void started_log(const struct node *node)
+{
+    const struct config *config = node->boot_config;
+    char text[ADDRESS_TEXT_MAX];
+    log_event(LOG_NOTICE, "started", LOG_TEXT("version", TERN_VERSION),
+              LOG_U64("shards", broker_shard_count(node->broker)));
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        struct address at;
+        for (uint32_t n = 0; broker_listener_address(node->broker, i, n, &at); n++) {
+            log_event(LOG_NOTICE, "listening",
+                      LOG_TEXT("protocol", protocol_name(&config->listeners[i])),
+                      LOG_TEXT("at", address_text(&at, text)));
+        }
+    }
+    if (node->has_http) {
+        log_event(LOG_NOTICE, "listening", LOG_TEXT("protocol", "http"),
+                  LOG_TEXT("at", address_text(&node->http, text)));
+    }
+}
+
+static void node_print(const struct node *node)
 {
     const struct config *config = node->boot_config;
     char text[ADDRESS_TEXT_MAX];
@@ -152,8 +185,7 @@ void node_print(const struct node *node)
     for (uint32_t i = 0; i < config->listener_count; i++) {
         struct address at;
         for (uint32_t n = 0; broker_listener_address(node->broker, i, n, &at); n++) {
-            fprintf(stderr, "  %-10s %s\n",
-                    config->listeners[i].protocol == LISTENER_WEBSOCKETS ? "websocket" : "mqtt",
+            fprintf(stderr, "  %-10s %s\n", protocol_name(&config->listeners[i]),
                     address_text(&at, text));
         }
     }
@@ -169,17 +201,41 @@ void node_print(const struct node *node)
     fprintf(stderr, "  %-10s SIGHUP reloads, SIGTERM stops\n", "signals");
 }
 
+void node_announce(const struct node *node)
+{
+    const struct config *config = node->boot_config;
+    bool is_log_on_stderr = slice_is(slice_text(config->log_dest), "stderr");
+    if (!is_log_on_stderr || config->log_format == CONFIG_LOG_JSON) {
+        started_log(node);
+    }
+    if (!is_log_on_stderr || config->log_format != CONFIG_LOG_JSON) {
+        node_print(node);
+    }
+}
+
+/* What is found at a reload goes where the log goes: nobody looks at stderr by then. */
+static void findings_log(const struct config_report *report)
+{
+    static const enum log_level levels[] = {
+        [CONFIG_ERROR] = LOG_ERROR, [CONFIG_WARNING] = LOG_WARNING, [CONFIG_NOTE] = LOG_NOTICE};
+    for (uint32_t i = 0; i < report->finding_count; i++) {
+        const struct config_finding *finding = &report->findings[i];
+        log_event(levels[finding->severity], "configuration", LOG_TEXT("file", finding->source),
+                  LOG_U64("line", finding->line), LOG_TEXT("finding", finding->text));
+    }
+}
+
 enum err node_reload(struct node *node, const struct config_sources *sources)
 {
     struct config_report report;
     struct config *config;
     config_report_init(&report);
     enum err err = config_reload(node->config, sources, &config, &report);
-    config_report_print(&report, stderr);
+    findings_log(&report);
     config_report_deinit(&report);
     if (err == OK && node_log_setup(config) != OK) {
         log_event(LOG_ERROR, "cannot open the log file, the old configuration stays",
-                  LOG_TEXT("file", config->log_file));
+                  LOG_TEXT("file", config->log_file), LOG_TEXT("why", strerror(errno)));
         config_free(config);
         return ERR_IO;
     }

@@ -19,11 +19,14 @@ struct node;
  */
 enum err node_start(struct config *config, struct node **out, struct broker_failure *failure);
 
-/* Where everything is, for people: six lines on stderr. */
-void node_print(const struct node *node);
+/*
+ * Say where everything is: to people in a few lines on stderr, and to the log where that is
+ * somewhere else or its lines are JSON, which nothing may stand between.
+ */
+void node_announce(const struct node *node);
 
 /*
- * Read the sources again and use what can change while running. Everything found is printed; on
+ * Read the sources again and use what can change while running. Everything found is logged; on
  * any error nothing has changed.
  */
 enum err node_reload(struct node *node, const struct config_sources *sources);

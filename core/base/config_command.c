@@ -87,12 +87,31 @@ static bool plain_flag(const char *flag, struct config_command *command,
     return false;
 }
 
+/* Of a misspelt flag at the end of the line, "needs a value" would be the wrong thing to say. */
+static bool is_known(const char *flag, struct config_report *report)
+{
+    char quoted[CONFIG_QUOTE_BYTES];
+    struct slice key = slice_text(flag + 2);
+    if (config_option_find(key) != NULL || config_key_find(key) != NULL) {
+        return true;
+    }
+    const char *nearest = config_key_nearest(key);
+    config_report_add(report, CONFIG_ERROR, source, 0, "unknown flag \"%s\": %s%s",
+                      config_quote(slice_text(flag), quoted),
+                      nearest != NULL ? "did you mean --" : "see tern --help",
+                      nearest != NULL ? nearest : "");
+    return false;
+}
+
 /* --option value, --option=value */
 static void option_flag(int count, char *const *arguments, int *at, struct config_command *command,
                         struct config_report *report)
 {
     const char *flag = arguments[*at], *value;
     char *equals = strchr(flag, '=');
+    if (equals == NULL && *at + 1 == count && !is_known(flag, report)) {
+        return;
+    }
     if (equals == NULL) {
         value = argument_after(flag, count, arguments, at, report);
         if (value != NULL) {

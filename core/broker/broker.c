@@ -111,7 +111,10 @@ static enum err open_in_thread(struct shard *shard, struct broker_failure *failu
     struct broker *broker = shard->broker;
     enum err err = shard_open(shard);
     if (err != OK) {
-        snprintf(failure->text, sizeof(failure->text), "cannot start a shard: %s", err_text(err));
+        snprintf(failure->text, sizeof(failure->text), "cannot start a shard: %s",
+                 err == ERR_LIMIT
+                     ? "too many open files: raise 'ulimit -n' or LimitNOFILE=, or lower threads"
+                     : err_text(err));
         return err;
     }
     if (shard->index == 0 && broker->ports.started != NULL) {

@@ -296,13 +296,18 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         conn->state == CONN_AUTH) {
         shard->connecting_count--;
     }
-    shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));
+    if (why != OK) { /* a client that says goodbye is nothing to wonder about */
+        if (conn->work != NULL) {
+            replays_free(conn); /* they know the session's subscriptions, which may end with it */
+        }
+        shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));
+    }
     if (conn->session != NULL) {
         char host[ADDRESS_TEXT_MAX];
         if (shard->config->connection_messages) {
             log_event(LOG_NOTICE, "client disconnected", LOG_SLICE("client", conn_client_id(conn)),
                       LOG_TEXT("from", conn_peer_text(conn, host)),
-                      LOG_TEXT("reason", err_text(why)));
+                      LOG_TEXT("reason", why == OK ? "client said DISCONNECT" : err_text(why)));
         }
         session_leave(conn, will);
     }

@@ -12,6 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Descriptors 0, 1 and 2 are open from now on, to /dev/null where nobody gave us one. Otherwise the
+ * next socket would become standard error, and the log would be sent to a client.
+ */
+enum err sys_open_standard_files(void);
+
 /* Raise the soft limit of open files to the hard one; the limit now in force. */
 uint64_t sys_raise_file_limit(void);
 

@@ -1,5 +1,6 @@
 """The process: signals, exit codes, what it says at start and what it is linked to."""
 
+import json
 import os
 import signal
 import socket
@@ -164,6 +165,47 @@ def test_a_bad_file_changes_nothing_and_is_named(t, bad):
     equal(connack.props.get("packet_max"), 2000, "max_packet_size")
     client.send(b"\xc0\x00")
     client.expect(mqtt.PINGRESP)
+
+
+@tern_only
+def test_a_log_file_is_opened_anew_and_hears_what_is_wrong_with_a_new_configuration(t):
+    path = os.path.join(t.folder(), "tern.log")
+    broker = t.broker([f"log_dest file {path}", "log_format json", "max_packet_size 2000"])
+    t.client(broker.port, "before", 5)
+    os.rename(path, path + ".1")
+    rewrite(broker, "max_packet_size 2000", "max_packet_size nonsense")
+    broker.reload()
+
+    def rows(name):
+        with open(name, encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    def findings():
+        return [row for row in rows(path + ".1") if "nonsense" in row.get("finding", "")]
+
+    found = eventually(findings, what="the finding in the log")
+    equal((found[0]["level"], found[0]["file"]), ("error", broker.config), "the finding")
+    assert not os.path.exists(path), "a bad configuration opened a log file"
+    rewrite(broker, "max_packet_size nonsense", "max_packet_size 3000")
+    broker.reload()
+    eventually(lambda: os.path.exists(path) and rows(path), what="lines in the new file")
+    listening = [row["at"] for row in rows(path + ".1") if row["msg"] == "listening"]
+    equal(listening, [f"127.0.0.1:{broker.port}"], "where it listens")
+
+
+@tern_only
+def test_a_broker_without_standard_files_sends_its_log_to_nobody(t):
+    """Were descriptor 2 free, a socket would get it, and with it every line of the log."""
+    port = broker_module.free_port()
+    command = f'exec "$0" --listener "{port} 127.0.0.1" --http_listener none --log_type all <&- >&- 2>&-'
+    program = t.program("sh", "-c", command, broker_module.program())
+    eventually(lambda: can_connect(port), what="a broker that answers")
+    clients = [t.client(port, f"client{number}", 5) for number in range(3)]
+    t.client(port, "one more", 5).send(mqtt.disconnect())
+    for client in clients:
+        client.ping()
+    for number in (0, 1, 2):
+        equal(os.readlink(f"/proc/{program.process.pid}/fd/{number}"), "/dev/null", f"descriptor {number}")
 
 
 @tern_only

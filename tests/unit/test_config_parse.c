@@ -310,6 +310,8 @@ static void a_bad_flag_is_answered(void **state)
         {{"tern", "--max_qos", "--version"}, "--max_qos needs a value"},
         {{"tern", "-p", "x"}, "is no port"},
         {{"tern", "-d"}, "start it from systemd"},
+        {{"tern", "--bogus"}, "unknown flag \"--bogus\": see tern --help"},
+        {{"tern", "--max_qoss"}, "unknown flag \"--max_qoss\": did you mean --max_qos"},
         {{"tern", "-x"}, "unknown flag \"-x\": see tern --help"},
         {{"tern", "--"}, "unknown flag"},
         {{"tern", "tern.conf"}, "write -c FILE for a configuration file"},
