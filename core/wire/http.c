@@ -1,5 +1,7 @@
 #include "core/wire/http.h"
 
+#include "core/base/text.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -41,22 +43,9 @@ static bool all(struct slice in, bool (*is)(uint8_t))
     return true;
 }
 
-static uint8_t lower(uint8_t c)
-{
-    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
-}
-
 bool http_text_equal(struct slice a, struct slice b)
 {
-    if (a.count != b.count) {
-        return false;
-    }
-    for (size_t i = 0; i < a.count; i++) {
-        if (lower(a.data[i]) != lower(b.data[i])) {
-            return false;
-        }
-    }
-    return true;
+    return text_equal_nocase(a, b);
 }
 
 static struct slice trim(struct slice in)
