@@ -296,10 +296,10 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         conn->state == CONN_AUTH) {
         shard->connecting_count--;
     }
+    if (conn->work != NULL) {
+        replays_free(conn); /* they know the session's subscriptions, which may end with it */
+    }
     if (why != OK) { /* a client that says goodbye is nothing to wonder about */
-        if (conn->work != NULL) {
-            replays_free(conn); /* they know the session's subscriptions, which may end with it */
-        }
         shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));
     }
     if (conn->session != NULL) {

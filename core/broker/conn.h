@@ -90,7 +90,6 @@ struct conn_work {
     uint32_t receipt_count;
     struct list subacks; /* SUBACKs that wait for share groups on other shards */
     struct list replays; /* retained messages owed, in order */
-    uint32_t replay_count;
 };
 
 struct conn {

@@ -93,9 +93,6 @@ static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
         conn->session->subscription_count >= config->subscriptions_max) {
         return ERR_QUOTA;
     }
-    if (config->subscriptions_max > 0 && conn->work->replay_count >= config->subscriptions_max) {
-        return ERR_QUOTA; /* it asks for retained messages again and again and does not read them */
-    }
     if (!is_known && deliver_memory_is_full(conn->shard)) {
         return ERR_QUOTA;
     }
@@ -224,6 +221,7 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
             struct op op = {.kind = OP_UNSUBSCRIBE, .session = conn->session};
             op.unsubscribe = subscription;
             uint64_t share = subscription->share;
+            replay_cancel(subscription);
             err = commit(conn->shard->journal, &op);
             give_back_shared(conn->shard, conn->session, share);
         }

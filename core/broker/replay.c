@@ -14,7 +14,8 @@ enum {
 };
 
 struct replay {
-    struct list link;         /* in conn->work->replays */
+    struct list link; /* in conn->work->replays */
+    struct subscription *subscription;
     struct retain_scan *scan; /* NULL: the filter is a plain topic */
     uint32_t id;
     uint8_t qos;
@@ -22,9 +23,9 @@ struct replay {
     uint8_t topic[];
 };
 
-static void replay_free(struct conn *conn, struct replay *replay)
+static void replay_free(struct replay *replay)
 {
-    conn->work->replay_count--;
+    replay->subscription->replay = NULL;
     list_remove(&replay->link);
     retain_scan_free(replay->scan);
     free(replay);
@@ -33,11 +34,18 @@ static void replay_free(struct conn *conn, struct replay *replay)
 void replays_free(struct conn *conn)
 {
     LIST_EACH_SAFE (&conn->work->replays, link) {
-        replay_free(conn, CONTAINER_OF(link, struct replay, link));
+        replay_free(CONTAINER_OF(link, struct replay, link));
     }
 }
 
-enum err replay_add(struct conn *conn, const struct subscription *subscription, bool has_wildcard)
+void replay_cancel(struct subscription *subscription)
+{
+    if (subscription->replay != NULL) {
+        replay_free(subscription->replay);
+    }
+}
+
+enum err replay_add(struct conn *conn, struct subscription *subscription, bool has_wildcard)
 {
     uint32_t topic_bytes = has_wildcard ? 0 : (uint32_t)subscription->filter.count;
     struct replay *replay = calloc(1, sizeof(*replay) + topic_bytes);
@@ -57,8 +65,10 @@ enum err replay_add(struct conn *conn, const struct subscription *subscription, 
         free(replay);
         return ERR_NOMEM;
     }
+    replay_cancel(subscription); /* asked for again: it begins anew, instead of twice */
+    replay->subscription = subscription;
     list_push_back(&conn->work->replays, &replay->link);
-    conn->work->replay_count++;
+    subscription->replay = replay;
     return OK;
 }
 
@@ -67,7 +77,7 @@ static void offer(struct conn *conn, const struct replay *replay, struct msg *ms
     struct offer offer = {.msg = msg,
                           .ids = &replay->id,
                           .id_count = replay->id != 0,
-                          .qos = replay->qos < msg->qos ? replay->qos : msg->qos,
+                          .qos = route_qos(conn->shard, msg, replay->qos),
                           .retain = true}; /* [MQTT-3.3.1-8] */
     deliver_offer(conn->session, &offer, NULL);
     msg_unref(msg);
@@ -112,7 +122,7 @@ void replay_pump(struct conn *conn)
         }
         struct replay *replay = CONTAINER_OF(conn->work->replays.next, struct replay, link);
         if (step(conn, replay, &cost)) {
-            replay_free(conn, replay);
+            replay_free(replay);
         }
     }
     if (list_is_empty(&conn->work->replaying_link)) {

@@ -15,7 +15,10 @@ struct conn;
 struct shard;
 
 /* Owe the connection what is retained under that subscription's filter. ERR_NOMEM. */
-enum err replay_add(struct conn *conn, const struct subscription *subscription, bool has_wildcard);
+enum err replay_add(struct conn *conn, struct subscription *subscription, bool has_wildcard);
+
+/* The subscription goes: what was still owed for it is not sent any more [MQTT-3.10.4-2]. */
+void replay_cancel(struct subscription *subscription);
 
 /* Deliver as much as the connection takes now; what is left goes on with the next turn or ack. */
 void replay_pump(struct conn *conn);

@@ -98,7 +98,7 @@ static enum err match(struct shard *shard, const struct msg *msg, struct matched
 
 /* ---- who on this shard --------------------------------------------------------------------- */
 
-static uint8_t granted_qos(const struct shard *shard, const struct msg *msg, uint8_t qos)
+uint8_t route_qos(const struct shard *shard, const struct msg *msg, uint8_t qos)
 {
     return qos < msg->qos || shard->config->upgrade_outgoing_qos ? qos : msg->qos;
 }
@@ -130,7 +130,7 @@ static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct le
             continue;
         }
         struct offer offer = {.msg = msg,
-                              .qos = granted_qos(shard, msg, sub->qos),
+                              .qos = route_qos(shard, msg, sub->qos),
                               .retain = sub->retain_as_published && msg->retain,
                               .ids = &sub->id,
                               .id_count = sub->id != 0};
@@ -225,7 +225,7 @@ static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct 
     for (uint32_t i = 0; i < target_count; i++) {
         struct target *target = &shard->route.targets[i];
         struct offer offer = {.msg = msg,
-                              .qos = granted_qos(shard, msg, target->qos),
+                              .qos = route_qos(shard, msg, target->qos),
                               .retain = target->retain_as_published && msg->retain,
                               .ids = ids};
         if (target->id_count > 0) {

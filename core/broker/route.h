@@ -52,6 +52,9 @@ struct route {
 
 void route_deinit(struct route *route);
 
+/* With which QoS a message goes to a subscription: the lower one, or that of the subscription. */
+uint8_t route_qos(const struct shard *shard, const struct msg *msg, uint8_t qos);
+
 /*
  * Deliver msg to all who want it, on all shards; false: nobody subscribed to it. Promises to others
  * than this shard's QoS 0 receivers are added to receipt, which may be NULL.

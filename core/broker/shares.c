@@ -217,8 +217,7 @@ enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *m
         return OK;
     }
     member->outstanding++;
-    uint8_t qos = member->qos < msg->qos || shard->config->upgrade_outgoing_qos ? member->qos
-                                                                                : msg->qos;
+    uint8_t qos = route_qos(shard, msg, member->qos);
     bool retain = member->retain_as_published && msg->retain;
     if (member->shard == shard->index) {
         return offer_here(shard, member->key, share->id, msg, qos, retain, member->id);

@@ -36,6 +36,7 @@ struct subscription {
     struct sub sub;   /* how it hangs in the trie; of a shared one only the settings are used */
     struct list link; /* in session->subscriptions */
     struct session *session;
+    void *replay;            /* the broker's: retained messages still owed for it; NULL: none */
     uint64_t share;          /* id of the share group; 0: not shared, or not joined yet */
     uint32_t share_home;     /* shard that was asked to let it join */
     struct slice text;       /* the filter as the client wrote it (mount point left out) */
