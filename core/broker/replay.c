@@ -5,7 +5,6 @@
 #include "core/broker/shard.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* What one pump may do: a message costs 1, a step of a scan that found none costs more. */
 enum {
@@ -13,14 +12,12 @@ enum {
     COST_OF_NOTHING = 8,
 };
 
+/* One per subscription, however often it was asked for. */
 struct replay {
     struct list link; /* in conn->work->replays */
     struct subscription *subscription;
     struct retain_scan *scan; /* NULL: the filter is a plain topic */
-    uint32_t id;
-    uint8_t qos;
-    uint32_t topic_bytes;
-    uint8_t topic[];
+    uint32_t times;           /* still owed, the present one included */
 };
 
 static void replay_free(struct replay *replay)
@@ -47,37 +44,51 @@ void replay_cancel(struct subscription *subscription)
 
 enum err replay_add(struct conn *conn, struct subscription *subscription, bool has_wildcard)
 {
-    uint32_t topic_bytes = has_wildcard ? 0 : (uint32_t)subscription->filter.count;
-    struct replay *replay = calloc(1, sizeof(*replay) + topic_bytes);
+    struct replay *replay = subscription->replay;
+    if (replay != NULL) {
+        replay->times++; /* once more when this one is finished [MQTT-3.8.4-4] */
+        return OK;
+    }
+    replay = calloc(1, sizeof(*replay));
     if (replay == NULL) {
         return ERR_NOMEM;
     }
-    replay->id = subscription->sub.id;
-    replay->qos = subscription->sub.qos;
-    replay->topic_bytes = topic_bytes;
     list_init(&replay->link);
+    replay->subscription = subscription;
+    replay->times = 1;
     if (has_wildcard) {
         replay->scan = retain_scan_new(conn->shard->retain, subscription->filter);
-    } else {
-        memcpy(replay->topic, subscription->filter.data, topic_bytes);
     }
     if (has_wildcard && replay->scan == NULL) {
         free(replay);
         return ERR_NOMEM;
     }
-    replay_cancel(subscription); /* asked for again: it begins anew, instead of twice */
-    replay->subscription = subscription;
     list_push_back(&conn->work->replays, &replay->link);
     subscription->replay = replay;
     return OK;
 }
 
+/* It came to its end: once more, or that was it. Without memory for a new scan that was it, too. */
+static void finish(struct conn *conn, struct replay *replay)
+{
+    bool has_wildcard = replay->scan != NULL;
+    replay->times--;
+    if (replay->times > 0 && has_wildcard) {
+        retain_scan_free(replay->scan);
+        replay->scan = retain_scan_new(conn->shard->retain, replay->subscription->filter);
+    }
+    if (replay->times == 0 || (has_wildcard && replay->scan == NULL)) {
+        replay_free(replay);
+    }
+}
+
 static void offer(struct conn *conn, const struct replay *replay, struct msg *msg)
 {
+    const struct sub *sub = &replay->subscription->sub;
     struct offer offer = {.msg = msg,
-                          .ids = &replay->id,
-                          .id_count = replay->id != 0,
-                          .qos = route_qos(conn->shard, msg, replay->qos),
+                          .ids = &sub->id,
+                          .id_count = sub->id != 0,
+                          .qos = route_qos(conn->shard, msg, sub->qos),
                           .retain = true}; /* [MQTT-3.3.1-8] */
     deliver_offer(conn->session, &offer, NULL);
     msg_unref(msg);
@@ -91,8 +102,7 @@ static bool step(struct conn *conn, struct replay *replay, uint32_t *cost)
     bool is_done = true;
     *cost = 1;
     if (replay->scan == NULL) {
-        msg = retain_get(conn->shard->retain, slice_of(replay->topic, replay->topic_bytes),
-                         wall_ms);
+        msg = retain_get(conn->shard->retain, replay->subscription->filter, wall_ms);
     } else if (retain_scan_next(replay->scan, wall_ms, &msg, 1, &is_done) == 0) {
         msg = NULL;
         *cost = COST_OF_NOTHING;
@@ -122,7 +132,7 @@ void replay_pump(struct conn *conn)
         }
         struct replay *replay = CONTAINER_OF(conn->work->replays.next, struct replay, link);
         if (step(conn, replay, &cost)) {
-            replay_free(replay);
+            finish(conn, replay);
         }
     }
     if (list_is_empty(&conn->work->replaying_link)) {
