@@ -86,7 +86,7 @@ def test_readers_that_never_read_cannot_fill_the_memory_together(t):
 def test_a_subscribe_of_millions_of_filters_does_not_hold_up_others(t, which):
     """One shard, so that the neighbour has to wait for whatever the greedy one is granted in a turn."""
     version, count = which
-    broker = t.broker(tern_only=["threads 1"])
+    broker = t.broker(env={"TERN_THREADS": "1"})
     neighbour = t.client(broker.port, "neighbour", 5)
     greedy = t.client(broker.port, "greedy", version)
     body = mqtt.u16(1) + (b"\x00" if version == 5 else b"") + b"\x00\x01a\x00" * count
@@ -144,7 +144,7 @@ def test_each_of_many_subscribes_brings_all_that_is_retained(t):
 @each(4, 5)
 def test_who_has_a_session_may_come_and_empty_a_full_memory(t, version):
     lines = ["memory_limit 16M", "max_queued_messages 0", "max_inflight_messages 100"]
-    broker = t.broker(lines, tern_only=["threads 1"])
+    broker = t.broker(lines, env={"TERN_THREADS": "1"})
     props = EXPIRY if version == 5 else None
     away = t.client(broker.port, "away", version, clean=False, props=props)
     away.subscribe(t.topic(), qos=1)

@@ -97,7 +97,7 @@ static void the_first_refusal_is_what_the_client_hears(void **state)
     receipt_done(receipt, OK);
     receipt_done(receipt, ERR_QUOTA);
     expect_written(world, "", 0);
-    receipt_done(receipt, ERR_NOMEM);
+    receipt_done(receipt, ERR_NOT_AUTHORIZED);
     expect_written(world, "\x40\x03\x00\x09\x97", 5);
     receipt_done(NULL, OK);
     world_free(world);
