@@ -51,6 +51,7 @@ enum err node_log_setup(const struct config *config)
     uint32_t levels = config->log_type & ((1u << LOG_LEVEL_COUNT) - 1);
     if (slice_is(slice_text(config->log_dest), "none")) {
         levels = 0;
+        fd = -1;
     }
     log_setup(fd, (enum log_format)config->log_format, levels);
     return OK;

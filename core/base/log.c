@@ -289,7 +289,7 @@ void log_write(struct log_site *site, enum log_level level, const char *message,
     }
     put(&line, line.is_json ? "}\n" : "\n"); /* I2 */
 
-    ssize_t written = write(atomic_load_explicit(&log_fd, memory_order_relaxed), line.bytes,
-                            line.count);
+    int fd = atomic_load_explicit(&log_fd, memory_order_relaxed);
+    ssize_t written = fd < 0 ? 0 : write(fd, line.bytes, line.count);
     (void)written; /* there is no better place to complain */
 }

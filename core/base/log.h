@@ -40,7 +40,7 @@ struct log_site {
     _Atomic uint32_t count, held_back;
 };
 
-/* Process-wide, set at start and at reload. fd: where lines go. levels: bit per enum log_level. */
+/* Process-wide, set at start and at reload. fd: where lines go; negative: nowhere. levels: bit per enum log_level. */
 void log_setup(int fd, enum log_format format, uint32_t levels);
 
 /* Replace the clock (the simulator's virtual time). wall_ms: milliseconds since 1970. */

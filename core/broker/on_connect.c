@@ -85,11 +85,14 @@ static enum err will_check(const struct conn *conn, const struct mqtt_connect *c
 static enum err client_id_check(const struct conn *conn, const struct mqtt_connect *connect)
 {
     const struct config *config = conn->shard->config;
-    if (connect->client_id.count == 0) {
-        return conn_listener(conn)->allow_zero_length_clientid ? OK : ERR_CLIENT_ID;
+    const struct listener_config *listener = conn_listener(conn);
+    struct slice id = connect->client_id;
+    if (id.count == 0 && !listener->allow_zero_length_clientid) {
+        return ERR_CLIENT_ID;
     }
-    struct slice prefix = slice_text(config->clientid_prefixes);
-    return slice_starts_with(connect->client_id, prefix) ? OK : ERR_CLIENT_ID;
+    /* An id that we would invent is not excused. */
+    id = id.count == 0 ? slice_text(listener->auto_id_prefix) : id;
+    return slice_starts_with(id, slice_text(config->clientid_prefixes)) ? OK : ERR_CLIENT_ID;
 }
 
 /* 3.x has no word for "shorter, please": the client has to ask for what it may get. */

@@ -1,6 +1,7 @@
 #include "core/broker/on_subscribe.h"
 
 #include "core/base/assert.h"
+#include "core/base/log.h"
 #include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
@@ -130,6 +131,20 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     return OK;
 }
 
+/* log_type subscribe, unsubscribe: types of their own, beside the levels. */
+static void filter_log(const struct conn *conn, enum config_log_type type, const char *what,
+                       const struct mqtt_filter *asked)
+{
+    static struct log_site site;
+    if ((conn->shard->config->log_type >> type & 1) == 0) {
+        return;
+    }
+    const struct log_field fields[] = {LOG_SLICE("client", conn_client_id(conn)),
+                                       LOG_SLICE("filter", asked->filter),
+                                       LOG_U64("qos", asked->qos)};
+    log_write(&site, LOG_NOTICE, what, fields, type == LOG_TYPE_SUBSCRIBE ? 3 : 2);
+}
+
 /* [MQTT-3.8.3-4] */
 static enum err shared_is_not_local(const struct mqtt_subscribe *subscribe)
 {
@@ -173,6 +188,8 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
         if (err != OK && err != ERR_AGAIN) {
             shard_count_drop(conn->shard, TRAIL_SUBSCRIBE_REFUSED, err, conn_client_id(conn),
                              asked.filter);
+        } else {
+            filter_log(conn, LOG_TYPE_SUBSCRIBE, "subscribed", &asked);
         }
         if (err != ERR_AGAIN) {
             suback_done(suback, i, err);
@@ -224,6 +241,7 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
             replay_cancel(subscription);
             err = commit(conn->shard->journal, &op);
             give_back_shared(conn->shard, conn->session, share);
+            filter_log(conn, LOG_TYPE_UNSUBSCRIBE, "unsubscribed", &asked);
         }
         codes[i] = reason_from_err(err, MQTT_UNSUBACK);
     }

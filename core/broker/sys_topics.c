@@ -17,36 +17,38 @@
 
 enum { VALUE_MAX = 64, TOPIC_MAX = 128 };
 
-/* A plain number: the sum of one metric, or of one less another. */
+enum { NO_METRIC = -1 };
+
+/* A plain number: the sum of one metric, or of one more or less another. */
 static const struct number_row {
     const char *topic;
     enum metric metric;
-    int minus; /* a metric to take away; negative: none */
+    int minus, plus; /* a metric to take away, to add; NO_METRIC: none */
 } numbers[] = {
-    {ROOT "clients/connected", METRIC_clients_connected, -1},
-    {ROOT "clients/active", METRIC_clients_connected, -1},
-    {ROOT "clients/disconnected", METRIC_sessions, METRIC_clients_connected},
-    {ROOT "clients/inactive", METRIC_sessions, METRIC_clients_connected},
-    {ROOT "clients/total", METRIC_sessions, -1},
-    {ROOT "clients/expired", METRIC_sessions_expired, -1},
-    {ROOT "connections/socket/count", METRIC_connections_open, -1},
-    {ROOT "messages/received", METRIC_packets_received, -1},
-    {ROOT "messages/sent", METRIC_packets_sent, -1},
-    {ROOT "messages/inflight", METRIC_inflight, -1},
-    {ROOT "messages/stored", METRIC_queued, -1},
-    {ROOT "store/messages/count", METRIC_queued, -1},
-    {ROOT "store/messages/bytes", METRIC_queued_bytes, -1},
-    {ROOT "publish/messages/received", METRIC_publish_received, -1},
-    {ROOT "publish/messages/sent", METRIC_publish_sent, -1},
-    {ROOT "publish/bytes/received", METRIC_publish_bytes_received, -1},
-    {ROOT "publish/bytes/sent", METRIC_publish_bytes_sent, -1},
-    {ROOT "bytes/received", METRIC_bytes_received, -1},
-    {ROOT "bytes/sent", METRIC_bytes_sent, -1},
-    {ROOT "retained messages/count", METRIC_retained, -1},
-    {ROOT "subscriptions/count", METRIC_subscriptions, -1},
-    {ROOT "shared_subscriptions/count", METRIC_subscriptions_shared, -1},
-    {ROOT "packet/out/bytes", METRIC_output_bytes, -1},
-    {ROOT "heap/current", METRIC_memory_bytes, -1},
+    {ROOT "clients/connected", METRIC_clients_connected, NO_METRIC, NO_METRIC},
+    {ROOT "clients/active", METRIC_clients_connected, NO_METRIC, NO_METRIC},
+    {ROOT "clients/disconnected", METRIC_sessions, METRIC_clients_connected, NO_METRIC},
+    {ROOT "clients/inactive", METRIC_sessions, METRIC_clients_connected, NO_METRIC},
+    {ROOT "clients/total", METRIC_sessions, NO_METRIC, NO_METRIC},
+    {ROOT "clients/expired", METRIC_sessions_expired, NO_METRIC, NO_METRIC},
+    {ROOT "connections/socket/count", METRIC_connections_open, NO_METRIC, NO_METRIC},
+    {ROOT "messages/received", METRIC_packets_received, NO_METRIC, NO_METRIC},
+    {ROOT "messages/sent", METRIC_packets_sent, NO_METRIC, NO_METRIC},
+    {ROOT "messages/inflight", METRIC_inflight, NO_METRIC, NO_METRIC},
+    {ROOT "messages/stored", METRIC_queued, NO_METRIC, METRIC_retained},
+    {ROOT "store/messages/count", METRIC_queued, NO_METRIC, METRIC_retained},
+    {ROOT "store/messages/bytes", METRIC_queued_bytes, NO_METRIC, METRIC_retained_bytes},
+    {ROOT "publish/messages/received", METRIC_publish_received, NO_METRIC, NO_METRIC},
+    {ROOT "publish/messages/sent", METRIC_publish_sent, NO_METRIC, NO_METRIC},
+    {ROOT "publish/bytes/received", METRIC_publish_bytes_received, NO_METRIC, NO_METRIC},
+    {ROOT "publish/bytes/sent", METRIC_publish_bytes_sent, NO_METRIC, NO_METRIC},
+    {ROOT "bytes/received", METRIC_bytes_received, NO_METRIC, NO_METRIC},
+    {ROOT "bytes/sent", METRIC_bytes_sent, NO_METRIC, NO_METRIC},
+    {ROOT "retained messages/count", METRIC_retained, NO_METRIC, NO_METRIC},
+    {ROOT "subscriptions/count", METRIC_subscriptions, NO_METRIC, NO_METRIC},
+    {ROOT "shared_subscriptions/count", METRIC_subscriptions_shared, NO_METRIC, NO_METRIC},
+    {ROOT "packet/out/bytes", METRIC_output_bytes, NO_METRIC, NO_METRIC},
+    {ROOT "heap/current", METRIC_memory_bytes, NO_METRIC, NO_METRIC},
 };
 
 /* A rate: the growth of a metric per minute. */
@@ -132,7 +134,10 @@ static void say_numbers(struct sys_topics *sys)
 {
     for (uint32_t i = 0; i < NUMBER_COUNT; i++) {
         uint64_t value = total(sys->shard, numbers[i].metric);
-        if (numbers[i].minus >= 0) {
+        if (numbers[i].plus != NO_METRIC) {
+            value += total(sys->shard, (enum metric)numbers[i].plus);
+        }
+        if (numbers[i].minus != NO_METRIC) {
             uint64_t minus = total(sys->shard, (enum metric)numbers[i].minus);
             value = value > minus ? value - minus : 0; /* read at slightly different moments */
         }
