@@ -191,6 +191,21 @@ static bool is_owed(const struct conn *conn, uint16_t packet_id)
     return false;
 }
 
+/* A repeat is answered in its turn, behind what came before it [MQTT-4.6.0-3]. */
+static enum err answer_repeat(struct conn *conn, uint16_t packet_id)
+{
+    if (is_owed(conn, packet_id)) {
+        return OK;
+    }
+    struct receipt *receipt = receipt_new(conn, MQTT_PUBREC, packet_id);
+    if (receipt == NULL) {
+        return ERR_NOMEM;
+    }
+    receipt->has_receivers = true; /* it was accepted when it came first */
+    receipt_done(receipt, OK);
+    return OK;
+}
+
 static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *publish,
                                  struct blob *blob)
 {
@@ -198,11 +213,8 @@ static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *p
     TRY(inbound_count(conn, publish->qos, publish->packet_id));
     if (publish->qos == 2) {
         enum err err = see(conn, publish->packet_id);
-        if (err == ERR_EXISTS && !is_owed(conn, publish->packet_id)) {
-            ack_write(conn, MQTT_PUBREC, publish->packet_id, OK);
-        }
         if (err != OK) {
-            return err == ERR_EXISTS ? OK : err;
+            return err == ERR_EXISTS ? answer_repeat(conn, publish->packet_id) : err;
         }
     }
     struct receipt *receipt = receipt_new(conn, publish->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
@@ -232,8 +244,8 @@ enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, stru
                         enum err why)
 {
     if (qos == 2 && inbound_has(&conn->session->inbound, packet_id)) {
-        ack_write(conn, MQTT_PUBREC, packet_id, OK); /* it was accepted when it came first */
-        return OK;
+        TRY(conn_prepare(conn));
+        return answer_repeat(conn, packet_id);
     }
     shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), topic);
     if (qos == 0) {
