@@ -69,9 +69,10 @@ void conn_mark_dirty(struct conn *conn)
 }
 
 /* Not now: whoever writes may be in the middle of a walk over subscribers. */
-static void doom(struct conn *conn)
+static void doom(struct conn *conn, enum err why)
 {
     conn->is_doomed = true;
+    conn->doomed_by = why;
     conn_mark_dirty(conn);
 }
 
@@ -94,11 +95,16 @@ uint8_t *conn_packet(struct conn *conn, uint32_t count, uint32_t following)
     if (conn->state >= CONN_CLOSING || conn->state == CONN_MOVING) {
         return NULL;
     }
+    if (conn->packet_max_out > 0 && count > conn->packet_max_out) {
+        doom(conn,
+             ERR_TOO_LARGE); /* it cannot be answered [MQTT-3.1.2-24]; of PUBLISH see deliver.c */
+        return NULL;
+    }
     uint8_t *bytes = conn->ws != NULL
                          ? ws_frame(conn, WS_OP_BINARY, count, following)
                          : out_reserve(&conn->out, &conn->shard->out_pool, count - following);
     if (bytes == NULL) {
-        doom(conn);
+        doom(conn, ERR_NOMEM);
         return NULL;
     }
     metric_add(conn->shard->metrics, METRIC_packets_sent, 1);
@@ -113,7 +119,7 @@ void conn_pong(struct conn *conn, struct slice payload)
     }
     uint8_t *bytes = ws_frame(conn, WS_OP_PONG, (uint32_t)payload.count, 0);
     if (bytes == NULL) {
-        doom(conn);
+        doom(conn, ERR_NOMEM);
         return;
     }
     if (payload.count > 0) {
@@ -152,7 +158,7 @@ void conn_flush(struct conn *conn)
         return;
     }
     if (conn->is_doomed) {
-        conn_drop(conn, ERR_NOMEM);
+        conn_drop(conn, conn->doomed_by != OK ? conn->doomed_by : ERR_NOMEM);
         return;
     }
     if (io_is_sending(conn->stream)) {

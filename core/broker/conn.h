@@ -117,7 +117,8 @@ struct conn {
     /* What leaves. */
     struct conn_out out;
     bool is_dirty;
-    bool is_doomed; /* memory ran out for its output: it ends at the next flush */
+    enum err doomed_by; /* why, if not for memory */
+    bool is_doomed;     /* memory ran out for its output: it ends at the next flush */
 
     /* What was agreed in CONNECT. */
     uint32_t packet_max_out; /* the client's Maximum Packet Size; 0: none */

@@ -124,3 +124,16 @@ def test_retained_messages_too_are_upgraded_where_the_operator_wants_it(t, is_up
     reader = t.client(broker.port, "reader", 5)
     reader.subscribe(t.topic(), qos=1)
     equal(reader.receive(t.topic(), b"kept").qos, 1 if is_upgraded else 0, "QoS")
+
+
+@tern_only
+def test_an_answer_that_is_larger_than_the_client_takes_is_not_sent(t):
+    """[MQTT-3.1.2-24] holds for every packet; what cannot be answered is closed."""
+    broker = t.broker()
+    nameless = t.raw(broker.port, 5, "nameless")
+    nameless.send(mqtt.connect("", props={"packet_max": 20}))  # CONNACK would tell the id it was given
+    equal(nameless.expect_close(), [], "what came")
+    greedy = t.client(broker.port, "greedy", 5, props={"packet_max": 20})
+    greedy.subscribe(*[f"a/{number}" for number in range(10)])
+    greedy.send(mqtt.subscribe(9, [(f"b/{number}", 0) for number in range(30)]))
+    equal(greedy.expect_close(), [], "what came")
