@@ -101,17 +101,18 @@ static uint64_t due_ns(const struct sim *sim, const struct sim_actor *actor)
 }
 
 /* How long it is kept from its next turn: the scheduler of another machine, another thread. */
-static uint64_t pause_ns(struct sim *sim)
+static uint64_t pause_ns(struct sim *sim, const struct sim_actor *actor)
 {
+    uint64_t times = sim->is_stormy && actor->slowness > 1 ? actor->slowness : 1;
     if (sim->options.is_still) {
         return 10 * SIM_US;
     }
     uint64_t kind = sim_below(sim, 1000);
     if (kind < 800) {
-        return sim_between(sim, SIM_US, 100 * SIM_US);
+        return times * sim_between(sim, SIM_US, 100 * SIM_US);
     }
     if (kind < 990 || !sim->is_stormy) {
-        return sim_between(sim, 10 * SIM_US, 2 * SIM_MS);
+        return times * sim_between(sim, 10 * SIM_US, 2 * SIM_MS);
     }
     return sim_between(sim, SIM_MS, 100 * SIM_MS);
 }
@@ -138,7 +139,7 @@ static bool step(struct sim *sim, uint64_t until_ns)
     sim->now_ns = next_ns;
     sim->step_count++;
     next->turn(next->object);
-    next->not_before_ns = sim->now_ns + pause_ns(sim);
+    next->not_before_ns = sim->now_ns + pause_ns(sim, next);
     if (sim->step_count >= STEPS_MAX) {
         sim_fail(sim, "the world does not come to rest");
         return false;
@@ -250,7 +251,9 @@ struct sim *sim_new(const struct sim_options *options)
                                    .ports = &ports,
                                    .shard_count = options->shard_count,
                                    .seed = rng_u64(&sim->rng),
-                                   .stream_count_max = STREAMS_PER_SHARD};
+                                   .stream_count_max = options->stream_count_max > 0
+                                                           ? options->stream_count_max
+                                                           : STREAMS_PER_SHARD};
     enum err err = broker_new(&config, &sim->broker);
     ASSERT(err == OK);
     shards_open(sim);

@@ -37,16 +37,18 @@ struct sim_actor {
     void (*turn)(void *object);
     void *object;
     uint64_t not_before_ns; /* the world's delay */
+    uint32_t slowness;      /* in a storm its delays are so many times as long; 0: once */
     bool is_held;           /* a story lets it wait */
 };
 
 struct sim_options {
     uint64_t seed;
     uint32_t shard_count;
-    bool show;          /* print the trace */
-    FILE *trace;        /* where to; NULL: stdout */
-    const char *config; /* more lines of configuration; NULL: none */
-    bool is_still;      /* stories: no delays but the least, nothing at random */
+    bool show;                 /* print the trace */
+    FILE *trace;               /* where to; NULL: stdout */
+    const char *config;        /* more lines of configuration; NULL: none */
+    uint32_t stream_count_max; /* of each shard; 0: plenty */
+    bool is_still;             /* stories: no delays but the least, nothing at random */
 };
 
 struct sim {

@@ -48,6 +48,12 @@ void check_free(struct check *check); /* accepts NULL */
  * until the broker certainly knows that its connection is gone. */
 void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint64_t notice_ns);
 
+/*
+ * Full queues refuse the publisher: what some had taken before another refused comes to them again
+ * when it is published again, and a shared message finds no room after it was acknowledged.
+ */
+void check_allow_refusals(struct check *check);
+
 /* A message to be; its number, from 1. */
 uint32_t check_message(struct check *check, uint32_t publisher, const char *topic, uint8_t qos,
                        bool retain, enum check_kind kind);

@@ -571,9 +571,9 @@ static void on_pubrel(struct client *client, struct slice body)
 void client_flush_acks(struct client *client, uint32_t count)
 {
     count = count < client->ack_count ? count : client->ack_count;
-    if (client->character.ack_delay_ns > 0) {
-        client->acks_from_ns = client->sim->now_ns +
-                               sim_below(client->sim, client->character.ack_delay_ns);
+    uint64_t delay_ns = client->character.ack_delay_ns;
+    if (delay_ns > 0) {
+        client->acks_from_ns = client->sim->now_ns + sim_below(client->sim, delay_ns);
     }
     for (uint32_t i = 0; i < count && client->state == CLIENT_OPEN; i++) {
         struct client_ack ack = client->acks[i];

@@ -96,7 +96,7 @@ static void busy_deed(struct client *client)
         publish_some(client);
     } else if (deed < 800) {
         subscribe_some(client);
-    } else if (deed < 840) {
+    } else if (deed < 860) {
         unsubscribe_some(client);
     } else if (deed < 890) {
         client->stalled_until_ns = sim->now_ns + sim_between(sim, 10 * SIM_MS, 3 * SIM_S);
@@ -256,7 +256,7 @@ static struct client_character draw_character(struct life_world *world, uint32_t
                                                                          CLIENT_OUTBOUND_MAX),
                                          .payload_max = sim_below(sim, 3) == 0 ? 6000 : 100};
     character.expiry_s = kind == 0 ? UINT32_MAX : kind == 1 ? (uint32_t)sim_between(sim, 1, 4) : 0;
-    if (kind == 1) {
+    if (kind == 1 || world->is_rejecting) {
         character.version = MQTT_5;
     }
     if (character.version == MQTT_5) {
@@ -264,7 +264,7 @@ static struct client_character draw_character(struct life_world *world, uint32_t
         character.alias_max = (uint16_t)sim_below(sim, CLIENT_ALIASES_MAX + 1);
     }
     character.ack_delay_ns = sim_below(sim, 2) == 0 ? 0 : sim_between(sim, 1, 300) * SIM_MS;
-    character.has_will = !world->is_calm && sim_below(sim, 2) == 0;
+    character.has_will = !world->is_calm && !world->is_rejecting && sim_below(sim, 2) == 0;
     if (character.has_will && character.version == MQTT_5 && sim_below(sim, 2) == 0) {
         character.will_delay_s = (uint32_t)sim_between(sim, 1, 3);
     }

@@ -21,6 +21,7 @@ struct life_world {
     uint32_t client_count;
     enum life_phase phase;
     bool is_calm;
+    bool is_rejecting;        /* full queues refuse the publisher, who must be able to hear it */
     bool fleeting_may_share;  /* QoS 2 groups with members whose sessions end */
     uint32_t script_messages; /* of each client, in calm weather */
 };

@@ -110,6 +110,7 @@ static void storm(struct sim *sim, struct life_world *world)
     world->phase = LIFE_QUIET;
     for (uint32_t i = 0; i < world->client_count; i++) {
         world->clients[i]->stalled_until_ns = 0;
+        world->clients[i]->character.ack_delay_ns = 0;
     }
     sim_trace(sim, "---- the storm is over");
     sim_run_until(sim, sim->now_ns + QUIET_NS);
@@ -187,26 +188,47 @@ static void phases(struct sim *sim, struct life_world *world)
     }
 }
 
+/* Queues are unbounded but where the publisher hears of it: what is dropped is owed to nobody. */
+static const char *const settings[] = {
+    "max_queued_messages 0",
+    "max_queued_messages 0\nmax_receive 4\nmax_inflight_messages 3",
+    /* Slow readers lose QoS 0 from here on: */
+    "max_queued_messages 0\nmax_output_bytes 4096",
+    "max_queued_messages 0\nmax_inflight_bytes 3000",
+};
+enum { SETTINGS = sizeof(settings) / sizeof(settings[0]), SETTINGS_CALM = 2, STREAMS_FEW = 14 };
+static const char settings_rejecting[] = "max_queued_messages 8\nqueue_policy reject";
+
 void run_seed(const struct run_options *options, struct run_result *out)
 {
     struct rng rng;
     rng_init(&rng, options->seed ^ UINT64_C(0x7465726e));
     uint32_t drawn = (uint32_t)rng_below(&rng, 10);
     uint32_t shard_count = drawn < 1 ? 1 : drawn < 8 ? 2 : 3;
+    struct life_world world = {.is_calm = options->is_calm,
+                               .client_count = 5 + (uint32_t)rng_below(&rng, 5),
+                               .is_rejecting = !options->is_calm && rng_below(&rng, 6) == 0,
+                               .fleeting_may_share = rng_below(&rng, 2) == 0,
+                               .script_messages = SCRIPT_MESSAGES};
     struct sim_options sim_options = {
         .seed = options->seed,
         .shard_count = options->shard_count > 0 ? options->shard_count : shard_count,
         .show = options->show,
-        .config = rng_below(&rng, 3) == 0 ? "max_receive 4\nmax_inflight_messages 3"
-                                          : "max_queued_messages 0",
+        .config = world.is_rejecting
+                      ? settings_rejecting
+                      : settings[rng_below(&rng, options->is_calm ? SETTINGS_CALM : SETTINGS)],
+        .stream_count_max = !options->is_calm && rng_below(&rng, 8) == 0 ? STREAMS_FEW : 0,
     };
     struct sim *sim = sim_new(&sim_options);
-    struct life_world world = {.sim = sim,
-                               .is_calm = options->is_calm,
-                               .client_count = 5 + (uint32_t)rng_below(&rng, 5),
-                               .fleeting_may_share = rng_below(&rng, 2) == 0,
-                               .script_messages = SCRIPT_MESSAGES};
+    world.sim = sim;
+    for (uint32_t i = 0; i < sim_options.shard_count; i++) {
+        sim->shards[i].actor->slowness = rng_below(&rng, 4) == 0 ? 2 + (uint32_t)rng_below(&rng, 40)
+                                                                 : 1;
+    }
     world.check = check_new(sim, world.client_count + 1);
+    if (world.is_rejecting) {
+        check_allow_refusals(world.check);
+    }
     for (uint32_t i = 0; i < world.client_count; i++) {
         world.clients[i] = life_client(&world, i);
     }
