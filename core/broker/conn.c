@@ -304,6 +304,7 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
     }
     if (conn->work != NULL) {
         replays_free(conn); /* they know the session's subscriptions, which may end with it */
+        receipts_orphan(conn);
     }
     if (why != OK) { /* a client that says goodbye is nothing to wonder about */
         shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));

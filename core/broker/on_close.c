@@ -4,6 +4,7 @@
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/session/journal.h"
@@ -196,6 +197,7 @@ void session_destroy(struct session *session)
     timers_unset(session);
     unsubscribe_all(session);
     shares_forget_session(shard, session);
+    receipts_forget_session(shard, session);
     map_remove(shard->sessions, session->client_id);
     metric_sub(shard->metrics, METRIC_sessions, 1);
     session_free(session);

@@ -194,7 +194,7 @@ static bool is_owed(const struct conn *conn, uint16_t packet_id)
 /* A repeat is answered in its turn, behind what came before it [MQTT-4.6.0-3]. */
 static enum err answer_repeat(struct conn *conn, uint16_t packet_id)
 {
-    if (is_owed(conn, packet_id)) {
+    if (is_owed(conn, packet_id) || receipt_adopt(conn, packet_id)) {
         return OK;
     }
     struct receipt *receipt = receipt_new(conn, MQTT_PUBREC, packet_id);

@@ -19,6 +19,7 @@ struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t pac
         return NULL;
     }
     receipt->conn = conn;
+    receipt->session = conn->session;
     receipt->shard = conn->shard;
     receipt->open_count = 1;
     receipt->type = type;
@@ -77,6 +78,16 @@ static bool can_be_said(const struct conn *conn, enum err err)
     return conn->version == MQTT_5 || (err != ERR_QUOTA && err != ERR_NOMEM);
 }
 
+/* The exchange ends here: the id is free, a repeat is a new message [MQTT-4.3.3-9]. */
+static void release_if_refused(const struct receipt *receipt)
+{
+    if (receipt->err != OK && receipt->type == MQTT_PUBREC && receipt->session != NULL) {
+        struct op op = {.kind = OP_RELEASE, .session = receipt->session};
+        op.packet_id = receipt->packet_id;
+        journal_submit(receipt->shard->journal, &op, NULL, NULL);
+    }
+}
+
 static void settle(struct conn *conn, const struct receipt *receipt)
 {
     enum err err = receipt->err;
@@ -84,12 +95,7 @@ static void settle(struct conn *conn, const struct receipt *receipt)
     if (err == OK && !receipt->has_receivers) {
         err = ERR_NOT_FOUND; /* v5 hears 0x10: no matching subscribers */
     }
-    if (is_refused && receipt->type == MQTT_PUBREC && conn->session != NULL) {
-        /* The exchange ends here: the id is free, a repeat is a new message [MQTT-4.3.3-9]. */
-        struct op op = {.kind = OP_RELEASE, .session = conn->session};
-        op.packet_id = receipt->packet_id;
-        journal_submit(conn->shard->journal, &op, NULL, NULL);
-    }
+    release_if_refused(receipt);
     if (receipt->type == MQTT_PUBACK || is_refused) {
         inbound_uncount(conn, receipt->type == MQTT_PUBACK ? 1 : 2, receipt->packet_id);
     }
@@ -114,6 +120,13 @@ static void receipts_flush(struct conn *conn)
     conn_unpause(conn);
 }
 
+static void orphan_end(struct receipt *receipt)
+{
+    release_if_refused(receipt);
+    list_remove(&receipt->link);
+    pool_give(receipt->shard->receipts, receipt);
+}
+
 void receipt_done(struct receipt *receipt, enum err err)
 {
     if (receipt == NULL) {
@@ -128,7 +141,7 @@ void receipt_done(struct receipt *receipt, enum err err)
     if (receipt->conn != NULL) {
         receipts_flush(receipt->conn);
     } else {
-        pool_give(receipt->shard->receipts, receipt);
+        orphan_end(receipt);
     }
 }
 
@@ -143,9 +156,34 @@ void receipts_orphan(struct conn *conn)
     while ((link = list_pop_front(&conn->work->receipts)) != NULL) {
         struct receipt *receipt = of_link(link);
         receipt->conn = NULL;
+        list_push_back(&conn->shard->orphans, &receipt->link);
         if (receipt->open_count == 0) {
-            pool_give(conn->shard->receipts, receipt);
+            orphan_end(receipt);
         }
     }
     conn->work->receipt_count = 0;
+}
+
+void receipts_forget_session(struct shard *shard, const struct session *session)
+{
+    LIST_EACH (&shard->orphans, link) {
+        struct receipt *receipt = of_link(link);
+        receipt->session = receipt->session == session ? NULL : receipt->session;
+    }
+}
+
+bool receipt_adopt(struct conn *conn, uint16_t packet_id)
+{
+    LIST_EACH_SAFE (&conn->shard->orphans, link) {
+        struct receipt *receipt = of_link(link);
+        if (receipt->session == conn->session && receipt->packet_id == packet_id &&
+            receipt->type == MQTT_PUBREC) {
+            list_remove(&receipt->link);
+            receipt->conn = conn;
+            list_push_back(&conn->work->receipts, &receipt->link);
+            conn->work->receipt_count++;
+            return true;
+        }
+    }
+    return false;
 }

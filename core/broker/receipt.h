@@ -25,11 +25,13 @@ enum {
 };
 
 struct conn;
+struct session;
 struct shard;
 
 struct receipt {
-    struct list link;  /* in conn->receipts */
-    struct conn *conn; /* NULL: it is gone */
+    struct list link;        /* in conn->receipts, or in shard->orphans */
+    struct conn *conn;       /* NULL: it is gone */
+    struct session *session; /* that holds the packet id; NULL: it has ended */
     struct shard *shard;
     uint32_t open_count; /* promises not kept yet; the one who makes the receipt counts as one */
     uint16_t packet_id;
@@ -50,8 +52,16 @@ void receipt_done(struct receipt *receipt, enum err err);
 /* As the journal's done(). */
 void receipt_committed(void *receipt, enum err err);
 
-/* The connection goes: nothing will be sent for its receipts. */
+/*
+ * The connection goes, before its session does: nothing is sent for its receipts. They wait for their
+ * verdict as orphans, since a refused QoS 2 message must be new when it comes again.
+ */
 void receipts_orphan(struct conn *conn);
+void receipts_forget_session(struct shard *shard, const struct session *session);
+
+/* A repeat came on a new connection before the verdict: it is told there, in its turn. false: there
+ * is no such orphan. */
+bool receipt_adopt(struct conn *conn, uint16_t packet_id);
 
 /*
  * Receive Maximum as the client counts it: a message takes a place when it comes and gives it back

@@ -221,6 +221,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->stalled);
     list_init(&shard->replaying);
     list_init(&shard->subacks);
+    list_init(&shard->orphans);
     timer_init(&shard->drain_timer, on_drain_timer);
     rng_init(&shard->rng, broker->seed + shard->index);
     shard->key_last = rng_u64(&shard->rng) >> 8; /* keys are seeds of maps, too */

@@ -57,6 +57,7 @@ struct shard {
     struct list stalled;   /* connections that wait for a mailbox to have room */
     struct list replaying; /* connections with retained messages still to be looked up */
     struct list subacks;   /* pending ones whose connection is gone */
+    struct list orphans;   /* receipts whose connection went before their verdict */
 
     struct out_pool out_pool;
     struct queue_totals queue_totals;
