@@ -18,6 +18,8 @@ void route_deinit(struct route *route)
     }
     free(route->slots);
     free(route->targets);
+    free(route->ids);
+    free(route->id_row);
     leaf_set_deinit(&route->leaves);
     *route = (struct route){0};
 }
@@ -154,6 +156,30 @@ static struct target *target_add(struct route *route, uint32_t count)
     return &route->targets[count];
 }
 
+static bool id_add(struct route *route, struct target *target, uint32_t id)
+{
+    if (route->id_count == route->id_capacity) {
+        uint32_t capacity = route->id_capacity == 0 ? 64 : route->id_capacity * 2;
+        struct id_link *ids = realloc(route->ids, capacity * sizeof(*ids));
+        route->ids = ids != NULL ? ids : route->ids;
+        uint32_t *row = realloc(route->id_row, capacity * sizeof(*row));
+        route->id_row = row != NULL ? row : route->id_row;
+        if (ids == NULL || row == NULL) {
+            return false;
+        }
+        route->id_capacity = capacity;
+    }
+    route->ids[route->id_count++] = (struct id_link){.id = id};
+    if (target->id_first == 0) {
+        target->id_first = route->id_count;
+    } else {
+        route->ids[target->id_last - 1].next = route->id_count;
+    }
+    target->id_last = route->id_count;
+    target->id_count++;
+    return true;
+}
+
 /*
  * Several leaves: a session whose filters overlap gets one copy, with the highest QoS of them
  * [MQTT-3.3.4-2] and all their identifiers [MQTT-3.3.4-3] [MQTT-3.3.4-4].
@@ -165,6 +191,7 @@ static enum err gather_targets(struct shard *shard, struct msg *msg, const struc
     uint32_t count = 0;
     enum err err = OK;
     route->match_turn++;
+    route->id_count = 0;
     for (uint32_t k = 0; k < matched->count; k++) {
         struct leaf_view view = leaf_subs(matched->leaves[k], shard->index);
         for (uint32_t i = 0; i < view.count; i++) {
@@ -186,40 +213,35 @@ static enum err gather_targets(struct shard *shard, struct msg *msg, const struc
                     err = worst(err, ERR_NOMEM);
                     continue;
                 }
-                *target = (struct target){.session = session, .first = sub};
+                *target = (struct target){.session = session};
                 session->match_turn = route->match_turn;
                 session->match_index = count++;
             }
             target->qos = sub->qos > target->qos ? sub->qos : target->qos;
             target->retain_as_published |= sub->retain_as_published;
-            target->id_count += sub->id != 0;
+            if (sub->id != 0 && !id_add(route, target, sub->id)) {
+                err = worst(err, ERR_NOMEM);
+            }
         }
     }
     *count_out = count;
     return err;
 }
 
-/* The identifiers of one session's filters; rare, so looked up again rather than carried along. */
-static uint32_t gather_ids(const struct shard *shard, const struct target *target,
-                           const struct matched *matched, uint32_t *ids, uint32_t ids_max)
+/* The identifiers of a target, in a row; valid until the next match. */
+static const uint32_t *id_row(struct route *route, const struct target *target)
 {
     uint32_t count = 0;
-    for (uint32_t k = 0; k < matched->count; k++) {
-        struct leaf_view view = leaf_subs(matched->leaves[k], shard->index);
-        for (uint32_t i = 0; i < view.count && count < ids_max; i++) {
-            const struct sub *sub = view.subs[i];
-            if (!sub->is_share && sub->owner == target->session && sub->id != 0) {
-                ids[count++] = sub->id;
-            }
-        }
+    for (uint32_t at = target->id_first; at != 0; at = route->ids[at - 1].next) {
+        route->id_row[count++] = route->ids[at - 1].id;
     }
-    return count;
+    ASSERT(count == target->id_count);
+    return route->id_row;
 }
 
 static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct matched *matched)
 {
-    enum { IDS_MAX = 64 };
-    uint32_t ids[IDS_MAX], target_count;
+    uint32_t target_count;
     enum err err = gather_targets(shard, msg, matched, &target_count);
     struct frame_cache cache = {.msg = msg};
     for (uint32_t i = 0; i < target_count; i++) {
@@ -227,10 +249,8 @@ static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct 
         struct offer offer = {.msg = msg,
                               .qos = route_qos(shard, msg, target->qos),
                               .retain = target->retain_as_published && msg->retain,
-                              .ids = ids};
-        if (target->id_count > 0) {
-            offer.id_count = gather_ids(shard, target, matched, ids, IDS_MAX);
-        }
+                              .ids = id_row(&shard->route, target),
+                              .id_count = target->id_count};
         err = worst(err, deliver_offer(target->session, &offer, &cache));
     }
     frame_cache_deinit(&cache);

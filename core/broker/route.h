@@ -36,10 +36,15 @@ struct route_slot {
 /* One receiver of a match in which filters overlap. */
 struct target {
     struct session *session;
-    struct sub *first; /* whose id comes first */
     uint8_t qos;
     bool retain_as_published;
     uint32_t id_count;
+    uint32_t id_first, id_last; /* a chain in route->ids, 1 for the first link; 0: none */
+};
+
+/* One Subscription Identifier of a target. */
+struct id_link {
+    uint32_t id, next;
 };
 
 struct route {
@@ -47,6 +52,9 @@ struct route {
     struct leaf_set leaves;   /* of the last match */
     struct target *targets;
     uint32_t target_capacity;
+    struct id_link *ids; /* of all targets of the match */
+    uint32_t *id_row;    /* those of one target, in a row; as long as ids */
+    uint32_t id_count, id_capacity;
     uint64_t match_turn;
 };
 

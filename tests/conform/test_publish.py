@@ -515,6 +515,18 @@ def test_identifiers_of_all_matching_subscriptions_come_along(t):
     assert len(got) == 1 or all(len(p.props.get("subscription_id", [])) <= 1 for p in got)
 
 
+def test_however_many_subscriptions_match_all_identifiers_come_along(t):
+    """[MQTT-3.3.4-3] [MQTT-3.3.4-4]"""
+    c, pub = t.open(), t.open("pub")
+    levels = t.topic("1/2/3/4/5/6/7").split("/")
+    head, tail = levels[:-7], levels[-7:]
+    for number in range(128):
+        wild = ["+" if number >> i & 1 else level for i, level in enumerate(tail)]
+        c.subscribe("/".join(head + wild), props={"subscription_id": number + 1})
+    pub.publish("/".join(levels), b"x")
+    assert sorted(c.receive().props["subscription_id"]) == list(range(1, 129))
+
+
 def test_two_subscriptions_may_have_the_same_identifier(t):
     """[MQTT-3.3.4-4]"""
     topic, end = t.topic("a/b"), t.topic("end")
