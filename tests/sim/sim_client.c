@@ -1,29 +1,28 @@
 #include "tests/sim/sim_client.h"
 
 #include "core/base/assert.h"
-#include "core/wire/ack.h"
 #include "core/wire/connect.h"
 #include "core/wire/control.h"
 #include "core/wire/frame.h"
 #include "core/wire/props.h"
 #include "core/wire/publish.h"
-#include "core/wire/reason.h"
 #include "core/wire/subscribe.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_exchange.h"
 #include "tests/sim/sim_net.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PAYLOAD_MAX = 8192, SUBSCRIBE_ID_FIRST = 60000 };
+enum { SUBSCRIBE_ID_FIRST = 60000 };
 
 #define GHOST_LIMIT_NS (15 * SIM_S)
 #define STRAY_NS       (15 * SIM_S)
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
-static struct writer packet(struct client *client, size_t size)
+struct writer client_packet(struct client *client, size_t size)
 {
     enum err err = buf_reserve(&client->out, size);
     ASSERT(err == OK);
@@ -33,9 +32,7 @@ static struct writer packet(struct client *client, size_t size)
     return writer_of(at, size);
 }
 
-static void say(struct client *client, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void say(struct client *client, const char *format, ...)
+void client_say(struct client *client, const char *format, ...)
 {
     char text[256];
     va_list arguments;
@@ -53,16 +50,6 @@ void client_write(struct client *client)
     if (client->link != NULL && client->state == CLIENT_LEAVING && buf_count(&client->out) == 0) {
         net_shutdown(client->link, NET_CLIENT);
     }
-}
-
-static void ack_write(struct client *client, uint8_t type, uint16_t id, uint8_t reason)
-{
-    enum mqtt_version version = client->character.version;
-    struct mqtt_ack ack = {.packet_id = id, .reason = reason};
-    props_clear(&ack.props);
-    struct writer w = packet(client, mqtt_ack_size((enum mqtt_type)type, &ack, version));
-    mqtt_ack_encode(&w, (enum mqtt_type)type, &ack, version);
-    say(client, "-> %s %u", mqtt_type_name(type), id);
 }
 
 /* ---- the connection's end ------------------------------------------------------------------ */
@@ -106,7 +93,7 @@ static void lost(struct client *client, bool is_known)
 void client_vanish(struct client *client, enum client_end how)
 {
     static const char *const names[] = {"resets", "is cut off", "ends"};
-    say(client, "%s its link %llu", names[how], (unsigned long long)client->link->id);
+    client_say(client, "%s its link %llu", names[how], (unsigned long long)client->link->id);
     will_is_due(client, client->state == CLIENT_OPEN);
     struct net_link *link = client->link;
     if (how == CLIENT_RESETS) {
@@ -124,8 +111,8 @@ static void link_ended(struct client *client)
     struct net_link *link = client->link;
     bool is_reset = net_is_reset(link, NET_CLIENT);
     bool is_stray = client->stray_until_ns > client->sim->now_ns;
-    say(client, "lost its link %llu (%s)", (unsigned long long)link->id,
-        is_reset ? "reset" : "ended");
+    client_say(client, "lost its link %llu (%s)", (unsigned long long)link->id,
+               is_reset ? "reset" : "ended");
     if (client->state == CLIENT_LEAVING) {
         will_ends(client, is_reset || link->has_fault || is_stray ? FATE_MAY : FATE_MUST_NOT);
     } else if (client->state == CLIENT_OPEN && !link->has_fault && !is_stray) {
@@ -202,12 +189,12 @@ static void connect_write(struct client *client, bool clean)
     if (character->has_will) {
         will_fill(client, &connect, topic, payload);
     }
-    struct writer w = packet(client, mqtt_connect_size(&connect));
+    struct writer w = client_packet(client, mqtt_connect_size(&connect));
     mqtt_connect_encode(&w, &connect);
 }
 
 /* A clean start throws away what we knew as well [MQTT-3.1.2-4]. */
-static void session_forget(struct client *client)
+void client_session_forget(struct client *client)
 {
     memset(client->outbound, 0, sizeof(client->outbound));
     client->outbound_count = 0;
@@ -220,7 +207,7 @@ bool client_connect(struct client *client, bool clean)
     ASSERT(client->state == CLIENT_AWAY);
     client->link = net_connect(client->sim->net, SIM_PORT);
     if (client->link == NULL) {
-        say(client, "is refused by the network");
+        client_say(client, "is refused by the network");
         return false;
     }
     client->state = CLIENT_CONNECTING;
@@ -231,12 +218,12 @@ bool client_connect(struct client *client, bool clean)
     memset(client->aliases_in, 0, sizeof(client->aliases_in));
     memset(client->aliases_out, 0, sizeof(client->aliases_out));
     if (clean) {
-        session_forget(client);
+        client_session_forget(client);
     }
     check_connect_sent(client->check, client->index, clean);
     connect_write(client, clean);
-    say(client, "-> CONNECT on link %llu%s%s", (unsigned long long)client->link->id,
-        clean ? ", clean" : "", client->will != 0 ? ", with a will" : "");
+    client_say(client, "-> CONNECT on link %llu%s%s", (unsigned long long)client->link->id,
+               clean ? ", clean" : "", client->will != 0 ? ", with a will" : "");
     return true;
 }
 
@@ -245,7 +232,7 @@ bool client_take_over(struct client *client)
     if (client->ghost_count == CLIENT_GHOSTS_MAX) {
         return false;
     }
-    say(client, "takes over from its link %llu", (unsigned long long)client->link->id);
+    client_say(client, "takes over from its link %llu", (unsigned long long)client->link->id);
     struct client_ghost *ghost = &client->ghosts[client->ghost_count];
     *ghost = (struct client_ghost){.link = client->link};
     will_is_due(client, true);
@@ -273,8 +260,8 @@ static void ghost_haunts(struct client *client, struct client_ghost *ghost)
     mqtt_publish_encode(&w, &publish, client->character.version);
     if (net_room(ghost->link, NET_CLIENT) >= size) {
         net_write(ghost->link, NET_CLIENT, slice_of(bytes, size));
-        say(client, "'s ghost on link %llu -> PUBLISH m%u", (unsigned long long)ghost->link->id,
-            number);
+        client_say(client, "'s ghost on link %llu -> PUBLISH m%u",
+                   (unsigned long long)ghost->link->id, number);
     }
     ghost->has_haunted = true;
 }
@@ -309,379 +296,7 @@ static void ghosts_turn(struct client *client)
     }
 }
 
-/* ---- publishing ---------------------------------------------------------------------------- */
-
-bool client_may_publish(const struct client *client)
-{
-    uint32_t window = client->character.window < client->server_receive_max
-                          ? client->character.window
-                          : client->server_receive_max;
-    return client->outbound_count < window && client->outbound_count < CLIENT_OUTBOUND_MAX;
-}
-
-static bool id_is_used(const struct client *client, uint16_t id)
-{
-    for (uint32_t i = 0; i < client->outbound_count; i++) {
-        if (client->outbound[i].id == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* An alias in place of the topic, when the broker knows it already; else teach it one. */
-static void alias_use(struct client *client, struct mqtt_publish *publish, const char *topic)
-{
-    uint32_t max = client->server_alias_max < CLIENT_ALIASES_MAX ? client->server_alias_max
-                                                                 : CLIENT_ALIASES_MAX;
-    if (client->character.version != MQTT_5 || max == 0 || !sim_chance(client->sim, 50)) {
-        return;
-    }
-    uint32_t alias = 1 + (uint32_t)(strlen(topic) + (uint8_t)topic[2] + (uint8_t)topic[4]) % max;
-    publish->props.present |= PROP_BIT(PROP_TOPIC_ALIAS);
-    publish->props.topic_alias = (uint16_t)alias;
-    if (strcmp(client->aliases_out[alias], topic) == 0) {
-        publish->topic = slice_of(NULL, 0);
-    } else {
-        snprintf(client->aliases_out[alias], CHECK_TOPIC_MAX, "%s", topic);
-    }
-}
-
-static void publish_write(struct client *client, uint32_t number, uint8_t qos, uint16_t id,
-                          bool dup, bool retain, bool is_clear)
-{
-    char payload[PAYLOAD_MAX];
-    const char *topic = check_topic(client->check, number);
-    size_t count = is_clear ? 0 : (size_t)snprintf(payload, sizeof(payload), "m%u", number);
-    size_t fill = number * 7919u % (client->character.payload_max + 1);
-    if (!is_clear && fill > count + 1 && number % 4 == 0) {
-        memset(payload + count, '.', fill - count);
-        count = fill;
-    }
-    struct mqtt_publish publish = {.qos = qos,
-                                   .dup = dup,
-                                   .retain = retain,
-                                   .packet_id = id,
-                                   .topic = slice_text(topic),
-                                   .payload = slice_of(payload, count)};
-    props_clear(&publish.props);
-    alias_use(client, &publish, topic);
-    struct writer w = packet(client, mqtt_publish_size(&publish, client->character.version));
-    mqtt_publish_encode(&w, &publish, client->character.version);
-    check_publish_sent(client->check, number);
-    say(client, "-> PUBLISH m%u %s QoS %u%s%s%s", number, topic, qos, retain ? " retain" : "",
-        is_clear ? " clear" : "", dup ? " dup" : "");
-}
-
-void client_publish(struct client *client, const char *topic, uint8_t qos, bool retain,
-                    bool is_clear)
-{
-    uint32_t number = check_message(client->check, client->index, topic, qos, retain,
-                                    is_clear ? CHECK_CLEAR : CHECK_PLAIN);
-    uint16_t id = 0;
-    if (qos > 0) {
-        ASSERT(client_may_publish(client));
-        do {
-            id = client->id_last = (uint16_t)(client->id_last % 500 + 1);
-        } while (id_is_used(client, id));
-        client->outbound[client->outbound_count++] = (struct outbound){number, id, qos, false,
-                                                                       is_clear};
-    }
-    publish_write(client, number, qos, id, false, retain, is_clear);
-}
-
-static bool is_retained(const char *topic)
-{
-    return topic[0] == 'r';
-}
-
-/* [MQTT-4.4.0-1] Everything unfinished again, in the order of the first time. */
-static void resend(struct client *client)
-{
-    for (uint32_t i = 0; i < client->outbound_count; i++) {
-        struct outbound *one = &client->outbound[i];
-        if (one->is_released) {
-            ack_write(client, MQTT_PUBREL, one->id, 0);
-        } else {
-            publish_write(client, one->number, one->qos, one->id, true,
-                          is_retained(check_topic(client->check, one->number)), one->is_clear);
-        }
-    }
-}
-
-static struct outbound *outbound_of(struct client *client, uint16_t id, uint32_t *at)
-{
-    for (uint32_t i = 0; i < client->outbound_count; i++) {
-        if (client->outbound[i].id == id) {
-            *at = i;
-            return &client->outbound[i];
-        }
-    }
-    return NULL;
-}
-
-static void outbound_end(struct client *client, uint32_t at)
-{
-    client->outbound_count--;
-    memmove(&client->outbound[at], &client->outbound[at + 1],
-            (client->outbound_count - at) * sizeof(client->outbound[0]));
-}
-
-static void on_ack(struct client *client, enum mqtt_type type, struct slice body)
-{
-    struct mqtt_ack ack;
-    uint32_t at = 0;
-    if (mqtt_ack_decode(type, body, client->character.version, &ack) != OK) {
-        sim_fail(client->sim, "%s: malformed %s", client->id, mqtt_type_name((uint8_t)type));
-        return;
-    }
-    struct outbound *one = outbound_of(client, ack.packet_id, &at);
-    bool fits = one != NULL && (type == MQTT_PUBACK ? one->qos == 1 : one->qos == 2) &&
-                (type != MQTT_PUBREC || !one->is_released) &&
-                (type != MQTT_PUBCOMP || one->is_released);
-    if (!fits) {
-        sim_fail(client->sim, "%s: %s %u for nothing we wait for", client->id,
-                 mqtt_type_name((uint8_t)type), ack.packet_id);
-        return;
-    }
-    /* [MQTT-4.6.0-2] [MQTT-4.6.0-3]: acknowledged in the order sent. */
-    for (uint32_t i = 0; i < at && type != MQTT_PUBCOMP; i++) {
-        if (client->outbound[i].qos == one->qos && !client->outbound[i].is_released) {
-            sim_fail(client->sim, "%s: %s of m%u before that of m%u", client->id,
-                     mqtt_type_name((uint8_t)type), one->number, client->outbound[i].number);
-        }
-    }
-    bool is_failure = reason_is_failure(ack.reason);
-    if (!is_failure && type != MQTT_PUBCOMP) {
-        check_acked(client->check, one->number);
-    }
-    if (type == MQTT_PUBREC && !is_failure) {
-        one->is_released = true;
-        ack_write(client, MQTT_PUBREL, one->id, 0);
-        return;
-    }
-    outbound_end(client, at);
-}
-
-/* ---- receiving ----------------------------------------------------------------------------- */
-
-static bool was_received(const struct client *client, uint16_t id)
-{
-    for (uint32_t i = 0; i < client->received_count; i++) {
-        if (client->received[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void owe(struct client *client, uint8_t type, uint16_t id)
-{
-    ASSERT(client->ack_count < CLIENT_ACKS_MAX);
-    client->acks[client->ack_count++] = (struct client_ack){type, id};
-}
-
-static uint32_t number_of(struct slice payload)
-{
-    char text[16] = {0};
-    if (payload.count == 0) {
-        return 0;
-    }
-    memcpy(text, payload.data, payload.count < sizeof(text) - 1 ? payload.count : sizeof(text) - 1);
-    return text[0] == 'm' ? (uint32_t)strtoul(text + 1, NULL, 10) : UINT32_MAX;
-}
-
-static bool topic_resolve(struct client *client, struct mqtt_publish *publish)
-{
-    if (!props_has(&publish->props, PROP_TOPIC_ALIAS)) {
-        return publish->topic.count > 0;
-    }
-    uint32_t alias = publish->props.topic_alias;
-    if (alias == 0 || alias > client->character.alias_max ||
-        publish->topic.count >= CHECK_TOPIC_MAX) {
-        return false;
-    }
-    if (publish->topic.count > 0) {
-        memcpy(client->aliases_in[alias], publish->topic.data, publish->topic.count);
-        client->aliases_in[alias][publish->topic.count] = 0;
-    }
-    publish->topic = slice_text(client->aliases_in[alias]);
-    return publish->topic.count > 0;
-}
-
-static void on_publish(struct client *client, const struct frame *frame)
-{
-    struct mqtt_publish publish;
-    enum mqtt_version version = client->character.version;
-    if (mqtt_publish_decode(frame->flags, frame->body, version, &publish) != OK ||
-        !topic_resolve(client, &publish)) {
-        sim_fail(client->sim, "%s: malformed PUBLISH", client->id);
-        return;
-    }
-    uint32_t number = number_of(publish.payload);
-    bool is_known = publish.qos == 2 && was_received(client, publish.packet_id);
-    say(client, "<- PUBLISH m%u QoS %u%s%s%s", number, publish.qos, publish.retain ? " retain" : "",
-        publish.dup ? " dup" : "", is_known ? " (known)" : "");
-    if (is_known && !publish.dup) {
-        sim_fail(client->sim, "%s: packet id %u is used again before its PUBREL", client->id,
-                 publish.packet_id);
-    }
-    if (publish.qos > 0 && !is_known) {
-        uint32_t max = client->character.receive_max;
-        if (max > 0 && client->unfinished_in >= max) {
-            sim_fail(client->sim, "%s: more than its Receive Maximum of %u", client->id, max);
-        }
-    }
-    client->unfinished_in += publish.qos > 0;
-    if (!is_known) {
-        bool has_id = version == MQTT_5 && props_has(&publish.props, PROP_SUBSCRIPTION_ID);
-        struct check_delivery delivery = {.number = number,
-                                          .topic = publish.topic,
-                                          .qos = publish.qos,
-                                          .retain = publish.retain,
-                                          .subscription_id = has_id ? publish.props.subscription_id
-                                                                    : 0};
-        check_delivered(client->check, client->index, &delivery);
-    }
-    if (publish.qos == 2 && !is_known) {
-        ASSERT(client->received_count < CLIENT_RECEIVED_MAX);
-        client->received[client->received_count++] = publish.packet_id;
-    }
-    if (publish.qos > 0) {
-        owe(client, publish.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, publish.packet_id);
-    }
-}
-
-static void on_pubrel(struct client *client, struct slice body)
-{
-    struct mqtt_ack ack;
-    if (mqtt_ack_decode(MQTT_PUBREL, body, client->character.version, &ack) != OK) {
-        sim_fail(client->sim, "%s: malformed PUBREL", client->id);
-        return;
-    }
-    for (uint32_t i = 0; i < client->received_count; i++) {
-        if (client->received[i] == ack.packet_id) {
-            client->received[i] = client->received[--client->received_count];
-            break;
-        }
-    }
-    owe(client, MQTT_PUBCOMP, ack.packet_id);
-}
-
-void client_flush_acks(struct client *client, uint32_t count)
-{
-    count = count < client->ack_count ? count : client->ack_count;
-    uint64_t delay_ns = client->character.ack_delay_ns;
-    if (delay_ns > 0) {
-        client->acks_from_ns = client->sim->now_ns + sim_below(client->sim, delay_ns);
-    }
-    for (uint32_t i = 0; i < count && client->state == CLIENT_OPEN; i++) {
-        struct client_ack ack = client->acks[i];
-        ack_write(client, ack.type, ack.id, 0);
-        if (ack.type != MQTT_PUBREC && client->unfinished_in > 0) {
-            client->unfinished_in--;
-        }
-    }
-    client->ack_count -= count;
-    memmove(client->acks, client->acks + count, client->ack_count * sizeof(client->acks[0]));
-}
-
-static void on_connack(struct client *client, struct slice body)
-{
-    struct mqtt_connack connack;
-    if (client->state != CLIENT_CONNECTING ||
-        mqtt_connack_decode(body, client->character.version, &connack) != OK ||
-        connack.reason != 0) {
-        sim_fail(client->sim, "%s: a CONNACK that is malformed, not asked for, or says no",
-                 client->id);
-        return;
-    }
-    say(client, "<- CONNACK%s", connack.session_present ? ", session present" : "");
-    if (client->character.version == MQTT_5) {
-        const struct mqtt_props *props = &connack.props;
-        client->server_receive_max = props_has(props, PROP_RECEIVE_MAX) ? props->receive_max
-                                                                        : UINT16_MAX;
-        client->server_alias_max = props_has(props, PROP_TOPIC_ALIAS_MAX) ? props->topic_alias_max
-                                                                          : 0;
-    }
-    client->state = CLIENT_OPEN;
-    if (!connack.session_present) {
-        session_forget(client); /* [MQTT-3.2.2-5] */
-    }
-    check_connack(client->check, client->index, client->clean, connack.session_present);
-    for (uint32_t i = 0; i < client->ghost_count; i++) {
-        struct client_ghost *ghost = &client->ghosts[i];
-        ghost->since_ns = ghost->since_ns == 0 ? client->sim->now_ns : ghost->since_ns;
-    }
-    resend(client);
-}
-
-static void on_suback(struct client *client, enum mqtt_type type, struct slice body)
-{
-    struct mqtt_suback suback;
-    enum mqtt_version version = client->character.version;
-    enum err err = type == MQTT_SUBACK ? mqtt_suback_decode(body, version, &suback)
-                                       : mqtt_unsuback_decode(body, version, &suback);
-    bool is_unsubscribe = type == MQTT_UNSUBACK;
-    if (err != OK || client->pending_id == 0 || suback.packet_id != client->pending_id ||
-        is_unsubscribe != client->pending_is_unsubscribe) {
-        sim_fail(client->sim, "%s: a wrong %s", client->id, mqtt_type_name((uint8_t)type));
-        return;
-    }
-    if (!is_unsubscribe && (suback.codes.count != 1 || suback.codes.data[0] > 2)) {
-        sim_fail(client->sim, "%s: SUBACK refuses", client->id);
-        return;
-    }
-    say(client, "<- %s", mqtt_type_name((uint8_t)type));
-    client->pending_id = 0;
-    client->is_subscribed[client->pending_filter] = !is_unsubscribe;
-    if (is_unsubscribe) {
-        check_unsuback(client->check, client->index, client->pending_filter);
-    } else {
-        check_suback(client->check, client->index, client->pending_filter);
-    }
-}
-
-static void on_packet(struct client *client, const struct frame *frame)
-{
-    struct mqtt_control control;
-    if (client->state == CLIENT_CONNECTING && frame->type != MQTT_CONNACK) {
-        sim_fail(client->sim, "%s: %s before CONNACK", client->id, mqtt_type_name(frame->type));
-        return;
-    }
-    switch ((enum mqtt_type)frame->type) {
-    case MQTT_CONNACK:
-        on_connack(client, frame->body);
-        break;
-    case MQTT_PUBLISH:
-        on_publish(client, frame);
-        break;
-    case MQTT_PUBACK:
-    case MQTT_PUBREC:
-    case MQTT_PUBCOMP:
-        say(client, "<- %s", mqtt_type_name(frame->type));
-        on_ack(client, (enum mqtt_type)frame->type, frame->body);
-        break;
-    case MQTT_PUBREL:
-        on_pubrel(client, frame->body);
-        break;
-    case MQTT_SUBACK:
-    case MQTT_UNSUBACK:
-        on_suback(client, (enum mqtt_type)frame->type, frame->body);
-        break;
-    case MQTT_PINGRESP:
-        break;
-    case MQTT_DISCONNECT:
-        if (mqtt_control_decode(MQTT_DISCONNECT, frame->body, client->character.version,
-                                &control) == OK) {
-            client->said_reason = control.reason;
-        }
-        say(client, "<- DISCONNECT 0x%02x", client->said_reason);
-        break;
-    default:
-        sim_fail(client->sim, "%s: %s from a broker", client->id, mqtt_type_name(frame->type));
-    }
-}
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* A client that is leaving hears what comes, and answers nothing. */
 static void feed(struct client *client)
@@ -697,7 +312,7 @@ static void feed(struct client *client)
             return;
         }
         if (client->state != CLIENT_LEAVING) {
-            on_packet(client, &frame);
+            exchange_on_packet(client, &frame);
         }
         buf_consume(&client->in, frame.total_bytes);
     }
@@ -745,10 +360,10 @@ void client_subscribe(struct client *client, uint32_t filter, uint8_t qos)
     props_clear(&props);
     props.present = version == MQTT_5 ? PROP_BIT(PROP_SUBSCRIPTION_ID) : 0;
     props.subscription_id = filter + 1;
-    struct writer w = packet(client, mqtt_subscribe_size(&asked, 1, &props, version));
+    struct writer w = client_packet(client, mqtt_subscribe_size(&asked, 1, &props, version));
     mqtt_subscribe_encode(&w, id, &asked, 1, &props, version);
     check_subscribe_sent(client->check, client->index, filter, qos);
-    say(client, "-> SUBSCRIBE %s QoS %u", check_filters[filter].text, qos);
+    client_say(client, "-> SUBSCRIBE %s QoS %u", check_filters[filter].text, qos);
 }
 
 void client_unsubscribe(struct client *client, uint32_t filter)
@@ -756,16 +371,16 @@ void client_unsubscribe(struct client *client, uint32_t filter)
     enum mqtt_version version = client->character.version;
     struct mqtt_filter asked = {.filter = slice_text(check_filters[filter].text)};
     uint16_t id = subscribe_begin(client, filter, true);
-    struct writer w = packet(client, mqtt_unsubscribe_size(&asked, 1, NULL, version));
+    struct writer w = client_packet(client, mqtt_unsubscribe_size(&asked, 1, NULL, version));
     mqtt_unsubscribe_encode(&w, id, &asked, 1, NULL, version);
     check_unsubscribe_sent(client->check, client->index, filter);
-    say(client, "-> UNSUBSCRIBE %s", check_filters[filter].text);
+    client_say(client, "-> UNSUBSCRIBE %s", check_filters[filter].text);
 }
 
 void client_ping(struct client *client)
 {
-    struct writer w = packet(client,
-                             mqtt_control_size(MQTT_PINGREQ, NULL, client->character.version));
+    struct writer w = client_packet(client, mqtt_control_size(MQTT_PINGREQ, NULL,
+                                                              client->character.version));
     mqtt_control_encode(&w, MQTT_PINGREQ, NULL, client->character.version);
 }
 
@@ -778,9 +393,9 @@ void client_disconnect(struct client *client, uint8_t reason, bool ends_session)
         control.props.present = PROP_BIT(PROP_SESSION_EXPIRY);
         control.props.session_expiry_s = 0;
     }
-    struct writer w = packet(client, mqtt_control_size(MQTT_DISCONNECT, &control, version));
+    struct writer w = client_packet(client, mqtt_control_size(MQTT_DISCONNECT, &control, version));
     mqtt_control_encode(&w, MQTT_DISCONNECT, &control, version);
-    say(client, "-> DISCONNECT 0x%02x", control.reason);
+    client_say(client, "-> DISCONNECT 0x%02x", control.reason);
     if (control.reason != 0) {
         will_is_due(client, false); /* whether it is published depends on its arrival */
     }
