@@ -473,7 +473,7 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
         return;
     }
     struct message *message = message_of(check, number);
-    int group;
+    int group = -1;
     if (!slice_is(delivery->topic, message->topic)) {
         sim_fail(check->sim, "P4: c%u has m%u with a wrong topic", client, number);
     } else if (message->kind == CHECK_GHOST) {
