@@ -243,6 +243,13 @@ struct config_change {
 void config_diff(const struct config *old_config, const struct config *new_config,
                  void (*changed)(void *context, const struct config_change *change), void *context);
 
+/*
+ * Read one `queue_policy_for`: a policy, blanks, a topic filter (borrowed from item). ERR_INVALID;
+ * items of a loaded configuration are valid.
+ */
+enum err config_queue_policy_for(const char *item, enum config_queue_policy *policy,
+                                 struct slice *filter);
+
 /* ---- the command line ---------------------------------------------------------------------- */
 
 enum config_action {

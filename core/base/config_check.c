@@ -157,11 +157,50 @@ static enum err http_check(struct config_loader *loader)
     return OK;
 }
 
+/* ---- queue_policy_for ---------------------------------------------------------------------- */
+
+enum err config_queue_policy_for(const char *item, enum config_queue_policy *policy,
+                                 struct slice *filter)
+{
+#define POLICY_WORD(name, word) word,
+    static const char *const words[] = {CONFIG_QUEUE_POLICY(POLICY_WORD)};
+#undef POLICY_WORD
+    struct slice rest = slice_text(item), word;
+    config_word_next(&rest, false, &word);
+    rest = config_trim(rest);
+    for (uint32_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (slice_is(word, words[i]) && rest.count > 0) {
+            *policy = (enum config_queue_policy)i;
+            *filter = rest;
+            return OK;
+        }
+    }
+    return ERR_INVALID;
+}
+
+static void policies_check(struct config_loader *loader)
+{
+    const struct config_list *items = &loader->config->queue_policies;
+    for (uint32_t i = 0; i < items->count; i++) {
+        enum config_queue_policy policy;
+        struct slice filter;
+        char quoted[CONFIG_QUOTE_BYTES];
+        if (config_queue_policy_for(items->items[i], &policy, &filter) != OK) {
+            say_at(
+                loader, origin_of(loader, "queue_policy_for"), CONFIG_ERROR,
+                "queue_policy_for: \"%s\" is not a policy and a topic filter: write for instance "
+                "queue_policy_for reject alarms/#",
+                config_quote(slice_text(items->items[i]), quoted));
+        }
+    }
+}
+
 enum err config_check(struct config_loader *loader)
 {
     TRY(config_listeners_build(loader));
     numbers_check(loader);
     persistence_check(loader);
+    policies_check(loader);
     TRY(log_check(loader));
     TRY(http_check(loader));
     return OK;

@@ -103,6 +103,12 @@ void config_print_help(FILE *file)
 
 /* ---- --example-config ---------------------------------------------------------------------- */
 
+/* A list has no default to show: something that would be valid. */
+static const char *list_example(const struct config_option *option)
+{
+    return strcmp(option->key, "queue_policy_for") == 0 ? "reject alarms/#" : "https://example.org";
+}
+
 void config_print_example(FILE *file)
 {
     char text[CONFIG_VALUE_BYTES + 1024], value[CONFIG_VALUE_BYTES];
@@ -121,7 +127,7 @@ void config_print_example(FILE *file)
         print_wrapped(file, "# ", text);
         default_text(option, value);
         bool is_list = option->type == TYPE_LIST;
-        fprintf(file, "#%s%s%s\n", option->key, value[0] == '\0' && !is_list ? "" : " ",
-                is_list ? "https://example.org" : value);
+        const char *shown = is_list ? list_example(option) : value;
+        fprintf(file, "#%s%s%s\n", option->key, shown[0] == '\0' ? "" : " ", shown);
     }
 }

@@ -6,6 +6,7 @@
 #include "core/broker/replay.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
+#include "core/pubsub/topic.h"
 #include "core/session/journal.h"
 #include "core/wire/props.h"
 #include "core/wire/publish.h"
@@ -304,6 +305,20 @@ static bool is_expired(const struct shard *shard, const struct msg *msg)
     return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= io_wall_ms(shard->io);
 }
 
+/* Looked up only when a queue is at its bound, which is where it matters. */
+static enum config_queue_policy policy_of(const struct config *config, const struct msg *msg)
+{
+    for (uint32_t i = 0; i < config->queue_policies.count; i++) {
+        enum config_queue_policy policy;
+        struct slice filter;
+        if (config_queue_policy_for(config->queue_policies.items[i], &policy, &filter) == OK &&
+            topic_matches(filter, msg->topic)) {
+            return policy;
+        }
+    }
+    return config->queue_policy;
+}
+
 static enum err queue_up(struct session *session, const struct delivery *delivery)
 {
     struct shard *shard = shard_of_session(session);
@@ -313,6 +328,10 @@ static enum err queue_up(struct session *session, const struct delivery *deliver
     if (deliver_memory_is_full(shard)) {
         drop(session, TRAIL_DROP_MEMORY, ERR_QUOTA, delivery->msg);
         return ERR_QUOTA;
+    }
+    if (config->queue_policies.count > 0 &&
+        !queue_has_room(&session->queue, &bounds, delivery->msg)) {
+        bounds.policy = policy_of(config, delivery->msg);
     }
     enum err err;
     while ((err = queue_offer(&session->queue, &bounds, delivery, &victim)) == ERR_AGAIN) {

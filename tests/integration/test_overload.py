@@ -329,6 +329,24 @@ def what_waited(t, broker, topic, version):
 
 @tern_only
 @short
+@each(4, 5)
+def test_a_filter_may_have_a_policy_of_its_own(t, version):
+    lines = ["max_queued_messages 10", "max_inflight_messages 5", "queue_policy drop_oldest",
+             "queue_policy_for drop_newest +/+/news/#", "queue_policy_for reject #"]
+    broker = t.broker(lines, metrics=True)
+    topic = t.topic() + "/news/x"
+    away_subscriber(t, broker, topic, version)
+    publisher = t.client(broker.port, "publisher", version)
+    for number in range(30):
+        publisher.send(mqtt.publish(topic, b"%d" % number, 1, 1 + number, version=version))
+        ack = publisher.expect(mqtt.PUBACK, 2.0, pid=1 + number)
+        assert ack.reason in (0x00, 0x10), f"PUBACK {ack.reason:#x}"
+    got = what_waited(t, broker, topic, version)
+    equal(got, list(range(len(got))), "what was kept: the oldest, by the first filter that matches")
+    assert dropped(t, broker, "queue_full") >= 15
+
+
+@short
 @each(*[(policy, version) for policy in ("drop_oldest", "drop_newest", "reject") for version in VERSIONS])
 def test_a_full_queue_follows_its_policy_and_counts(t, which):
     policy, version = which

@@ -386,7 +386,30 @@ static void only_expected_options_differ(void *context, const struct config_chan
     /* The example shows one value where the default depends, or where there is none. */
     (void)context;
     assert_true(strcmp(change->key, "allow_anonymous") == 0 ||
-                strcmp(change->key, "websockets_origin") == 0);
+                strcmp(change->key, "websockets_origin") == 0 ||
+                strcmp(change->key, "queue_policy_for") == 0);
+}
+
+static void a_policy_for_a_filter_is_read_and_nonsense_is_named(void **state)
+{
+    struct fixture f;
+    enum config_queue_policy policy;
+    struct slice filter;
+    (void)state;
+    loaded(&f, "queue_policy_for reject alarms/#\nqueue_policy_for   drop_newest  room/+/a b \n");
+    assert_int_equal(f.config->queue_policies.count, 2);
+    assert_int_equal(config_queue_policy_for(f.config->queue_policies.items[0], &policy, &filter),
+                     OK);
+    assert_int_equal(policy, QUEUE_REJECT);
+    assert_true(slice_is(filter, "alarms/#"));
+    assert_int_equal(config_queue_policy_for(f.config->queue_policies.items[1], &policy, &filter),
+                     OK);
+    assert_int_equal(policy, QUEUE_DROP_NEWEST);
+    assert_true(slice_is(filter, "room/+/a b"));
+    unload(&f);
+    assert_int_equal(config_queue_policy_for("reject", &policy, &filter), ERR_INVALID);
+    assert_int_equal(config_queue_policy_for("drop alarms/#", &policy, &filter), ERR_INVALID);
+    refused("queue_policy_for alarms/# reject\n", "write for instance queue_policy_for reject");
 }
 
 static void the_example_with_its_comments_taken_away_is_the_default(void **state)
@@ -452,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_report_has_a_bound_and_counts_on),
         cmocka_unit_test(a_list_has_a_bound),
         cmocka_unit_test(help_names_every_option),
+        cmocka_unit_test(a_policy_for_a_filter_is_read_and_nonsense_is_named),
         cmocka_unit_test(the_example_with_its_comments_taken_away_is_the_default),
         cmocka_unit_test(the_example_in_deploy_is_what_the_program_prints),
     };

@@ -28,6 +28,7 @@ static struct world *world_new(enum mqtt_version version)
     shard->metrics = metrics_new();
     list_init(&shard->dirty);
     list_init(&shard->subacks);
+    list_init(&shard->orphans);
     world->conn = (struct conn){.shard = shard, .state = CONN_OPEN, .version = version};
     list_init(&world->conn.dirty_link);
     assert_int_equal(conn_prepare(&world->conn), OK);
