@@ -285,11 +285,6 @@ static void a_megabyte_arrives_whole(void)
     payloads_arrive_whole(1000003);
 }
 
-static void a_hundred_kilobytes_arrive_whole(void)
-{
-    payloads_arrive_whole(100003);
-}
-
 static void payloads_of_64_mib_arrive_whole(void)
 {
     payloads_arrive_whole(64 << 20);
@@ -325,7 +320,6 @@ static const struct {
     {"a_session_is_resumed", a_session_is_resumed},
     {"members_share", members_share},
     {"a_megabyte_arrives_whole", a_megabyte_arrives_whole},
-    {"a_hundred_kilobytes_arrive_whole", a_hundred_kilobytes_arrive_whole},
     {"payloads_of_64_mib_arrive_whole", payloads_of_64_mib_arrive_whole},
     {"watch", watch},
     {"be_doomed", be_doomed},
