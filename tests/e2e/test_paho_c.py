@@ -42,10 +42,10 @@ def uri(t, transport):
 @short
 @each(*VERSIONS)
 def test_a_megabyte_arrives_whole(t, version):
-    """Over TCP alone. Over WebSocket this client does not see a PUBACK that it has read together with
+    """Over TCP alone: over WebSocket, after a large PUBLISH, this client may wait in vain for a PUBACK
 
-    a large PUBLISH: it waits for its socket, while the packet lies in its own buffer. mqtt.js and
-    paho for Python carry such payloads over WebSocket.
+    that has reached its socket (a proxy in between saw it pass). mqtt.js and paho for Python carry
+    such payloads over WebSocket.
     """
     program = compiled("paho_c", "paho-mqtt3c")
     t.program(program, uri(t, "tcp"), version, t.id(), "a_megabyte_arrives_whole").wait_end(60)
