@@ -61,6 +61,8 @@ STEPS = [
     python("lint", "layout", "tests/lint/layout.py"),
     python("lint", "spec marks", "tests/lint/spec_marks.py"),
     build("release"),
+    # As shipped, and the one build in which a test may put its own malloc in (test_pubsub_nomem).
+    python("release", "unit", "tests/lib/unit.py", "build/release", minutes=15),
     python("release", "keys", "tests/lint/mosquitto_keys.py"),
     python("release", "first run", "tests/e2e/first_run.py", minutes=15),
     python("release", "size", "tests/integration/run.py", "-k", "^size:"),
