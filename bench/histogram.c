@@ -91,3 +91,46 @@ double histogram_mean(const struct histogram *histogram)
 {
     return histogram->count == 0 ? 0 : histogram->sum / (double)histogram->count;
 }
+
+uint32_t histogram_cells(const struct histogram *histogram, struct histogram_cell *out)
+{
+    uint32_t found = 0;
+    for (uint32_t cell = 0; cell < HISTOGRAM_CELLS; cell++) {
+        if (histogram->cells[cell] == 0) {
+            continue;
+        }
+        if (out != NULL) {
+            out[found] = (struct histogram_cell){cell, histogram->cells[cell]};
+        }
+        found++;
+    }
+    return found;
+}
+
+bool histogram_add_cell(struct histogram *histogram, struct histogram_cell cell)
+{
+    if (cell.index >= HISTOGRAM_CELLS || cell.count == 0) {
+        return false;
+    }
+    uint64_t top = cell_top(cell.index);
+    histogram->cells[cell.index] += cell.count;
+    if (histogram->count == 0 || top < histogram->value_min) {
+        histogram->value_min = top;
+    }
+    if (top > histogram->value_max) {
+        histogram->value_max = top;
+    }
+    histogram->count += cell.count;
+    histogram->sum += (double)top * (double)cell.count;
+    return true;
+}
+
+void histogram_set_exact(struct histogram *histogram, uint64_t value_min, uint64_t value_max,
+                         double sum)
+{
+    ASSERT(histogram->count > 0);
+    ASSERT(value_min <= value_max);
+    histogram->value_min = value_min;
+    histogram->value_max = value_max;
+    histogram->sum = sum;
+}

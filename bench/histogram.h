@@ -10,6 +10,7 @@
 #ifndef TERN_BENCH_HISTOGRAM_H
 #define TERN_BENCH_HISTOGRAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -39,5 +40,24 @@ void histogram_merge(struct histogram *target, const struct histogram *source);
 uint64_t histogram_quantile(const struct histogram *histogram, double part);
 
 double histogram_mean(const struct histogram *histogram);
+
+/*
+ * The cells that are not empty, lowest first: how a histogram is kept and sent where most of it is
+ * empty. Minimum, maximum and sum go beside them; without these a cell stands for its upper end.
+ */
+struct histogram_cell {
+    uint32_t index; /* below HISTOGRAM_CELLS */
+    uint64_t count; /* 1 or more */
+};
+
+/* How many there are; those are written to out, which may be NULL to only count them. */
+uint32_t histogram_cells(const struct histogram *histogram, struct histogram_cell *out);
+
+/* Add a cell's values, each as the cell's upper end. False: there is no such cell, or count is 0. */
+bool histogram_add_cell(struct histogram *histogram, struct histogram_cell cell);
+
+/* Give back what the cells alone do not know. The histogram is not empty and minimum <= maximum. */
+void histogram_set_exact(struct histogram *histogram, uint64_t value_min, uint64_t value_max,
+                         double sum);
 
 #endif

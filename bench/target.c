@@ -24,14 +24,28 @@ static enum err proc_text(int32_t pid, const char *name, char text[TEXT_BYTES])
     return OK;
 }
 
+/* "Threads:\t4": of the line that begins with the key. */
+static uint64_t number_of(const char *text, const char *key)
+{
+    size_t count = strlen(key);
+    const char *line = text;
+    while (strncmp(line, key, count) != 0) {
+        line = strchr(line, '\n');
+        if (line == NULL) {
+            return 0;
+        }
+        line++;
+    }
+    return strtoull(line + count, NULL, 10);
+}
+
 /* "Anonymous:   1234 kB" */
 static uint64_t kilobytes_of(const char *text, const char *key)
 {
-    const char *at = strstr(text, key);
-    return at == NULL ? 0 : strtoull(at + strlen(key), NULL, 10) * 1024;
+    return number_of(text, key) * 1024;
 }
 
-enum err target_usage(int32_t pid, struct target_usage *out)
+enum err target_usage_quick(int32_t pid, struct target_usage *out)
 {
     char text[TEXT_BYTES];
     clockid_t clock = CLOCK_PROCESS_CPUTIME_ID;
@@ -55,9 +69,25 @@ enum err target_usage(int32_t pid, struct target_usage *out)
     }
     TRY(proc_text(pid, "status", text));
     usage.resident_bytes = kilobytes_of(text, "VmRSS:");
+    usage.thread_count = (uint32_t)number_of(text, "Threads:");
+    *out = usage;
+    return OK;
+}
+
+enum err target_usage(int32_t pid, struct target_usage *out)
+{
+    char text[TEXT_BYTES];
+    struct target_usage usage;
+    TRY(target_usage_quick(pid, &usage));
     if (proc_text(pid, "smaps_rollup", text) == OK) {
         usage.private_bytes = kilobytes_of(text, "Anonymous:");
+        usage.proportional_bytes = kilobytes_of(text, "Pss:");
     }
     *out = usage;
     return OK;
+}
+
+uint64_t target_system_ns(const struct target_usage *usage)
+{
+    return usage->cpu_ns > usage->user_ns ? usage->cpu_ns - usage->user_ns : 0;
 }
