@@ -164,6 +164,10 @@ enum err sock_listen(const struct address *at, enum io_share share, int *fd_out)
          (share == IO_SHARE_JOIN && !option_set(fd, SOL_SOCKET, SO_REUSEPORT)))) {
         goto fail;
     }
+    /* In all that we speak the client speaks first: its first bytes bring the connection with them. */
+    if (at->kind != ADDRESS_UNIX && !option_set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT)) {
+        goto fail;
+    }
     int rc = bind(fd, (struct sockaddr *)&native, bytes);
     if (rc < 0 && errno == EADDRINUSE && at->kind == ADDRESS_UNIX) {
         if (!unix_file_is_stale(&native, bytes) || unlink(at->path) < 0) {

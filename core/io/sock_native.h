@@ -24,7 +24,8 @@ void sock_local_address(int fd, struct address *out);
 void sock_peer_address(int fd, struct address *out);
 
 /*
- * A listening socket. ERR_EXISTS: in use (for a Unix socket: somebody answers there; a stale file
+ * A listening socket. Who connects and says nothing is accepted a second later than the others
+ * (TCP_DEFER_ACCEPT in tcp(7)): the usual first read needs no wait. ERR_EXISTS: in use (for a Unix socket: somebody answers there; a stale file
  * is replaced); ERR_PERMISSION; ERR_INVALID: no such local address; ERR_UNSUPPORTED: no IPv6.
  */
 enum err sock_listen(const struct address *at, enum io_share share, int *fd_out);
