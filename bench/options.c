@@ -1,0 +1,681 @@
+/*
+ * One row per option, made of options.def; reading a value, telling what is wrong with it and
+ * showing it in --help know only rows.
+ */
+#include "bench/options.h"
+
+#include "core/base/assert.h"
+#include "core/base/json.h"
+#include "core/base/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VALUE_BYTES = 64, WRITE_BYTES_MAX = 1 << 20, HELP_COLUMN = 30, HELP_WIDTH = 98 };
+
+enum kind { COUNT, NUMBER, BOOL, SIZE, SECONDS, MILLIS, PERCENT, TEXT, LIST };
+
+/* Names for the table's column of commands. */
+enum {
+    CONN = COMMAND_CONN,
+    PUB = COMMAND_PUB,
+    SUB = COMMAND_SUB,
+    RUN = COMMAND_RUN,
+    AGENT = COMMAND_AGENT,
+    COMPARE = COMMAND_COMPARE,
+};
+
+/* clang-format off */
+#define OPTION(field, kind, name, letter, def, low, high, commands, value, help) \
+    _Static_assert((low) <= (high), #field ": an empty range");
+#include "bench/options.def"
+
+static const struct row {
+    const char *name;
+    char letter;
+    uint8_t kind;
+    uint8_t commands;
+    size_t offset;
+    double low, high;
+    const char *optional; /* of a text: its value when none follows */
+    const char *value, *help;
+} rows[OPTION_INDEX_COUNT] = {
+#define OPTION(field, kind, name, letter, def, low, high, commands, value, help) \
+    [OPTION_INDEX_##field] = {name, letter, kind, commands, offsetof(struct options, field), low, high, NULL, value, help},
+#define OPTION_TEXT(field, name, letter, def, optional, commands, value, help) \
+    [OPTION_INDEX_##field] = {name, letter, TEXT, commands, offsetof(struct options, field), 0, 0, optional, value, help},
+#define OPTION_LIST(field, name, letter, commands, value, help) \
+    [OPTION_INDEX_##field] = {name, letter, LIST, commands, offsetof(struct options, field), 0, 0, NULL, value, help},
+#include "bench/options.def"
+};
+
+static const struct {
+    const char *name, *of;
+} aliases[] = {
+#define OPTION_ALIAS(name, of) {name, of},
+#include "bench/options.def"
+};
+
+static const struct refusal {
+    const char *name;
+    char letter;
+    uint8_t commands;
+    const char *why;
+} refusals[] = {
+#define OPTION_REFUSED(name, letter, commands, why) {name, letter, commands, why},
+#include "bench/options.def"
+};
+
+/* Titles stand before a row: the first of the rows that follow. */
+static const struct {
+    const char *title;
+    int first;
+} groups[] = {
+#define OPTION_GROUP(title)     {title, -1},
+#define OPTION(field, ...)      {NULL, OPTION_INDEX_##field},
+#define OPTION_TEXT(field, ...) {NULL, OPTION_INDEX_##field},
+#define OPTION_LIST(field, ...) {NULL, OPTION_INDEX_##field},
+#include "bench/options.def"
+};
+
+static const struct {
+    const char *name;
+    enum command command;
+    uint32_t words_low, words_high;
+    const char *words, *help;
+} commands[] = {
+    {"conn",    COMMAND_CONN,    0, 0, "",         "connect clients and hold them, as emqtt-bench"},
+    {"pub",     COMMAND_PUB,     0, 0, "",         "publish from many clients, as emqtt-bench"},
+    {"sub",     COMMAND_SUB,     0, 0, "",         "subscribe with many clients, as emqtt-bench"},
+    {"run",     COMMAND_RUN,     1, 1, "SCENARIO", "a scenario or preset in which every message is checked and accounted for"},
+    {"list",    COMMAND_LIST,    0, 0, "",         "the scenarios and presets of run"},
+    {"agent",   COMMAND_AGENT,   0, 0, "",         "make load for a run on another machine (run --agents)"},
+    {"compare", COMMAND_COMPARE, 2, 2, "A B",      "two runs (or A1,A2,... and B1,B2,...) kept with --json, side by side"},
+};
+/* clang-format on */
+
+enum {
+    COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]),
+    REFUSAL_COUNT = sizeof(refusals) / sizeof(refusals[0]),
+    ALIAS_COUNT = sizeof(aliases) / sizeof(aliases[0]),
+    GROUP_COUNT = sizeof(groups) / sizeof(groups[0]),
+};
+
+/* Where a value is being read, for the messages. */
+struct place {
+    struct options *options;
+    char *problem;
+    const char *shown; /* "--window" or "-c", as the user wrote it */
+    size_t shown_count;
+};
+
+__attribute__((format(printf, 2, 3))) static enum err fail(char *problem, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(problem, OPTIONS_PROBLEM_BYTES, format, list);
+    va_end(list);
+    return ERR_INVALID;
+}
+
+static const char *command_name(uint32_t command)
+{
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        if (commands[i].command == command) {
+            return commands[i].name;
+        }
+    }
+    return "tern-bench";
+}
+
+/* "pub, sub and run" */
+static const char *command_names(uint32_t set, char out[VALUE_BYTES])
+{
+    size_t count = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        uint32_t bit = commands[i].command;
+        if ((set & bit) == 0) {
+            continue;
+        }
+        set &= ~bit;
+        const char *before = count == 0 ? "" : set == 0 ? " and " : ", ";
+        int rc = snprintf(out + count, VALUE_BYTES - count, "%s%s", before, commands[i].name);
+        count += rc > 0 ? (size_t)rc : 0;
+        ASSERT(count < VALUE_BYTES);
+    }
+    return out;
+}
+
+void options_defaults(enum command command, struct options *out)
+{
+    *out = (struct options){
+        .command = command,
+#define OPTION(field, kind, name, letter, def, ...) .field = (def),
+#define OPTION_TEXT(field, name, letter, def, ...)  .field = (def),
+#include "bench/options.def"
+    };
+#define OPTION_DEFAULT(field_, kind, set, def)        \
+    if (((uint32_t)(set) & (uint32_t)command) != 0) { \
+        out->field_ = (OPTION_TYPE_##kind)(def);      \
+    }
+#include "bench/options.def"
+}
+
+/* ---- values -------------------------------------------------------------------------------- */
+
+static bool read_truth(const char *text, bool *out)
+{
+    static const struct {
+        const char *word;
+        bool is_true;
+    } words[] = {{"true", true},   {"1", true},  {"yes", true}, {"on", true},
+                 {"false", false}, {"0", false}, {"no", false}, {"off", false}};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (text_equal_nocase(slice_text(text), slice_text(words[i].word))) {
+            *out = words[i].is_true;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct unit {
+    const char *name;
+    double factor;
+};
+
+/* clang-format off */
+static const struct unit no_units[]       = {{"", 1}, {NULL, 0}};
+static const struct unit thousands[]      = {{"", 1}, {"K", 1e3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {NULL, 0}};
+static const struct unit sizes[]          = {{"", 1}, {"B", 1}, {"K", 1024}, {"KiB", 1024}, {"M", 1048576}, {"MiB", 1048576}, {"G", 1073741824}, {NULL, 0}};
+static const struct unit seconds_units[]  = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9}, {"m", 60}, {"h", 3600}, {"d", 86400}, {NULL, 0}};
+static const struct unit millis_units[]   = {{"", 1}, {"s", 1e3}, {"ms", 1}, {"us", 1e-3}, {"ns", 1e-6}, {"m", 60e3}, {"h", 3600e3}, {NULL, 0}};
+static const struct unit percent_units[]  = {{"", 1}, {"%", 1}, {NULL, 0}};
+
+static const struct {
+    const struct unit *units;
+    bool is_whole;
+    const char *like; /* for the message */
+} kinds[] = {
+    [COUNT]   = {thousands,     true,  "a whole number such as 500, 10K or 2M"},
+    [NUMBER]  = {thousands,     false, "a number such as 0.5, 500, 10K or 2M"},
+    [BOOL]    = {no_units,      true,  "true or false"},
+    [SIZE]    = {sizes,         true,  "bytes such as 64, 16K or 1M"},
+    [SECONDS] = {seconds_units, false, "a time such as 5, 500ms, 5s or 2m"},
+    [MILLIS]  = {millis_units,  false, "milliseconds such as 10 or 0.5, or a time such as 2s"},
+    [PERCENT] = {percent_units, false, "a percentage such as 10%"},
+};
+/* clang-format on */
+
+/* A decimal number and a unit of the list; strtod alone would take "inf", " 1" and "0x1". */
+static bool read_number(const char *text, const struct unit *units, double *out)
+{
+    char *end;
+    if (text[0] < '0' || text[0] > '9' || text[1] == 'x' || text[1] == 'X') {
+        return false;
+    }
+    errno = 0;
+    double value = strtod(text, &end);
+    if (errno != 0) {
+        return false;
+    }
+    for (const struct unit *unit = units; unit->name != NULL; unit++) {
+        if (strcmp(unit->name, end) == 0) {
+            *out = value * unit->factor;
+            return isfinite(*out);
+        }
+    }
+    return false;
+}
+
+static void *field_of(const struct row *row, struct options *options)
+{
+    return (char *)options + row->offset;
+}
+
+static const void *field_in(const struct row *row, const struct options *options)
+{
+    return (const char *)options + row->offset;
+}
+
+static double get_number(const struct row *row, const struct options *options)
+{
+    const void *field = field_in(row, options);
+    switch (row->kind) {
+    case COUNT:
+    case SIZE:
+        return (double)*(const uint64_t *)field;
+    case BOOL:
+        return *(const bool *)field ? 1 : 0;
+    default:
+        return *(const double *)field;
+    }
+}
+
+static void put_number(const struct row *row, struct options *options, double value)
+{
+    void *field = field_of(row, options);
+    if (row->kind == COUNT || row->kind == SIZE) {
+        *(uint64_t *)field = (uint64_t)value;
+    } else {
+        *(double *)field = value;
+    }
+}
+
+/* "0.5", "20000": short, and read back as the same. */
+static const char *show(double value, char out[VALUE_BYTES])
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(out, VALUE_BYTES, "%.*g", digits, value);
+        if (strtod(out, NULL) == value) {
+            break;
+        }
+    }
+    if (strchr(out, 'e') != NULL) {
+        snprintf(out, VALUE_BYTES, "%.9f", value);
+    }
+    return out;
+}
+
+static enum err put_value(const struct place *at, const struct row *row, const char *value)
+{
+    char bound[VALUE_BYTES];
+    double number = 0;
+    int shown = (int)at->shown_count;
+
+    if (row->kind == TEXT) {
+        *(const char **)field_of(row, at->options) = value;
+        return OK;
+    }
+    if (row->kind == LIST) {
+        struct option_list *list = field_of(row, at->options);
+        if (list->count == OPTIONS_LIST_MAX) {
+            return fail(at->problem, "%.*s: given more than %d times", shown, at->shown,
+                        OPTIONS_LIST_MAX);
+        }
+        list->items[list->count++] = value;
+        return OK;
+    }
+    if (row->kind == BOOL) {
+        if (!read_truth(value, (bool *)field_of(row, at->options))) {
+            return fail(at->problem, "%.*s: '%s' is neither true nor false", shown, at->shown,
+                        value);
+        }
+        return OK;
+    }
+    if (!read_number(value, kinds[row->kind].units, &number) ||
+        (kinds[row->kind].is_whole && number != floor(number))) {
+        return fail(at->problem, "%.*s: '%s' is not %s", shown, at->shown, value,
+                    kinds[row->kind].like);
+    }
+    if (number < row->low) {
+        return fail(at->problem, "%.*s: %s is below %s", shown, at->shown, value,
+                    show(row->low, bound));
+    }
+    if (number > row->high) {
+        return fail(at->problem, "%.*s: %s is above %s", shown, at->shown, value,
+                    show(row->high, bound));
+    }
+    put_number(row, at->options, number);
+    return OK;
+}
+
+/* ---- names --------------------------------------------------------------------------------- */
+
+static bool is_name(const char *name, const char *text, size_t count)
+{
+    return strlen(name) == count && memcmp(name, text, count) == 0;
+}
+
+static const struct row *row_of_name(const char *text, size_t count)
+{
+    for (uint32_t i = 0; i < ALIAS_COUNT; i++) {
+        if (is_name(aliases[i].name, text, count)) {
+            return row_of_name(aliases[i].of, strlen(aliases[i].of));
+        }
+    }
+    for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
+        if (is_name(rows[i].name, text, count)) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct row *row_of_letter(char letter)
+{
+    for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
+        if (rows[i].letter == letter) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct refusal *refusal_of(char letter, const char *text, size_t count)
+{
+    for (uint32_t i = 0; i < REFUSAL_COUNT; i++) {
+        if (letter != 0 ? refusals[i].letter == letter : is_name(refusals[i].name, text, count)) {
+            return &refusals[i];
+        }
+    }
+    return NULL;
+}
+
+/* The nearest name that this command knows. */
+static enum err fail_unknown(const struct place *at, const char *text, size_t count)
+{
+    struct text_nearest nearest = text_nearest(slice_of(text, count));
+    uint32_t command = at->options->command;
+    for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
+        if ((rows[i].commands & command) != 0) {
+            text_nearest_offer(&nearest, rows[i].name);
+        }
+    }
+    if (nearest.word != NULL) {
+        return fail(at->problem, "%.*s: no such option; did you mean --%s?", (int)at->shown_count,
+                    at->shown, nearest.word);
+    }
+    return fail(at->problem, "%.*s: no such option; tern-bench %s --help lists them",
+                (int)at->shown_count, at->shown, command_name(command));
+}
+
+/* One of emqtt-bench's that we have not: fine if it is switched off. */
+static enum err take_refused(const struct place *at, const struct refusal *refusal,
+                             const char *value, int *used)
+{
+    bool is_on = true;
+    if (value != NULL && read_truth(value, &is_on) && !is_on) {
+        *used = 1;
+        return OK;
+    }
+    return fail(at->problem, "%.*s: %s", (int)at->shown_count, at->shown, refusal->why);
+}
+
+/* A word that can only be another option: "-x" or "--window", not "-" and not "-5". */
+static bool is_option_like(const char *word)
+{
+    return word[0] == '-' && word[1] != '\0' && (word[1] < '0' || word[1] > '9');
+}
+
+/* The value of a row: attached, or the next word, or implied; *used: words taken from next. */
+static enum err take_value(const struct place *at, const struct row *row, const char *attached,
+                           const char *next, int *used)
+{
+    bool ignored;
+    const char *value = attached;
+    if (value == NULL && row->kind == BOOL) {
+        bool is_said = next != NULL && read_truth(next, &ignored);
+        value = is_said ? next : "true";
+        *used = is_said ? 1 : 0;
+    } else if (value == NULL && next != NULL && !is_option_like(next)) {
+        value = next;
+        *used = 1;
+    } else if (value == NULL && row->kind == TEXT && row->optional != NULL) {
+        value = row->optional;
+    }
+    if (value == NULL) {
+        return fail(at->problem, "%.*s: its value (%s) is missing%s%s%s%s", (int)at->shown_count,
+                    at->shown, row->value, next == NULL ? "" : ", as '", next == NULL ? "" : next,
+                    next == NULL ? "" : "' is another option; a value that begins so is written --",
+                    next == NULL ? "" : row->name);
+    }
+    TRY(put_value(at, row, value));
+    at->options->is_given[row - rows] = true;
+    return OK;
+}
+
+/* values[0] begins with '-'. *used: how many words behind it were its value. */
+static enum err take_option(struct options *options, const char *word, const char *next, int *used,
+                            char *problem)
+{
+    bool is_long = word[1] == '-';
+    const char *name = word + (is_long ? 2 : 1);
+    size_t count = is_long ? strcspn(name, "=") : 1;
+    const char *attached = NULL;
+    struct place at = {options, problem, word, count + (is_long ? 2 : 1)};
+    char names[VALUE_BYTES];
+
+    *used = 0;
+    if (name[count] != '\0') {
+        attached = name + count + (name[count] == '=' ? 1 : 0);
+    }
+    if (is_long && is_name("help", name, count)) {
+        options->is_help = true;
+        return OK;
+    }
+    const struct row *row = is_long ? row_of_name(name, count) : row_of_letter(name[0]);
+    uint32_t command = options->command;
+    const struct refusal *refusal = refusal_of(is_long ? 0 : name[0], name, count);
+    if (refusal != NULL && (refusal->commands & command) != 0) {
+        return take_refused(&at, refusal, attached == NULL ? next : attached, used);
+    }
+    if (row == NULL) {
+        return fail_unknown(&at, name, count);
+    }
+    if ((row->commands & command) == 0) {
+        return fail(problem, "%.*s (--%s): %s has no use for it; it belongs to %s",
+                    (int)at.shown_count, word, row->name, command_name(command),
+                    command_names(row->commands, names));
+    }
+    return take_value(&at, row, attached, next, used);
+}
+
+enum err options_set(struct options *options, const char *name, const char *value,
+                     char problem[OPTIONS_PROBLEM_BYTES])
+{
+    const struct row *row = row_of_name(name, strlen(name));
+    struct place at = {options, problem, name, strlen(name)};
+    problem[0] = '\0';
+    if (row == NULL) {
+        return fail_unknown(&at, name, strlen(name));
+    }
+    TRY(put_value(&at, row, value));
+    options->is_given[row - rows] = true;
+    return OK;
+}
+
+/* ---- the whole line ------------------------------------------------------------------------ */
+
+static enum err find_command(const char *word, uint32_t *index, char *problem)
+{
+    struct text_nearest nearest = text_nearest(slice_text(word));
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, word) == 0) {
+            *index = i;
+            return OK;
+        }
+        text_nearest_offer(&nearest, commands[i].name);
+    }
+    return fail(problem, "'%s' is no command%s%s%s; tern-bench --help lists them", word,
+                nearest.word == NULL ? "" : " (did you mean ",
+                nearest.word == NULL ? "" : nearest.word, nearest.word == NULL ? "" : "?)");
+}
+
+enum err options_read(int count, const char *const *values, struct options *out,
+                      char problem[OPTIONS_PROBLEM_BYTES])
+{
+    uint32_t index = 0;
+
+    problem[0] = '\0';
+    *out = (struct options){0};
+    if (count < 1) {
+        return fail(problem, "a command is missing; tern-bench --help lists them");
+    }
+    TRY(find_command(values[0], &index, problem));
+    options_defaults(commands[index].command, out);
+    for (int i = 1; i < count; i++) {
+        if (values[i][0] == '-' && values[i][1] != '\0') {
+            int used = 0;
+            const char *next = i + 1 < count ? values[i + 1] : NULL;
+            TRY(take_option(out, values[i], next, &used, problem));
+            i += used;
+        } else if (out->word_count < commands[index].words_high) {
+            out->words[out->word_count++] = values[i];
+        } else {
+            return fail(problem, "'%s': what is this for? tern-bench %s%s%s [options]", values[i],
+                        values[0], commands[index].words_high == 0 ? "" : " ",
+                        commands[index].words);
+        }
+    }
+    if (out->word_count < commands[index].words_low && !out->is_help) {
+        return fail(problem, "tern-bench %s needs %s%s", values[0], commands[index].words,
+                    out->command == COMMAND_RUN ? "; tern-bench list shows them" : "");
+    }
+    return OK;
+}
+
+static void write_option(struct json_writer *json, const struct row *row, const char *value)
+{
+    char text[1024];
+    int count = snprintf(text, sizeof(text), "--%s=%s", row->name, value);
+    if (count >= (int)sizeof(text)) {
+        json->err = json->err == OK ? ERR_TOO_LARGE : json->err;
+        return;
+    }
+    json_add_text(json, NULL, slice_text(text));
+}
+
+static void write_row(struct json_writer *json, const struct row *row,
+                      const struct options *options, bool is_public)
+{
+    char number[VALUE_BYTES];
+    const void *field = field_in(row, options);
+    bool is_secret = row == &rows[OPTION_INDEX_password] || row == &rows[OPTION_INDEX_agent_key];
+
+    if (row->kind == LIST) {
+        const struct option_list *list = field;
+        for (uint32_t i = 0; i < list->count; i++) {
+            write_option(json, row, list->items[i]);
+        }
+    } else if (row->kind == TEXT) {
+        write_option(json, row, is_public && is_secret ? "***" : *(const char *const *)field);
+    } else if (row->kind == BOOL) {
+        write_option(json, row, *(const bool *)field ? "true" : "false");
+    } else {
+        write_option(json, row, show(get_number(row, options), number));
+    }
+}
+
+enum err options_write(const struct options *options, bool is_public, struct buf *out)
+{
+    struct json_writer json = json_writer(out, WRITE_BYTES_MAX);
+    json_array_begin(&json, NULL);
+    json_add_text(&json, NULL, slice_text(command_name(options->command)));
+    for (uint32_t i = 0; i < options->word_count; i++) {
+        json_add_text(&json, NULL, slice_text(options->words[i]));
+    }
+    for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
+        if (options->is_given[i]) {
+            write_row(&json, &rows[i], options, is_public);
+        }
+    }
+    json_array_end(&json);
+    return json_writer_end(&json);
+}
+
+/* ---- help ---------------------------------------------------------------------------------- */
+
+/* Text from HELP_COLUMN on, broken between words. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    int column = HELP_COLUMN;
+    while (*text != '\0') {
+        int count = (int)strcspn(text, " ");
+        if (column + count > HELP_WIDTH) {
+            fprintf(out, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        }
+        fprintf(out, "%.*s", count, text);
+        text += count;
+        column += count;
+        if (*text == ' ') {
+            fputc(' ', out);
+            column++;
+            text++;
+        }
+    }
+    fputc('\n', out);
+}
+
+/* " [default]", or nothing where nothing is said by default. */
+static void default_text(const struct row *row, const struct options *defaults, char *out,
+                         size_t out_bytes)
+{
+    char number[VALUE_BYTES];
+    const char *shown = NULL;
+    if (row->kind == TEXT) {
+        shown = *(const char *const *)field_in(row, defaults);
+    } else if (row->kind == BOOL) {
+        shown = *(const bool *)field_in(row, defaults) ? "true" : NULL;
+    } else if (row->kind != LIST && get_number(row, defaults) != 0) {
+        shown = show(get_number(row, defaults), number);
+    }
+    snprintf(out, out_bytes, "%s%s%s", shown == NULL ? "" : " [", shown == NULL ? "" : shown,
+             shown == NULL ? "" : "]");
+}
+
+static void print_row(const struct row *row, const struct options *defaults, FILE *out)
+{
+    char left[VALUE_BYTES], text[512], letter[8] = "   ", shown[VALUE_BYTES];
+    if (row->letter != 0) {
+        snprintf(letter, sizeof(letter), "-%c,", row->letter);
+    }
+    snprintf(left, sizeof(left), "  %s --%s %s", letter, row->name, row->value);
+    default_text(row, defaults, shown, sizeof(shown));
+    snprintf(text, sizeof(text), "%s%s", row->help, shown);
+    fprintf(out, "%-*s", HELP_COLUMN, left);
+    if (strlen(left) >= HELP_COLUMN) {
+        fprintf(out, "\n%*s", HELP_COLUMN, "");
+    }
+    print_wrapped(text, out);
+}
+
+static void print_options(enum command command, FILE *out)
+{
+    struct options defaults;
+    const char *title = NULL;
+    options_defaults(command, &defaults);
+    for (uint32_t i = 0; i < GROUP_COUNT; i++) {
+        if (groups[i].title != NULL) {
+            title = groups[i].title;
+            continue;
+        }
+        const struct row *row = &rows[groups[i].first];
+        if ((row->commands & (uint32_t)command) == 0) {
+            continue;
+        }
+        if (title != NULL) {
+            fprintf(out, "\n%s\n", title);
+            title = NULL;
+        }
+        print_row(row, &defaults, out);
+    }
+}
+
+void options_help(enum command command, FILE *out)
+{
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        if (command == 0) {
+            fprintf(out, "%s tern-bench %-7s %-8s  %s\n", i == 0 ? "usage:" : "      ",
+                    commands[i].name, commands[i].words, commands[i].help);
+        } else if (commands[i].command == command) {
+            fprintf(out, "usage: tern-bench %s %s%s[options]\n%s\n", commands[i].name,
+                    commands[i].words, commands[i].words[0] == '\0' ? "" : " ", commands[i].help);
+        }
+    }
+    if (command != 0) {
+        print_options(command, out);
+    } else {
+        fprintf(out, "\ntern-bench COMMAND --help shows its options; tern-bench --version.\n");
+    }
+    fprintf(out, "\nexit: 0 well; 1 messages lost, repeated, out of order or changed, clients "
+                 "refused, or a goal\nbroken; 64 usage; 68 no such host; 69 this machine or the "
+                 "broker cannot serve\n");
+}
