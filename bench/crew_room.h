@@ -18,7 +18,6 @@
 enum {
     CREW_MEMBERS_MAX = 1024,
     CREW_NAME_BYTES = 160,
-    CREW_PROBLEM_BYTES = 320,
     CREW_PUBLISHERS_MAX = 1000000, /* whose counts can be shared */
 };
 
