@@ -388,11 +388,12 @@ static enum err fail_unknown(const struct place *at, const char *text, size_t co
 
 /* One of emqtt-bench's that we have not: fine if it is switched off. */
 static enum err take_refused(const struct place *at, const struct refusal *refusal,
-                             const char *value, int *used)
+                             const char *attached, const char *next, int *used)
 {
     bool is_on = true;
+    const char *value = attached == NULL ? next : attached;
     if (value != NULL && read_truth(value, &is_on) && !is_on) {
-        *used = 1;
+        *used = attached == NULL ? 1 : 0;
         return OK;
     }
     return fail(at->problem, "%.*s: %s", (int)at->shown_count, at->shown, refusal->why);
@@ -402,6 +403,18 @@ static enum err take_refused(const struct place *at, const struct refusal *refus
 static bool is_option_like(const char *word)
 {
     return word[0] == '-' && word[1] != '\0' && (word[1] < '0' || word[1] > '9');
+}
+
+static enum err fail_missing(const struct place *at, const struct row *row, const char *next)
+{
+    int shown = (int)at->shown_count;
+    if (next == NULL) {
+        return fail(at->problem, "%.*s: its value (%s) is missing", shown, at->shown, row->value);
+    }
+    return fail(at->problem,
+                "%.*s: its value (%s) is missing, as '%s' is another option; a value that begins "
+                "so is written --%s=%s",
+                shown, at->shown, row->value, next, row->name, next);
 }
 
 /* The value of a row: attached, or the next word, or implied; *used: words taken from next. */
@@ -421,10 +434,7 @@ static enum err take_value(const struct place *at, const struct row *row, const 
         value = row->optional;
     }
     if (value == NULL) {
-        return fail(at->problem, "%.*s: its value (%s) is missing%s%s%s%s", (int)at->shown_count,
-                    at->shown, row->value, next == NULL ? "" : ", as '", next == NULL ? "" : next,
-                    next == NULL ? "" : "' is another option; a value that begins so is written --",
-                    next == NULL ? "" : row->name);
+        return fail_missing(at, row, next);
     }
     TRY(put_value(at, row, value));
     at->options->is_given[row - rows] = true;
@@ -454,15 +464,15 @@ static enum err take_option(struct options *options, const char *word, const cha
     uint32_t command = options->command;
     const struct refusal *refusal = refusal_of(is_long ? 0 : name[0], name, count);
     if (refusal != NULL && (refusal->commands & command) != 0) {
-        return take_refused(&at, refusal, attached == NULL ? next : attached, used);
+        return take_refused(&at, refusal, attached, next, used);
     }
     if (row == NULL) {
         return fail_unknown(&at, name, count);
     }
     if ((row->commands & command) == 0) {
-        return fail(problem, "%.*s (--%s): %s has no use for it; it belongs to %s",
-                    (int)at.shown_count, word, row->name, command_name(command),
-                    command_names(row->commands, names));
+        return fail(problem, "%.*s%s%s%s: %s has no use for it; it belongs to %s",
+                    (int)at.shown_count, word, is_long ? "" : " (--", is_long ? "" : row->name,
+                    is_long ? "" : ")", command_name(command), command_names(row->commands, names));
     }
     return take_value(&at, row, attached, next, used);
 }
