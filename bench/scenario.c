@@ -1,26 +1,32 @@
 #include "bench/scenario.h"
 
 #include "bench/check.h"
+#include "bench/crew.h"
 #include "bench/scenario_kinds.h"
 
 #include <string.h>
 
-enum kind { MESSAGES, CONNECTS, IDLES };
-enum side { ONE, MANY };
+#define N_OF 0 /* as many as n says */
 
+/*
+ * One line adds a scenario. publishers, subscribers: how many there are if n does not say. rate: of
+ * its open loop, a second; 0: it has none.
+ */
 /* clang-format off */
 static const struct scenario {
     const char *name;
-    enum kind kind;
-    enum side publishers, subscribers;
-    uint32_t count_default;
+    scenario_runner *run;
+    bool is_messages;
+    uint32_t publishers, subscribers, count;
+    double rate;
     const char *help;
 } scenarios[] = {
-    {"pairs",   MESSAGES, MANY, MANY,    64, "n publishers, n subscribers, each pair on a topic of its own"},
-    {"fanout",  MESSAGES, ONE,  MANY,   500, "1 publisher, n subscribers of its topic"},
-    {"fanin",   MESSAGES, MANY, ONE,    500, "n publishers on topics of their own, 1 subscriber of all"},
-    {"connect", CONNECTS, ONE,  ONE,     64, "n clients connect, disconnect, and come again at once"},
-    {"idle",    IDLES,    ONE,  ONE,  10000, "n clients connect and stay silent: memory of the broker for each"},
+    /*name      run                is_messages publ. subscr.    n      rate  help */
+    {"pairs",   scenario_messages, true,       N_OF,  N_OF,    64,     1000, "n publishers, n subscribers, each pair on a topic of its own"},
+    {"fanout",  scenario_messages, true,          1,  N_OF,   500,     1000, "1 publisher, n subscribers of its topic"},
+    {"fanin",   scenario_messages, true,       N_OF,     1,   500,     1000, "n publishers on topics of their own, 1 subscriber of all"},
+    {"connect", scenario_connects, false,      N_OF,  N_OF,    64,        0, "n clients connect, disconnect, and come again at once"},
+    {"idle",    scenario_idles,    false,      N_OF,  N_OF, 10000,        0, "n clients connect and stay silent: memory of the broker for each"},
 };
 /* clang-format on */
 
@@ -37,48 +43,96 @@ const struct scenario *scenario_find(const char *name)
 void scenario_list(FILE *out)
 {
     for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
-        fprintf(out, "  %-8s %s; n is %u\n", scenarios[i].name, scenarios[i].help,
-                scenarios[i].count_default);
+        fprintf(out, "  %-9s %s; n is %u\n", scenarios[i].name, scenarios[i].help,
+                scenarios[i].count);
     }
 }
 
 bool scenario_sample(const struct scenario_options *options, struct target_usage *out)
 {
-    return options->broker_pid > 0 && target_usage(options->broker_pid, out) == OK;
+    return options->broker_pid > 0 && crew_measures(options->crew) &&
+           target_usage(options->broker_pid, out) == OK;
+}
+
+static uint32_t first_given(uint32_t a, uint32_t b, uint32_t c)
+{
+    return a != 0 ? a : b != 0 ? b : c;
+}
+
+/* What was not said. */
+static struct scenario_options fill_in(const struct scenario *scenario,
+                                       const struct scenario_options *options)
+{
+    struct scenario_options mine = *options;
+    mine.count = first_given(mine.count, scenario->count, 1);
+    mine.burst = first_given(mine.burst, 1, 1);
+    if (mine.rate <= 0 && mine.window == 0) {
+        mine.rate = scenario->rate;
+    }
+    mine.load.packet_max_bytes = MQTT_REMAINING_MAX;
+    mine.load.client_count_max = mine.count + mine.held_count + 64;
+    if (scenario->is_messages) {
+        mine.publisher_count = first_given(mine.publisher_count, scenario->publishers, mine.count);
+        mine.subscriber_count = first_given(mine.subscriber_count, scenario->subscribers,
+                                            mine.count);
+        mine.group_count = first_given(mine.group_count, 1, 1);
+        mine.load.client_count_max = mine.publisher_count + mine.subscriber_count + 64;
+    }
+    return mine;
+}
+
+static enum err refuse(char why[SCENARIO_WHY_BYTES], const char *reason)
+{
+    snprintf(why, SCENARIO_WHY_BYTES, "%s", reason);
+    return ERR_INVALID;
+}
+
+static enum err check_messages(const struct scenario_options *options, char why[SCENARIO_WHY_BYTES])
+{
+    if (options->payload_bytes < STAMP_BYTES) {
+        return refuse(why, "the payload is too short: 24 bytes say who sent it, its number and "
+                           "when, so that every message can be checked; use -s 24 or more");
+    }
+    if (options->window > 0 && options->rate > 0) {
+        return refuse(why, "--rate (open loop: so many a second, whatever happens) and --window "
+                           "(closed loop: as fast as they come back) exclude each other; use one");
+    }
+    if (options->window == 0 && options->burst > 1) {
+        return refuse(why, "--burst says how much of the window leaves in one write; "
+                           "use it with --window");
+    }
+    if (options->window > 0 && options->burst > options->window) {
+        return refuse(why, "the burst does not fit into the window; "
+                           "use a --window of at least --burst");
+    }
+    if (options->qos > 2) {
+        return refuse(why, "QoS is 0, 1 or 2");
+    }
+    return OK;
+}
+
+enum err scenario_check(const struct scenario *scenario, const struct scenario_options *options,
+                        char why[SCENARIO_WHY_BYTES])
+{
+    struct scenario_options mine = fill_in(scenario, options);
+    return scenario->is_messages ? check_messages(&mine, why) : OK;
 }
 
 enum err scenario_run(const struct scenario *scenario, const struct scenario_options *options,
                       struct report *out)
 {
-    struct scenario_options mine = *options;
-    mine.count = mine.count == 0 ? scenario->count_default : mine.count;
-    bool is_messages = scenario->kind == MESSAGES;
-    if (is_messages && (mine.payload_bytes < STAMP_BYTES || mine.window == 0 || mine.burst == 0 ||
-                        mine.burst > mine.window || mine.qos > 2)) {
-        return ERR_INVALID;
-    }
-    uint32_t publisher_count = scenario->publishers == MANY ? mine.count : 1;
-    uint32_t subscriber_count = scenario->subscribers == MANY ? mine.count : 1;
+    char why[SCENARIO_WHY_BYTES];
+    TRY(scenario_check(scenario, options, why));
+    struct scenario_options mine = fill_in(scenario, options);
     *out = (struct report){
         .scenario = scenario->name,
-        .publisher_count = is_messages ? publisher_count : mine.count,
-        .subscriber_count = is_messages ? subscriber_count : 0,
+        .publisher_count = scenario->is_messages ? mine.publisher_count : mine.count,
+        .subscriber_count = scenario->is_messages ? mine.subscriber_count : 0,
         .window = mine.window,
         .burst = mine.burst,
         .payload_bytes = mine.payload_bytes,
         .qos = mine.qos,
         .rate = mine.rate,
     };
-    mine.load.client_count_max = mine.count + 64;
-    mine.load.packet_max_bytes = MQTT_REMAINING_MAX;
-    switch (scenario->kind) {
-    case MESSAGES:
-        mine.load.client_count_max = publisher_count + subscriber_count + 64;
-        return scenario_messages(&mine, publisher_count, subscriber_count, out);
-    case CONNECTS:
-        return scenario_connects(&mine, out);
-    case IDLES:
-        return scenario_idles(&mine, out);
-    }
-    return ERR_INVALID;
+    return scenario->run(&mine, out);
 }

@@ -1,22 +1,24 @@
 /*
- * scenario: what `tern-bench run` can do, as a table of shapes.
+ * scenario: what `tern-bench run` can do, as a table.
  *
- *     pairs     n publishers, n subscribers, each pair has a topic of its own
- *     fanout    1 publisher, n subscribers of one topic
- *     fanin     n publishers with a topic each, 1 subscriber of all of them
- *     connect   n clients connect, are welcomed, disconnect, and come again
- *     idle      n clients connect and stay silent
+ *     pairs      n publishers, n subscribers, each pair has a topic of its own
+ *     fanout     1 publisher (or more), n subscribers that hear all of them
+ *     fanin      n publishers with a topic each, 1 subscriber (or more) that hears all of them
+ *     shared     n publishers, 5 subscribers that share one subscription: each message to one
+ *     wildcards  16 publishers, n subscribers with 10,000 wildcard filters, 1 to 3 match a message
+ *     ...        and those about clients themselves; scenario_list() names all
  *
  * A run has a warm-up and a measured window; figures are of the window, checks of everything.
  *
- * Closed loop: a publisher has at most `window` messages under way, and sends when a burst of them
- * has come free. A message is under way until all its subscribers have it and, with QoS 1 or 2,
- * until the broker has finished the exchange with the publisher.
- * Open loop: `rate` messages a second, evenly, however the broker fares; latency counts from the
- * moment a message should have left (no coordinated omission).
+ * Open loop (the default): `rate` messages a second in all, each at its moment however the broker
+ * fares; latency counts from the moment a message should have left (no coordinated omission). A
+ * message that could not leave within UNSENT_NS of its moment is given up and counted as unsent.
+ * Closed loop (`window` given): a publisher has at most `window` messages under way, and sends when
+ * a burst of them has come free. A message is under way until all its subscribers have it and, with
+ * QoS 1 or 2, until the broker has finished the exchange with the publisher.
  *
  * Floor:  bench.
- * Thread: the caller; one load, one thread.
+ * Thread: the caller; one load, one thread. With a crew, several callers in a thread each.
  */
 #ifndef TERN_BENCH_SCENARIO_H
 #define TERN_BENCH_SCENARIO_H
@@ -27,15 +29,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct crew;
 struct scenario;
+struct series;
+
+enum { SCENARIO_WHY_BYTES = 256 };
+
+#define UNSENT_NS ((uint64_t)5000000000) /* open loop: how late a message may leave */
 
 struct scenario_options {
     struct load_config load;
-    uint32_t count; /* pairs, subscribers, publishers, clients; 0: the scenario's own default */
-    uint32_t payload_bytes, window, burst;
+    /* n of the scenario: pairs, subscribers, publishers, clients; 0: the scenario's own default. */
+    uint32_t count;
+    /* Instead of what n says; 0: as n says. filter_count: wildcards only. */
+    uint32_t publisher_count, subscriber_count, group_count, filter_count;
+    uint32_t held_count; /* storm: idle clients that are there before; 0: none */
+    uint32_t payload_bytes;
+    uint32_t window; /* closed loop: messages under way per publisher; 0: open loop */
+    uint32_t burst;  /* closed loop: of those, how many leave in one write; 0: 1 */
+    double rate;     /* open loop: a second, in all; 0: the scenario's own default */
     uint8_t qos;
-    double rate, seconds, warmup_seconds; /* rate 0: closed loop */
-    int32_t broker_pid;                   /* 0: unknown */
+    bool is_persistent; /* clean start false, sessions that outlive their connection; QoS 1 or 2 */
+    double seconds, warmup_seconds;
+    int32_t broker_pid;              /* 0: unknown */
+    struct crew *crew;               /* NULL: this generator is alone; bench/crew.h */
+    struct series *series;           /* NULL: nobody wants one; bench/series.h */
+    const volatile bool *is_stopped; /* true ends the run early, with its account; NULL: never */
 };
 
 /* NULL: there is none of that name. */
@@ -45,11 +64,22 @@ const struct scenario *scenario_find(const char *name);
 void scenario_list(FILE *out);
 
 /*
- * Run it. ERR_INVALID: the options do not fit (payload below STAMP_BYTES, burst above window);
- * ERR_TIMEOUT: the clients did not all get their welcome. On OK *out has the figures, which may
- * tell of violations.
+ * Whether the options fit the scenario. ERR_INVALID: why[] says which do not, and what would do, as
+ * a phrase for people.
+ */
+enum err scenario_check(const struct scenario *scenario, const struct scenario_options *options,
+                        char why[SCENARIO_WHY_BYTES]);
+
+/*
+ * Run it. ERR_INVALID: scenario_check() says why; ERR_TIMEOUT: the clients did not all get their
+ * welcome; ERR_CLOSED: one was refused. On OK *out has the figures, which may tell of violations.
  */
 enum err scenario_run(const struct scenario *scenario, const struct scenario_options *options,
                       struct report *out);
+
+static inline bool scenario_is_stopped(const struct scenario_options *options)
+{
+    return options->is_stopped != NULL && *options->is_stopped;
+}
 
 #endif

@@ -1,5 +1,8 @@
 /*
- * scenario_kinds: the three ways a scenario can run; scenario.c holds the table of who uses which.
+ * scenario_kinds: the functions that run scenarios; scenario.c holds the table of who uses which.
+ *
+ * Options come with their defaults filled in: count and burst are not 0, nor are publisher_count and
+ * subscriber_count of messages; and of window and rate one is 0 where the scenario knows both.
  *
  * Floor:  bench; included by scenario*.c only.
  */
@@ -8,11 +11,10 @@
 
 #include "bench/scenario.h"
 
-/* Messages from each publisher to one subscriber (pairs), or from one to all, or from all to one. */
-enum err scenario_messages(const struct scenario_options *options, uint32_t publisher_count,
-                           uint32_t subscriber_count, struct report *out);
-enum err scenario_connects(const struct scenario_options *options, struct report *out);
-enum err scenario_idles(const struct scenario_options *options, struct report *out);
+/* What a row of the table needs to be. */
+typedef enum err scenario_runner(const struct scenario_options *options, struct report *out);
+
+scenario_runner scenario_messages, scenario_connects, scenario_idles;
 
 /* Read the broker's use into *out, if we know its process; whether that went well. */
 bool scenario_sample(const struct scenario_options *options, struct target_usage *out);

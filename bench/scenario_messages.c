@@ -47,6 +47,8 @@ struct messages {
     uint32_t started_count, ready_count; /* subscribers first, then publishers */
     uint64_t progress_ns;                /* when anything was last delivered or finished */
     uint64_t due_count;                  /* open loop: messages sent on schedule so far */
+    uint64_t measure_begin_ns; /* latencies are of messages meant to leave from here ... */
+    uint64_t measure_end_ns;   /* ... to here, even if they come in the drain */
     bool is_sending, is_measuring, is_broken, is_ending;
 };
 
@@ -153,8 +155,8 @@ static void on_message(struct load_client *client, const struct mqtt_publish *me
         return;
     }
     account(run, &subscriber->tracks[track_count(run) == 1 ? 0 : stamp.publisher], stamp.sequence);
-    if (run->is_measuring) {
-        run->report->delivered_count++;
+    run->report->delivered_count += run->is_measuring ? 1 : 0;
+    if (stamp.sent_ns >= run->measure_begin_ns && stamp.sent_ns < run->measure_end_ns) {
         histogram_add(&run->report->latency,
                       received_ns > stamp.sent_ns ? received_ns - stamp.sent_ns : 0);
     }
@@ -274,6 +276,8 @@ static void measure_begin(struct messages *run)
 {
     struct target_usage own;
     run->is_measuring = true;
+    run->measure_begin_ns = load_clock_ns();
+    run->measure_end_ns = UINT64_MAX;
     run->report->has_target = scenario_sample(run->options, &run->report->target_before);
     run->report->bench_cpu_ns = target_usage(0, &own) == OK ? own.cpu_ns : 0;
 }
@@ -286,6 +290,7 @@ static void measure_end(struct messages *run, uint64_t window_ns)
     report->bench_cpu_ns = target_usage(0, &own) == OK ? own.cpu_ns - report->bench_cpu_ns : 0;
     report->window_ns = window_ns;
     run->is_measuring = false;
+    run->measure_end_ns = run->measure_begin_ns + window_ns;
 }
 
 static void run_window(struct messages *run)
@@ -303,7 +308,7 @@ static void run_window(struct messages *run)
     while (now_ns < end_ns && !run->is_broken) {
         if (!run->is_measuring && now_ns >= measure_ns) {
             measure_begin(run);
-            measure_ns = load_clock_ns();
+            measure_ns = run->measure_begin_ns;
         }
         uint64_t wait_ns = TURN_NS;
         if (options->rate > 0) {
@@ -416,14 +421,13 @@ static void deallocate(struct messages *run)
     free(run->publishers);
 }
 
-enum err scenario_messages(const struct scenario_options *options, uint32_t publisher_count,
-                           uint32_t subscriber_count, struct report *out)
+enum err scenario_messages(const struct scenario_options *options, struct report *out)
 {
     struct messages run = {
         .options = options,
         .report = out,
-        .publisher_count = publisher_count,
-        .subscriber_count = subscriber_count,
+        .publisher_count = options->publisher_count,
+        .subscriber_count = options->subscriber_count,
     };
     enum err err = allocate(&run);
     if (err == OK) {

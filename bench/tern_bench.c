@@ -105,9 +105,9 @@ static void usage(FILE *out)
             "  -n N  --prefix TEXT     first number, and beginning, of client ids\n"
             "  -I MS  -L N  -r BOOL    pub: time between messages, how many in all, retain\n"
             "run:\n"
-            "  --window N              messages under way per publisher [1]\n"
+            "  --window N              closed loop: messages under way per publisher\n"
             "  --burst N               of those, how many leave in one write [1]\n"
-            "  --rate N                instead: messages per second in all, whatever happens\n"
+            "  --rate N                open loop: messages per second in all, whatever happens [1000]\n"
             "  --warmup S              before the figures begin [1]\n"
             "  --broker-pid PID        measure the broker's CPU time and memory\n"
             "  --json                  one JSON object\n\n"
@@ -323,10 +323,11 @@ static int run_scenario(struct arguments *a, const char *name)
     a->scenario.payload_bytes = a->classic.payload_bytes;
     a->scenario.qos = a->classic.qos;
     a->scenario.seconds = a->classic.seconds;
-    enum err err = scenario_run(scenario, &a->scenario, &report);
-    if (err == ERR_INVALID) {
-        usage_error("the payload has 24 bytes or more, the burst fits into the window", name);
+    char why[SCENARIO_WHY_BYTES];
+    if (scenario_check(scenario, &a->scenario, why) != OK) {
+        usage_error(why, name);
     }
+    enum err err = scenario_run(scenario, &a->scenario, &report);
     if (err != OK) {
         fprintf(stderr, "tern-bench: %s: %s\n", name, err_text(err));
         return EXIT_UNAVAILABLE;
@@ -355,7 +356,7 @@ static void defaults(struct arguments *a, bool is_run)
                 .payload_bytes = is_run ? 64 : 256,
                 .seconds = is_run ? 5 : 0,
             },
-        .scenario = {.window = 1, .burst = 1, .warmup_seconds = 1},
+        .scenario = {.warmup_seconds = 1},
     };
 }
 
