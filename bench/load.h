@@ -2,7 +2,8 @@
  * load: many MQTT clients in one thread, on the broker's own door to the world.
  *
  * They do what the protocol asks of a client (acknowledge, complete QoS 2, ping) and leave the rest
- * to the scenario through events. What is published in one turn leaves in one send per client.
+ * to the scenario through events. What is published in one turn leaves in one send per client, over
+ * WebSocket in one frame.
  *
  * Floor:  bench; knows core/io and core/wire.
  * Thread: the owner.
@@ -28,14 +29,17 @@ struct load_config {
     bool clean_start;
     uint16_t keepalive_s; /* 0: no pings */
     uint32_t session_expiry_s;
+    uint16_t receive_max;            /* MQTT 5; 0: 65535 */
     const char *username, *password; /* NULL: none */
+    const char *websocket_path;      /* "/mqtt"; NULL: plain TCP */
+    const char *websocket_host;      /* of the Host header; NULL: the address */
     uint32_t client_count_max;
     uint32_t packet_max_bytes; /* the largest packet we expect */
 };
 
 struct load_events {
-    void (*opened)(struct load_client *client); /* the broker said welcome */
-    void (*subscribed)(struct load_client *client);
+    void (*opened)(struct load_client *client); /* the broker said welcome; see load_is_resumed() */
+    void (*subscribed)(struct load_client *client); /* one SUBACK, every filter of it granted */
     /* Borrowed until the event returns. received_ns: when its bytes were handed to us. */
     void (*message)(struct load_client *client, const struct mqtt_publish *publish,
                     uint64_t received_ns);
@@ -44,7 +48,10 @@ struct load_events {
     void (*closed)(struct load_client *client, enum err why, uint8_t reason);
 };
 
-/* ERR_NOMEM, ERR_LIMIT, ERR_UNSUPPORTED as io_new(). */
+/*
+ * ERR_NOMEM, ERR_LIMIT, ERR_UNSUPPORTED as io_new(); ERR_INVALID: the path of the WebSocket does
+ * not begin with a slash, or is too long to be asked for.
+ */
 enum err load_new(const struct load_config *config, struct load **out);
 void load_free(struct load *load); /* accepts NULL; no events */
 
@@ -54,30 +61,80 @@ void load_turn(struct load *load, uint64_t wait_ns);
 /* The clock at this very moment, monotonic; comparable with received_ns. */
 uint64_t load_clock_ns(void);
 
+enum load_session {
+    LOAD_SESSION_CONFIG, /* as load_config says */
+    LOAD_SESSION_CLEAN,  /* a new one that ends with the connection */
+    LOAD_SESSION_KEEP,   /* the old one if there is one, and it outlives the connection */
+};
+
+/* What may differ from client to client. Zero is as load_config says. Borrowed during the call. */
+struct load_client_options {
+    const char *client_id;
+    const struct address *from;
+    enum mqtt_version version;
+    enum load_session session;
+    uint16_t receive_max;
+    const char *will_topic; /* NULL: no will */
+    struct slice will_payload;
+    uint8_t will_qos;
+    bool will_retain;
+};
+
 /*
- * Start a client. All events may be NULL but closed. from: NULL, or instead of the config's.
- * ERR_LIMIT, ERR_NOMEM, or what io_connect() said.
+ * Start a client. All events may be NULL but closed. ERR_LIMIT (no room for another), ERR_NOMEM, or
+ * what io_connect() said; then there is no event.
  */
+enum err load_connect_with(struct load *load, const struct load_client_options *options,
+                           const struct load_events *events, void *owner, struct load_client **out);
+
+/* The same with nothing special. from: NULL, or instead of the config's. */
 enum err load_connect(struct load *load, const char *client_id, const struct address *from,
                       const struct load_events *events, void *owner, struct load_client **out);
 
 void *load_owner(const struct load_client *client);
 
+/* From `opened` on: the broker had kept a session of that client id. */
+bool load_is_resumed(const struct load_client *client);
+
 /* Queue a SUBSCRIBE of one filter. */
 void load_subscribe(struct load_client *client, const char *filter, uint8_t qos);
 
+/* Queue one SUBSCRIBE with filters[count], count 1 or more; borrowed during the call. */
+void load_subscribe_many(struct load_client *client, const struct mqtt_filter *filters,
+                         uint32_t count);
+
+/*
+ * How many more messages of QoS 1 and 2 may be under way now: the broker's Receive Maximum less
+ * those that are not finished [MQTT-3.3.4-7]; in 3.x 65535 less those. 0 before `opened`.
+ */
+uint32_t load_credit(const struct load_client *client);
+
 /*
  * Queue a PUBLISH and return where its payload (payload_bytes) is to be written, at once.
- * NULL: the client has LOAD_QUEUE_MAX bytes queued, nothing was done.
+ * NULL: the client has LOAD_QUEUE_MAX bytes queued or is ending, or the QoS is not 0 and there is
+ * no credit; nothing was done.
  */
 uint8_t *load_publish(struct load_client *client, struct slice topic, uint8_t qos, bool retain,
                       uint32_t payload_bytes);
 
+/* Bytes that were queued and of which the kernel has not taken the last one. */
+uint64_t load_unsent_bytes(const struct load_client *client);
+
 /* DISCONNECT, then close; `closed` follows. */
 void load_disconnect(struct load_client *client);
 
+/* Close without a word, as a client does that crashed; `closed` follows, with OK. */
+void load_drop(struct load_client *client);
+
 uint32_t load_client_count(const struct load *load);
 
-enum { LOAD_QUEUE_MAX = 512 * 1024 * 1024 };
+enum { LOAD_QUEUE_MAX = 512 * 1024 * 1024, LOAD_TEXT_MAX = 256 };
+
+/*
+ * What `closed` told, or load_connect() returned, as a sentence with what to do about it:
+ * "connection refused: is the broker listening on 127.0.0.1:1883?". Returns out.
+ */
+const char *load_explain(const struct load_config *config, enum err why, uint8_t reason,
+                         char out[LOAD_TEXT_MAX]);
 
 #endif

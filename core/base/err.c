@@ -36,6 +36,7 @@ enum err err_from_errno(int errno_value)
     case EMFILE:
     case ENFILE:
     case ENOSPC:
+    case EADDRNOTAVAIL: /* of connect(): no local port is left; bind() has its own word for it */
         return ERR_LIMIT;
     case ENOSYS:
     case EOPNOTSUPP:
@@ -49,6 +50,11 @@ enum err err_from_errno(int errno_value)
     case ECONNRESET:
     case ECONNABORTED:
         return ERR_RESET;
+    case ECONNREFUSED:
+        return ERR_REFUSED;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return ERR_UNREACHABLE;
     case ETIMEDOUT:
         return ERR_TIMEOUT;
     case EAGAIN:

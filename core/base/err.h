@@ -27,6 +27,8 @@
     X(ERR_IO,             "input or output failed")                                                 \
     X(ERR_CLOSED,         "the other side closed the connection")                                   \
     X(ERR_RESET,          "the connection was reset")                                               \
+    X(ERR_REFUSED,        "connection refused")                                                     \
+    X(ERR_UNREACHABLE,    "host or network unreachable")                                            \
     X(ERR_TIMEOUT,        "time ran out")                                                           \
     X(ERR_AGAIN,          "not now, try again")                                                     \
     /* the rest are the protocol's own words */                                                     \
