@@ -44,7 +44,7 @@ STRANGERS_NOT_FOR = ("bench/micro/",)
 
 # Foreign header -> the only files that may include it. First match decides.
 DOORMEN = [
-    ("liburing.h", ["core/io/uring*"]),
+    ("liburing.h", ["core/io/uring*", "bench/limit/*"]),
     ("jansson.h", ["core/base/json.c"]),
     ("xxhash.h", ["core/base/*", "core/pubsub/level.h", "storage/record.c"]),
     (
@@ -65,7 +65,7 @@ DOORMEN = [
     ("sys/epoll.h", ["core/io/*"]),
     ("sys/eventfd.h", ["core/io/*"]),
     ("sys/timerfd.h", ["core/io/*"]),
-    ("poll.h", ["core/io/*"]),
+    ("poll.h", ["core/io/*", "bench/limit/*"]),
     ("netdb.h", ["core/io/*", "bench/*"]),
     ("netinet/*", ["core/io/*", "bench/*"]),
     ("arpa/*", ["core/io/*", "bench/*"]),
