@@ -151,7 +151,7 @@ static void bench_encoding(void)
     micro_run("head size + encode, 5, QoS 1, expiry and id", heads, &delivery, OPS);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static uint8_t bytes[PACKET_BYTES_MAX];
     struct mqtt_connect connect = {
@@ -169,6 +169,7 @@ int main(void)
     struct writer w = writer_of(bytes, size);
     struct slice body = slice_of(bytes + 2, size - 2); /* Remaining Length below 128 */
 
+    micro_begin(argc, argv);
     mqtt_connect_encode(&w, &connect);
     bench_decoding();
     bench_encoding();

@@ -64,10 +64,11 @@ static void queue_in_and_out(void *context, uint64_t ops)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const uint32_t depths[] = {1, 16, 1000};
     struct msg_spec spec = {.topic = slice_text("bench/topic"), .payload = slice_text("payload")};
+    micro_begin(argc, argv);
     for (uint32_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
         struct scene scene = {.msg = msg_new(&spec), .depth = depths[i]};
         char name[64];

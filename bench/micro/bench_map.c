@@ -61,15 +61,17 @@ static void fill_and_free(void *context, uint64_t ops)
     map_free(map);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const uint32_t counts[] = {1000, 1000000};
+    micro_begin(argc, argv);
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        struct bench bench = {.count = counts[i], .map = map_new(key_of, 42)};
+        uint32_t count = (uint32_t)micro_scaled(counts[i]);
+        struct bench bench = {.count = count, .map = map_new(key_of, 42)};
         char name[64];
-        bench.entries = calloc(counts[i], sizeof(*bench.entries));
+        bench.entries = calloc(count, sizeof(*bench.entries));
         rng_init(&bench.rng, 1);
-        for (uint32_t at = 0; at < counts[i]; at++) {
+        for (uint32_t at = 0; at < count; at++) {
             struct entry *entry = &bench.entries[at];
             entry->key_bytes = (uint32_t)snprintf(entry->key, sizeof(entry->key), "client-%u", at);
             map_put(bench.map, entry);

@@ -58,7 +58,7 @@ static void payloads(void *context, uint64_t ops)
     msg_unref(msg);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
@@ -69,6 +69,7 @@ int main(void)
         {"out: 70 B frame, 500 connections, 1 per flush", 500, 1},
         {"out: 70 B frame, 500 connections, 8 per flush", 500, 8},
     };
+    micro_begin(argc, argv);
     for (uint32_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct scene scene = {.out_count = rows[i].out_count,
                               .frames_per_flush = rows[i].frames_per_flush};

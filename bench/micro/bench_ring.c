@@ -73,8 +73,9 @@ static void thread_to_thread(void *context, uint64_t ops)
     pthread_join(producer, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    micro_begin(argc, argv);
     struct ring *ring = ring_new(4096, sizeof(struct item));
     micro_run("ring push and pop, 32 bytes, one thread", push_then_pop, ring, 10000000);
     micro_run("ring bursts of 64, per item, one thread", bursts_of_64, ring, 10000000);

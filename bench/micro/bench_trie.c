@@ -133,6 +133,13 @@ static void join_and_leave_a_known_leaf(void *context, uint64_t ops)
     turn(bench);
 }
 
+static void figure(const struct bench *bench, const char *what, double value, const char *unit)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "%u filters: %s", bench->count, what);
+    micro_value(name, value, unit);
+}
+
 static void load(struct bench *bench)
 {
     char buffer[64];
@@ -150,8 +157,9 @@ static void load(struct bench *bench)
     double ns = (double)(micro_cpu_ns() - start) / bench->count;
     size_t heap = mallinfo2().uordblks + mallinfo2().hblkhd - heap_before;
     trie_stats(bench->trie, &stats);
-    printf("%u filters: loaded in %.0f ns each; %.1f bytes each, %.1f with the allocator's own\n",
-           bench->count, ns, (double)stats.bytes / bench->count, (double)heap / bench->count);
+    figure(bench, "load, each", ns, "ns");
+    figure(bench, "memory, each", (double)stats.bytes / bench->count, "bytes");
+    figure(bench, "the same as the allocator sees it", (double)heap / bench->count, "bytes");
 }
 
 static void unload(struct bench *bench)
@@ -164,8 +172,7 @@ static void unload(struct bench *bench)
         }
     }
     turn(bench);
-    printf("%u filters: unloaded in %.0f ns each\n\n", bench->count,
-           (double)(micro_cpu_ns() - start) / bench->count);
+    figure(bench, "unload, each", (double)(micro_cpu_ns() - start) / bench->count, "ns");
 }
 
 static void run(uint32_t count)
@@ -197,12 +204,13 @@ static void run(uint32_t count)
 int main(int argc, char **argv)
 {
     static const uint32_t counts[] = {1000, 100000, 1000000};
-    if (argc > 1) {
-        run((uint32_t)strtoul(argv[1], NULL, 10));
+    micro_begin(argc, argv);
+    if (micro.argument != NULL) {
+        run((uint32_t)strtoul(micro.argument, NULL, 10));
         return 0;
     }
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-        run(counts[i]);
+        run((uint32_t)micro_scaled(counts[i]));
     }
     return 0;
 }

@@ -3,9 +3,8 @@
 #include "core/base/rng.h"
 #include "core/base/wheel.h"
 
-enum { TIMER_COUNT = 100000 };
-
 struct bench {
+    uint32_t timer_count;
     struct wheel *wheel;
     struct timer *timers;
     uint64_t now_ns;
@@ -26,7 +25,7 @@ static void moves(void *context, uint64_t ops)
 {
     struct bench *bench = context;
     for (uint64_t i = 0; i < ops; i++) {
-        struct timer *timer = &bench->timers[rng_below(&bench->rng, TIMER_COUNT)];
+        struct timer *timer = &bench->timers[rng_below(&bench->rng, bench->timer_count)];
         wheel_set(bench->wheel, timer, soon(bench));
     }
 }
@@ -39,11 +38,26 @@ static void nexts(void *context, uint64_t ops)
     }
 }
 
+/* Time goes on and what fires is set again, as the keep alive of a client who is still there. */
+static void turns(void *context, uint64_t ops)
+{
+    struct bench *bench = context;
+    for (uint64_t i = 0; i < ops; i++) {
+        bench->now_ns += 50000000;
+        wheel_run(bench->wheel, bench->now_ns);
+    }
+    for (uint32_t i = 0; i < bench->timer_count; i++) {
+        if (!timer_is_set(&bench->timers[i])) {
+            wheel_set(bench->wheel, &bench->timers[i], soon(bench));
+        }
+    }
+}
+
 static void sets_until_fired(void *context, uint64_t ops)
 {
     struct bench *bench = context;
     for (uint64_t i = 0; i < ops; i++) {
-        struct timer *timer = &bench->timers[i % TIMER_COUNT];
+        struct timer *timer = &bench->timers[i % bench->timer_count];
         if (!timer_is_set(timer)) {
             wheel_set(bench->wheel, timer, soon(bench));
         }
@@ -54,20 +68,35 @@ static void sets_until_fired(void *context, uint64_t ops)
     }
 }
 
-int main(void)
+static void run(uint32_t timer_count)
 {
-    struct bench bench = {.now_ns = 1000000000};
+    struct bench bench = {.timer_count = timer_count, .now_ns = 1000000000};
+    char name[64];
     rng_init(&bench.rng, 1);
     bench.wheel = wheel_new(bench.now_ns);
-    bench.timers = calloc(TIMER_COUNT, sizeof(*bench.timers));
-    for (int i = 0; i < TIMER_COUNT; i++) {
+    bench.timers = calloc(timer_count, sizeof(*bench.timers));
+    for (uint32_t i = 0; i < timer_count; i++) {
         timer_init(&bench.timers[i], on_fire);
         wheel_set(bench.wheel, &bench.timers[i], soon(&bench));
     }
-    micro_run("wheel move, 100k timers", moves, &bench, 2000000);
-    micro_run("wheel next", nexts, &bench, 10000000);
-    micro_run("wheel set, cascade and fire, per timer", sets_until_fired, &bench, 2000000);
+    snprintf(name, sizeof(name), "wheel move, %u timers", timer_count);
+    micro_run(name, moves, &bench, 2000000);
+    snprintf(name, sizeof(name), "wheel next, %u timers", timer_count);
+    micro_run(name, nexts, &bench, 10000000);
+    snprintf(name, sizeof(name), "wheel a turn of 50 ms, %u timers", timer_count);
+    micro_run(name, turns, &bench, 1000);
+    snprintf(name, sizeof(name), "wheel set, cascade, fire, each of %u", timer_count);
+    micro_run(name, sets_until_fired, &bench, 2000000);
     wheel_free(bench.wheel);
     free(bench.timers);
+}
+
+int main(int argc, char **argv)
+{
+    static const uint32_t counts[] = {1000, 100000, 1000000};
+    micro_begin(argc, argv);
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        run((uint32_t)micro_scaled(counts[i]));
+    }
     return 0;
 }
