@@ -54,7 +54,7 @@ enum err exchanges_begin(struct exchanges *exchanges, enum mqtt_type type, uint8
 {
     ASSERT(type == MQTT_SUBSCRIBE || type == MQTT_PUBLISH);
     ASSERT(type == MQTT_SUBSCRIBE || qos == 1 || qos == 2);
-    if (exchanges->next - exchanges->oldest == IDS) {
+    if (exchanges_room(exchanges) == 0) {
         return ERR_LIMIT; /* I1 */
     }
     if (exchanges->next - exchanges->oldest == exchanges->size) {
@@ -72,15 +72,15 @@ enum err exchanges_answer(struct exchanges *exchanges, enum mqtt_type type, uint
                           bool is_failure, bool *is_over_out)
 {
     if (id == 0) {
-        return ERR_PROTOCOL;
+        return ERR_ID_UNKNOWN;
     }
     uint64_t serial = exchanges->oldest + (id - 1u + IDS - exchanges->oldest % IDS) % IDS; /* I1 */
     if (serial >= exchanges->next) {
-        return ERR_PROTOCOL;
+        return ERR_ID_UNKNOWN;
     }
     uint8_t *state = state_of(exchanges, serial);
     if (*state == OVER || answers[*state] != type) {
-        return ERR_PROTOCOL;
+        return ERR_ID_UNKNOWN;
     }
     *state = *state == WAIT_PUBREC && !is_failure ? WAIT_PUBCOMP : OVER;
     *is_over_out = *state == OVER;
@@ -89,6 +89,11 @@ enum err exchanges_answer(struct exchanges *exchanges, enum mqtt_type type, uint
         exchanges->oldest++; /* I2 */
     }
     return OK;
+}
+
+uint32_t exchanges_room(const struct exchanges *exchanges)
+{
+    return (uint32_t)(IDS - (exchanges->next - exchanges->oldest));
 }
 
 void exchanges_free(struct exchanges *exchanges)

@@ -39,10 +39,13 @@ enum err exchanges_begin(struct exchanges *exchanges, enum mqtt_type type, uint8
  * The broker answered: SUBACK, PUBACK, PUBREC (is_failure: with a reason of 0x80 or more, which ends
  * the exchange) or PUBCOMP. *is_over_out: whether that was the last of its exchange.
  *
- * ERR_PROTOCOL  nothing with this id waits for such an answer; nothing has changed
+ * ERR_ID_UNKNOWN  nothing with this id waits for such an answer; nothing has changed
  */
 enum err exchanges_answer(struct exchanges *exchanges, enum mqtt_type type, uint16_t id,
                           bool is_failure, bool *is_over_out);
+
+/* How many ids can be given before an answer has to come. */
+uint32_t exchanges_room(const struct exchanges *exchanges);
 
 /* Forget everything; what is zeroed may be freed, too. */
 void exchanges_free(struct exchanges *exchanges);

@@ -24,7 +24,7 @@ static void assert_refused(enum mqtt_type type, uint16_t id)
 {
     uint32_t open_count = exchanges.open_count;
     bool is_over = true;
-    assert_int_equal(exchanges_answer(&exchanges, type, id, false, &is_over), ERR_PROTOCOL);
+    assert_int_equal(exchanges_answer(&exchanges, type, id, false, &is_over), ERR_ID_UNKNOWN);
     assert_int_equal(exchanges.open_count, open_count);
     assert_true(is_over);
 }
@@ -76,6 +76,7 @@ static void an_id_is_not_given_again_while_it_waits(void **state)
 {
     uint16_t unset = 0;
     (void)state;
+    assert_int_equal(exchanges_room(&exchanges), UINT16_MAX);
     for (uint32_t i = 1; i <= UINT16_MAX; i++) {
         assert_int_equal(begin(MQTT_PUBLISH, 1), i);
     }
@@ -84,6 +85,7 @@ static void an_id_is_not_given_again_while_it_waits(void **state)
     }
     assert_int_equal(exchanges_begin(&exchanges, MQTT_PUBLISH, 1, &unset), ERR_LIMIT);
     assert_int_equal(unset, 0);
+    assert_int_equal(exchanges_room(&exchanges), 0);
     assert_true(answer(MQTT_PUBACK, 1, false));
     assert_int_equal(begin(MQTT_PUBLISH, 1), 1);
     assert_int_equal(begin(MQTT_PUBLISH, 1), 2);
