@@ -120,6 +120,8 @@ static void client_free(struct load_client *client)
     free(client->flying.memory);
     free(client->carry.memory);
     websocket_free(client);
+    exchanges_free(&client->exchanges);
+    free(client->unreleased);
     free(client);
 }
 
@@ -374,6 +376,13 @@ const char *load_explain(const struct load_config *config, enum err why, uint8_t
     case ERR_MALFORMED:
         snprintf(out, LOAD_TEXT_MAX, "%s: does %s speak MQTT%s?", err_text(why), to,
                  config->websocket_path != NULL ? " over WebSocket at that path" : "");
+        break;
+    case ERR_ID_UNKNOWN:
+        snprintf(out, LOAD_TEXT_MAX, "%s acknowledged what was not sent, or acknowledged it twice",
+                 to);
+        break;
+    case ERR_QOS:
+        snprintf(out, LOAD_TEXT_MAX, "%s grants a lower QoS than was asked for", to);
         break;
     case ERR_CLOSED:
     case ERR_RESET:

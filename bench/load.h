@@ -99,7 +99,10 @@ bool load_is_resumed(const struct load_client *client);
 /* Queue a SUBSCRIBE of one filter. */
 void load_subscribe(struct load_client *client, const char *filter, uint8_t qos);
 
-/* Queue one SUBSCRIBE with filters[count], count 1 or more; borrowed during the call. */
+/*
+ * Queue one SUBSCRIBE with filters[count], count 1 or more; borrowed during the call. A SUBACK that
+ * grants a lower QoS than the lowest of the last SUBSCRIBE ends the client with ERR_QOS.
+ */
 void load_subscribe_many(struct load_client *client, const struct mqtt_filter *filters,
                          uint32_t count);
 
@@ -108,6 +111,9 @@ void load_subscribe_many(struct load_client *client, const struct mqtt_filter *f
  * those that are not finished [MQTT-3.3.4-7]; in 3.x 65535 less those. 0 before `opened`.
  */
 uint32_t load_credit(const struct load_client *client);
+
+/* QoS 2 messages that came and whose PUBREL did not, so far. */
+uint32_t load_unreleased(const struct load_client *client);
 
 /*
  * Queue a PUBLISH and return where its payload (payload_bytes) is to be written, at once.

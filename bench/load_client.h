@@ -16,6 +16,7 @@
 #ifndef TERN_BENCH_LOAD_CLIENT_H
 #define TERN_BENCH_LOAD_CLIENT_H
 
+#include "bench/exchanges.h"
 #include "bench/load.h"
 #include "core/base/list.h"
 #include "core/base/rng.h"
@@ -41,8 +42,11 @@ struct load_client {
     struct bytes carry;          /* the beginning of a packet whose rest has not come */
     uint64_t ping_ns;            /* when the next PINGREQ is due */
     enum err why;                /* what broke, once is_ending and not is_leaving */
-    uint16_t packet_id;
-    uint16_t unfinished, unfinished_max; /* of what we published with QoS 1 and 2 */
+    struct exchanges exchanges;  /* SUBSCRIBE, and PUBLISH of QoS 1 and 2, not answered yet */
+    uint64_t *unreleased;        /* QoS 2 ids whose PUBREL has not come, a bit each; or NULL */
+    uint32_t unreleased_count;
+    uint16_t unfinished_max; /* so many of these the broker takes */
+    uint8_t qos_asked;       /* the lowest in the last SUBSCRIBE */
     uint8_t reason;
     uint8_t version;
     bool is_open;    /* CONNACK came */

@@ -8,6 +8,7 @@
 #include "core/wire/publish.h"
 #include "core/wire/subscribe.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static enum mqtt_version version_of(const struct load_client *client)
@@ -95,21 +96,22 @@ void packets_queue_control(struct load_client *client, enum mqtt_type type)
     mqtt_control_encode(&w, type, &plain, version_of(client));
 }
 
-static uint16_t packet_id_next(struct load_client *client)
-{
-    client->packet_id = client->packet_id == UINT16_MAX ? 1 : (uint16_t)(client->packet_id + 1);
-    return client->packet_id;
-}
-
 void load_subscribe_many(struct load_client *client, const struct mqtt_filter *filters,
                          uint32_t count)
 {
     enum mqtt_version version = version_of(client);
+    uint16_t packet_id;
     if (client->is_ending) {
         return;
     }
+    enum err err = exchanges_begin(&client->exchanges, MQTT_SUBSCRIBE, 0, &packet_id);
+    ASSERT(err == OK); /* 65535 of them wait, or memory is exhausted: see bytes_extend() */
+    client->qos_asked = 2;
+    for (uint32_t i = 0; i < count; i++) {
+        client->qos_asked = filters[i].qos < client->qos_asked ? filters[i].qos : client->qos_asked;
+    }
     struct writer w = packet(client, mqtt_subscribe_size(filters, count, NULL, version));
-    mqtt_subscribe_encode(&w, packet_id_next(client), filters, count, NULL, version);
+    mqtt_subscribe_encode(&w, packet_id, filters, count, NULL, version);
 }
 
 void load_subscribe(struct load_client *client, const char *filter, uint8_t qos)
@@ -120,7 +122,15 @@ void load_subscribe(struct load_client *client, const char *filter, uint8_t qos)
 
 uint32_t load_credit(const struct load_client *client)
 {
-    return (uint32_t)(client->unfinished_max - client->unfinished);
+    uint32_t open_count = client->exchanges.open_count, max = client->unfinished_max;
+    uint32_t room = exchanges_room(&client->exchanges),
+             credit = max > open_count ? max - open_count : 0;
+    return credit < room ? credit : room;
+}
+
+uint32_t load_unreleased(const struct load_client *client)
+{
+    return client->unreleased_count;
 }
 
 uint8_t *load_publish(struct load_client *client, struct slice topic, uint8_t qos, bool retain,
@@ -134,8 +144,8 @@ uint8_t *load_publish(struct load_client *client, struct slice topic, uint8_t qo
         return NULL;
     }
     if (qos > 0) {
-        publish.packet_id = packet_id_next(client);
-        client->unfinished++;
+        enum err err = exchanges_begin(&client->exchanges, MQTT_PUBLISH, qos, &publish.packet_id);
+        ASSERT(err == OK);
     }
     publish.payload.count = payload_bytes; /* its bytes are written by the caller */
     size_t head_bytes = mqtt_publish_head_size(&publish, version, NULL, 0);
@@ -170,12 +180,37 @@ static enum err on_connack(struct load_client *client, struct slice body)
     return OK;
 }
 
+static uint64_t *unreleased_word(struct load_client *client, uint16_t id, uint64_t *bit_out)
+{
+    *bit_out = (uint64_t)1 << (id % 64);
+    return &client->unreleased[id / 64];
+}
+
+/*
+ * A QoS 2 message came. False: its id's PUBREL has not come yet, so it is the same message once more
+ * and nobody is told again [MQTT-4.3.3-10].
+ */
+static bool hold_id(struct load_client *client, uint16_t id)
+{
+    uint64_t bit;
+    if (client->unreleased == NULL) {
+        client->unreleased = calloc((UINT16_MAX + 1) / 64, sizeof(uint64_t));
+        ASSERT(client->unreleased != NULL); /* see bytes_extend() */
+    }
+    uint64_t *word = unreleased_word(client, id, &bit);
+    bool is_new = (*word & bit) == 0;
+    *word |= bit;
+    client->unreleased_count += is_new ? 1 : 0;
+    return is_new;
+}
+
 static enum err on_publish(struct load_client *client, const struct frame *frame,
                            uint64_t received_ns)
 {
     struct mqtt_publish publish;
     TRY(mqtt_publish_decode(frame->flags, frame->body, version_of(client), &publish));
-    if (client->events->message != NULL) {
+    bool is_new = publish.qos < 2 || hold_id(client, publish.packet_id);
+    if (is_new && client->events->message != NULL) {
         client->events->message(client, &publish, received_ns);
     }
     if (publish.qos > 0 && !client->is_ending) {
@@ -184,27 +219,41 @@ static enum err on_publish(struct load_client *client, const struct frame *frame
     return OK;
 }
 
+/* One of an id that we do not know ends what an earlier connection began, or is wrong. */
+static enum err on_pubrel(struct load_client *client, uint16_t id)
+{
+    uint64_t bit;
+    uint64_t *word = client->unreleased == NULL ? NULL : unreleased_word(client, id, &bit);
+    bool is_held = word != NULL && (*word & bit) != 0;
+    if (!is_held && !client->is_resumed) {
+        return ERR_ID_UNKNOWN;
+    }
+    if (is_held) {
+        *word &= ~bit;
+        client->unreleased_count--;
+    }
+    queue_ack(client, MQTT_PUBCOMP, id);
+    return OK;
+}
+
 static enum err on_ack(struct load_client *client, const struct frame *frame)
 {
     struct mqtt_ack ack;
     enum mqtt_type type = (enum mqtt_type)frame->type;
     TRY(mqtt_ack_decode(type, frame->body, version_of(client), &ack));
-    if (type == MQTT_PUBREC && ack.reason < 0x80) {
-        queue_ack(client, MQTT_PUBREL, ack.packet_id);
-        return OK;
-    }
     if (type == MQTT_PUBREL) {
-        queue_ack(client, MQTT_PUBCOMP, ack.packet_id);
+        return on_pubrel(client, ack.packet_id);
+    }
+    bool is_over;
+    TRY(exchanges_answer(&client->exchanges, type, ack.packet_id, ack.reason >= 0x80, &is_over));
+    if (!is_over) {
+        queue_ack(client, MQTT_PUBREL, ack.packet_id);
         return OK;
     }
     if (ack.reason >= 0x80) {
         client->reason = ack.reason;
         return ERR_QUOTA;
     }
-    if (client->unfinished == 0) {
-        return ERR_PROTOCOL; /* an answer to nothing */
-    }
-    client->unfinished--;
     if (client->events->finished != NULL) {
         client->events->finished(client);
     }
@@ -214,7 +263,9 @@ static enum err on_ack(struct load_client *client, const struct frame *frame)
 static enum err on_suback(struct load_client *client, struct slice body)
 {
     struct mqtt_suback suback;
+    bool is_over;
     TRY(mqtt_suback_decode(body, version_of(client), &suback));
+    TRY(exchanges_answer(&client->exchanges, MQTT_SUBACK, suback.packet_id, false, &is_over));
     if (suback.codes.count == 0) {
         return ERR_PROTOCOL;
     }
@@ -222,6 +273,9 @@ static enum err on_suback(struct load_client *client, struct slice body)
         if (suback.codes.data[i] >= 0x80) {
             client->reason = suback.codes.data[i];
             return ERR_NOT_AUTHORIZED;
+        }
+        if (suback.codes.data[i] < client->qos_asked) {
+            return ERR_QOS; /* granted, but not what is to be measured */
         }
     }
     if (client->events->subscribed != NULL) {
