@@ -5,7 +5,7 @@
  * Thread: any; reads /proc and /sys, executes nothing.
  * Memory: inside the struct; texts that do not fit are cut.
  *
- * What the system hides is an empty text or 0; nothing here fails a run. Facts are few and flat, so
+ * What the system hides is an empty text; nothing here fails a run. Facts are few and flat, so
  * that they are a table: environment.c has one line per fact, and reports, JSON and `compare` walk it.
  */
 #ifndef TERN_BENCH_ENVIRONMENT_H
@@ -25,8 +25,7 @@ enum {
 
 struct environment {
     /* The machine. */
-    char time[ENVIRONMENT_TEXT_BYTES]; /* UTC, when the run began */
-    char host[ENVIRONMENT_TEXT_BYTES];
+    char time[ENVIRONMENT_TEXT_BYTES];   /* UTC, when the run began */
     char system[ENVIRONMENT_TEXT_BYTES]; /* name of the distribution */
     char kernel[ENVIRONMENT_TEXT_BYTES];
     char cpu[ENVIRONMENT_TEXT_BYTES];
@@ -39,7 +38,7 @@ struct environment {
     char congestion_control[ENVIRONMENT_TEXT_BYTES];
     char backlog_max[ENVIRONMENT_TEXT_BYTES]; /* net.core.somaxconn */
     char port_range[ENVIRONMENT_TEXT_BYTES];
-    char file_limit[ENVIRONMENT_TEXT_BYTES];
+    char file_limit[ENVIRONMENT_TEXT_BYTES];  /* soft, of the generator */
     char load_before[ENVIRONMENT_TEXT_BYTES]; /* load average */
     char load_after[ENVIRONMENT_TEXT_BYTES];
 
@@ -57,8 +56,8 @@ struct environment {
 };
 
 /*
- * Before the run. count, values: the command line, for the report; words that are secrets (what
- * follows -P or --password) are left out. broker_pid 0: unknown. broker_address: "127.0.0.1:1883".
+ * Before the run. count, values: the command line, for the report; a secret (what
+ * follows -P, --password or --agent-key) is written as "***", also in the broker's command line. broker_pid 0: unknown. broker_address: "127.0.0.1:1883".
  */
 void environment_begin(struct environment *out, int count, char **values, int32_t broker_pid,
                        const char *broker_address);
@@ -80,6 +79,9 @@ bool environment_next(const struct environment *environment, uint32_t *cursor,
 void environment_write_json(const struct environment *environment, struct json_writer *writer,
                             const char *key);
 void environment_read_json(const struct json *object, struct environment *out);
+
+/* The commit that this program was built from; "-dirty": with changes. See bench/commit.cmake. */
+const char *environment_commit(void);
 
 /* The one fact, by its key; "" when there is none of that name or it is unknown. */
 const char *environment_value(const struct environment *environment, const char *key);

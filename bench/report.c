@@ -1,19 +1,52 @@
+/* What follows from the figures; report_text.c and its neighbours print it. */
 #include "bench/report.h"
 
-#include <inttypes.h>
+#include "bench/report_json.h"
+#include "bench/words.h"
 
+#include <stddef.h>
+
+/* clang-format off */
 static const struct {
-    const char *name;
-    double part;
-} quantiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}, {"max", 1.0}};
+    const char *key, *title;
+    size_t offset; /* of a uint64_t in struct report */
+} violations[] = {
+    {"lost",         "lost",                          offsetof(struct report, lost_count)},
+    {"repeated",     "repeated",                      offsetof(struct report, repeated_count)},
+    {"disordered",   "out of order",                  offsetof(struct report, disordered_count)},
+    {"corrupt",      "corrupt",                       offsetof(struct report, corrupt_count)},
+    {"misdelivered", "delivered to the wrong client", offsetof(struct report, misdelivered_count)},
+    {"refused",      "connections refused or broken", offsetof(struct report, refused_count)},
+};
+/* clang-format on */
 
-enum { QUANTILE_COUNT = sizeof(quantiles) / sizeof(quantiles[0]) };
+enum { VIOLATION_COUNT = sizeof(violations) / sizeof(violations[0]) };
+
+bool report_violation_next(const struct report *report, uint32_t *cursor,
+                           struct report_violation *out)
+{
+    if (*cursor > VIOLATION_COUNT) {
+        return false;
+    }
+    uint32_t index = (*cursor)++;
+    if (index == VIOLATION_COUNT) {
+        *out = (struct report_violation){"stalled", "stalled", report->is_stalled ? 1 : 0};
+        return true;
+    }
+    const uint64_t *count = (const void *)((const char *)report + violations[index].offset);
+    *out = (struct report_violation){violations[index].key, violations[index].title, *count};
+    return true;
+}
 
 bool report_is_clean(const struct report *report)
 {
-    return report->lost_count == 0 && report->repeated_count == 0 &&
-           report->disordered_count == 0 && report->corrupt_count == 0 &&
-           report->refused_count == 0 && !report->is_stalled;
+    struct report_violation violation;
+    for (uint32_t cursor = 0; report_violation_next(report, &cursor, &violation);) {
+        if (violation.count > 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static uint64_t unit_count(const struct report *report)
@@ -21,14 +54,52 @@ static uint64_t unit_count(const struct report *report)
     return report->connected_count > 0 ? report->connected_count : report->delivered_count;
 }
 
-double report_cpu_us(const struct report *report)
+static uint64_t cpu_ns(const struct report *report)
+{
+    return report->target_after.cpu_ns - report->target_before.cpu_ns;
+}
+
+/* Of that in user space; what the kernel splits roughly is never more than the whole. */
+static uint64_t user_ns(const struct report *report)
+{
+    uint64_t ns = report->target_after.user_ns - report->target_before.user_ns;
+    return ns < cpu_ns(report) ? ns : cpu_ns(report);
+}
+
+static double each_us(const struct report *report, uint64_t ns)
 {
     uint64_t count = unit_count(report);
-    if (!report->has_target || count == 0) {
-        return 0;
-    }
-    return (double)(report->target_after.cpu_ns - report->target_before.cpu_ns) / 1e3 /
-           (double)count;
+    return !report->has_target || count == 0 ? 0 : (double)ns / 1e3 / (double)count;
+}
+
+double report_cpu_us(const struct report *report)
+{
+    return each_us(report, cpu_ns(report));
+}
+
+double report_cpu_user_us(const struct report *report)
+{
+    return each_us(report, user_ns(report));
+}
+
+double report_cpu_system_us(const struct report *report)
+{
+    return each_us(report, cpu_ns(report) - user_ns(report));
+}
+
+static double cores(const struct report *report, uint64_t ns)
+{
+    return report->window_ns == 0 ? 0 : (double)ns / (double)report->window_ns;
+}
+
+double report_broker_cores(const struct report *report)
+{
+    return report->has_target ? cores(report, cpu_ns(report)) : 0;
+}
+
+double report_bench_cores(const struct report *report)
+{
+    return cores(report, report->bench_cpu_ns);
 }
 
 double report_per_second(const struct report *report)
@@ -37,115 +108,86 @@ double report_per_second(const struct report *report)
                                   : (double)unit_count(report) * 1e9 / (double)report->window_ns;
 }
 
-double report_idle_bytes(const struct report *report)
+double report_per_second_and_core(const struct report *report)
 {
-    if (!report->has_target || report->idle_count == 0) {
+    double used = report_broker_cores(report);
+    return used <= 0 ? 0 : report_per_second(report) / used;
+}
+
+static double grown_each(const struct report *report, uint64_t count)
+{
+    if (!report->has_target || count == 0) {
         return 0;
     }
     return ((double)report->target_after.resident_bytes -
             (double)report->target_before.resident_bytes) /
-           (double)report->idle_count;
+           (double)count;
 }
 
-/* Of the measured window, in percent of one core. */
-static double percent(const struct report *report, uint64_t ns)
+double report_idle_bytes(const struct report *report)
 {
-    return report->window_ns == 0 ? 0 : 100.0 * (double)ns / (double)report->window_ns;
+    return grown_each(report, report->idle_count);
 }
 
-static void print_violations(const struct report *report, FILE *out)
+static uint64_t held_count(const struct report *report)
 {
-    if (report_is_clean(report)) {
-        fprintf(out, "  checked: nothing lost, repeated, out of order or changed\n");
-        return;
+    return report->thing_count > 0 ? report->thing_count : report->idle_count;
+}
+
+double report_thing_bytes(const struct report *report)
+{
+    return grown_each(report, held_count(report));
+}
+
+double report_kernel_bytes(const struct report *report)
+{
+    uint64_t count = held_count(report);
+    if (count == 0 || report->kernel_bytes_after == 0) {
+        return 0;
     }
-    fprintf(out,
-            "  VIOLATIONS: lost %" PRIu64 ", repeated %" PRIu64 ", out of order %" PRIu64
-            ", corrupt %" PRIu64 ", connections refused or broken %" PRIu64 "%s\n",
-            report->lost_count, report->repeated_count, report->disordered_count,
-            report->corrupt_count, report->refused_count, report->is_stalled ? ", stalled" : "");
+    return ((double)report->kernel_bytes_after - (double)report->kernel_bytes_before) /
+           (double)count;
 }
 
-void report_print(const struct report *report, FILE *out)
+/* The rule itself is the scenario's; this finds the figure that stands out. */
+const char *report_advice(const struct report *report, char out[REPORT_ADVICE_BYTES])
 {
-    fprintf(out, "%s: %u publishers, %u subscribers, QoS %u, %u bytes", report->scenario,
-            report->publisher_count, report->subscriber_count, report->qos, report->payload_bytes);
-    if (report->rate > 0) {
-        fprintf(out, ", %.0f messages/s asked for\n", report->rate);
+    char a[WORDS_BYTES], b[WORDS_BYTES];
+    uint32_t generators = report->generator_count == 0 ? 1 : report->generator_count;
+    double busy = report_bench_cores(report) / generators;
+    if (!report->is_generator_bound) {
+        out[0] = '\0';
+    } else if (busy >= 0.95) {
+        snprintf(
+            out, REPORT_ADVICE_BYTES,
+            "its CPU was busy for %.0f %% of the window%s. Throughput and latency are its own; "
+            "the broker's CPU time per message still stands. Give it more threads (--threads), "
+            "machines (--agents) or a core of its own",
+            100 * busy, generators > 1 ? " (each thread)" : "");
+    } else if (report->rate > 0 && report->rate_reached < 0.99 * report->rate) {
+        snprintf(
+            out, REPORT_ADVICE_BYTES,
+            "%s messages/s left of %s asked for, while the broker had time to spare. Give it "
+            "more publishers, more threads (--threads) or machines (--agents), or ask for less",
+            words_number(report->rate_reached, a), words_number(report->rate, b));
     } else {
-        fprintf(out, ", window %u, burst %u\n", report->window, report->burst);
+        snprintf(out, REPORT_ADVICE_BYTES,
+                 "messages left late, p99 %s, at most %s. That is in every latency here. Give it a "
+                 "core of its own (taskset), a quieter machine, or a lower --rate",
+                 words_duration(report->lateness_p99_ns, a),
+                 words_duration(report->lateness_max_ns, b));
     }
-    if (report->idle_count > 0) {
-        fprintf(out, "  %" PRIu64 " connections held", report->idle_count);
-        if (report->has_target) {
-            fprintf(out, ", %.0f bytes of the broker each (resident %.1f -> %.1f MiB)",
-                    report_idle_bytes(report),
-                    (double)report->target_before.resident_bytes / 1048576,
-                    (double)report->target_after.resident_bytes / 1048576);
-        }
-        fprintf(out, "\n");
-        print_violations(report, out);
-        return;
-    }
-    fprintf(out, "  %.0f %s/s over %.2f s\n", report_per_second(report),
-            report->connected_count > 0 ? "connects" : "deliveries",
-            (double)report->window_ns / 1e9);
-    if (report->has_target) {
-        uint64_t cpu_ns = report->target_after.cpu_ns - report->target_before.cpu_ns;
-        uint64_t user_ns = report->target_after.user_ns - report->target_before.user_ns;
-        fprintf(out,
-                "  broker: %.3f us CPU each (%.0f %% of it user space), %.0f %% of a core, "
-                "resident %.1f MiB\n",
-                report_cpu_us(report), cpu_ns == 0 ? 0 : 100.0 * (double)user_ns / (double)cpu_ns,
-                percent(report, cpu_ns), (double)report->target_after.resident_bytes / 1048576);
-    }
-    fprintf(out, "  this generator: %.0f %% of a core\n", percent(report, report->bench_cpu_ns));
-    fprintf(out, "  latency ms:");
-    for (uint32_t i = 0; i < QUANTILE_COUNT; i++) {
-        fprintf(out, " %s %.3f", quantiles[i].name,
-                (double)histogram_quantile(&report->latency, quantiles[i].part) / 1e6);
-    }
-    fprintf(out, "\n");
-    print_violations(report, out);
+    return out;
 }
 
 void report_print_json(const struct report *report, FILE *out)
 {
-    fprintf(out,
-            "{\"scenario\":\"%s\",\"publishers\":%u,\"subscribers\":%u,\"qos\":%u,\"size\":%u,"
-            "\"window\":%u,\"burst\":%u,\"rate\":%.3f,\"seconds\":%.6f,",
-            report->scenario, report->publisher_count, report->subscriber_count, report->qos,
-            report->payload_bytes, report->window, report->burst, report->rate,
-            (double)report->window_ns / 1e9);
-    fprintf(out,
-            "\"delivered\":%" PRIu64 ",\"connected\":%" PRIu64 ",\"per_second\":%.3f,"
-            "\"bench_cpu_percent\":%.2f,",
-            report->delivered_count, report->connected_count, report_per_second(report),
-            percent(report, report->bench_cpu_ns));
-    if (report->has_target) {
-        fprintf(out,
-                "\"broker_cpu_us\":%.6f,\"broker_cpu_percent\":%.2f,"
-                "\"broker_resident_before\":%" PRIu64 ",\"broker_resident\":%" PRIu64
-                ",\"broker_private_before\":%" PRIu64 ",\"broker_private\":%" PRIu64 ",",
-                report_cpu_us(report),
-                percent(report, report->target_after.cpu_ns - report->target_before.cpu_ns),
-                report->target_before.resident_bytes, report->target_after.resident_bytes,
-                report->target_before.private_bytes, report->target_after.private_bytes);
+    struct buf text = {0};
+    if (report_write_json(report, &text) == OK) {
+        fwrite(text.data + text.begin, 1, buf_count(&text), out);
+        fputc('\n', out);
+    } else {
+        fprintf(stderr, "tern-bench: no memory for the report\n");
     }
-    if (report->idle_count > 0) {
-        fprintf(out, "\"idle_connections\":%" PRIu64 ",\"idle_bytes\":%.1f,", report->idle_count,
-                report_idle_bytes(report));
-    }
-    fprintf(out, "\"latency_ns\":{");
-    for (uint32_t i = 0; i < QUANTILE_COUNT; i++) {
-        fprintf(out, "%s\"%s\":%" PRIu64, i == 0 ? "" : ",", quantiles[i].name,
-                histogram_quantile(&report->latency, quantiles[i].part));
-    }
-    fprintf(out,
-            "},\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64
-            ",\"repeated\":%" PRIu64 ",\"disordered\":%" PRIu64 ",\"corrupt\":%" PRIu64
-            ",\"refused\":%" PRIu64 ",\"stalled\":%s,\"clean\":%s}\n",
-            report->sent_count, report->received_count, report->lost_count, report->repeated_count,
-            report->disordered_count, report->corrupt_count, report->refused_count,
-            report->is_stalled ? "true" : "false", report_is_clean(report) ? "true" : "false");
+    buf_deinit(&text);
 }
