@@ -1,18 +1,19 @@
 """tern-bench: a short run of every scenario; each counts and checks all its messages itself."""
 
 import json
-import os
 import subprocess
 
 import broker as broker_module
 import suite
+import tern_bench
 from suite import each, equal, short
+from tern_bench import UNAVAILABLE, USAGE, bench
 
-USAGE, UNAVAILABLE = 64, 69
 QUICK = ["--seconds", "0.5", "--warmup", "0.1"]
 
 SCENARIOS = (
     "pairs -c 8",
+    "pairs -c 8 --window 1",
     "pairs -c 8 --window 32 --burst 8",
     "pairs -c 4 -V 3 -q 1 --window 8",
     "pairs -c 4 -V 5 -q 2 --window 8 --burst 4",
@@ -23,17 +24,6 @@ SCENARIOS = (
     "fanin -c 40 --window 8 --burst 4",
     "fanin -c 20 -q 1 --window 4",
 )
-
-
-def bench(*arguments, seconds=120):
-    """(exit code, standard output, standard error) of the tern-bench beside the broker."""
-    program = os.path.join(os.path.dirname(broker_module.program()), "tern-bench")
-    if not os.path.exists(program):
-        program = os.path.join(broker_module.ROOT, "build", "dev", "tern-bench")
-    result = subprocess.run(
-        [program, *arguments], capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
-    )
-    return result.returncode, result.stdout, result.stderr
 
 
 def lines():
@@ -72,10 +62,9 @@ def test_silent_connections_are_held(t):
 
 def test_the_flags_of_emqtt_bench_publish_and_subscribe(t):
     broker = t.broker()
-    program = os.path.join(os.path.dirname(broker_module.program()), "tern-bench")
     port = ["-p", str(broker.port)]
     subscriber = subprocess.Popen(
-        [program, "sub", *port, "-c", "2", "-i", "1", "-t", "bench/%i/#", "-q", "1", "--seconds", "60"],
+        [tern_bench.program(), "sub", *port, "-c", "2", "-i", "1", "-t", "bench/%i/#", "-q", "1", "--seconds", "60"],
         stdout=subprocess.PIPE,
         text=True,
     )
