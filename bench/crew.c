@@ -144,6 +144,12 @@ static enum err sums_add(struct sums *sums, const uint64_t *values, uint32_t cou
 
 /* ---- what a member sees --------------------------------------------------------------------- */
 
+const char *crew_stage_name(enum crew_stage stage)
+{
+    ASSERT(stage < CREW_STAGE_COUNT);
+    return stages[stage].name;
+}
+
 uint32_t crew_index(const struct crew *crew)
 {
     return crew == NULL ? 0 : crew->index;

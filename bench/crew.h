@@ -48,6 +48,8 @@ enum crew_stage {
     CREW_STAGE_COUNT,
 };
 
+const char *crew_stage_name(enum crew_stage stage); /* "ready", "sent", "drained" */
+
 enum { CREW_PROBLEM_BYTES = 320 }; /* what went wrong, in words, with the name of whom */
 
 #define CREW_TURN_NS ((uint64_t)5000000) /* how long a member that waits turns its load at most */

@@ -1,0 +1,32 @@
+#include "bench/crew_run.h"
+
+#include "bench/crew_room.h"
+#include "bench/crew_team.h"
+#include "core/base/assert.h"
+
+#include <stdio.h>
+
+enum err crew_run_threads(const struct scenario *scenario, const struct scenario_options *options,
+                          uint32_t thread_count, struct report *out,
+                          char problem[CREW_PROBLEM_BYTES])
+{
+    ASSERT(thread_count >= 1 && thread_count <= CREW_THREADS_MAX);
+    struct crew_room_config config = {.count = thread_count};
+    struct crew_room *room = crew_room_new(&config);
+    struct crew_team *team = NULL;
+    enum err err = ERR_NOMEM;
+
+    problem[0] = '\0';
+    if (room != NULL) {
+        team = crew_team_start(room, scenario, options, 0, thread_count);
+    }
+    if (team != NULL) {
+        err = crew_team_join(team, out);
+    }
+    if (err != OK && (room == NULL || !crew_room_problem(room, problem))) {
+        snprintf(problem, CREW_PROBLEM_BYTES, "%s", err_text(err));
+    }
+    crew_team_free(team);
+    crew_room_free(room);
+    return err;
+}
