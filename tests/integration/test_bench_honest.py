@@ -1,0 +1,154 @@
+"""Is tern-bench to be believed? It runs against a server that lies (tests/lib/liar.py): what went
+wrong is counted exactly, and where nothing went wrong it says so."""
+
+import mqtt
+from liar import Liar
+from suite import each, equal, eventually, short
+from tern_bench import CLEAN, UNAVAILABLE, VIOLATION, bench, report_of, violations
+
+STEADY = ("--rate", "400", "--seconds", "0.5", "--warmup", "0.1")  # 240 messages
+
+# scenario with its options | what the server does wrong | what has to be reported, and nothing else
+# fmt: off
+LIES = (
+    ("pairs -c 2",           "lose@50",                     {"lost": 1}),
+    ("pairs -c 2",           "lose@0",                      {"lost": 1}),
+    ("pairs -c 2",           "lose@239",                    {"lost": 1}),
+    ("pairs -c 2 -q 1",      "lose@50-59",                  {"lost": 10}),
+    ("pairs -c 2 -q 2",      "swallow@50",                  {"lost": 1}),
+    ("fanout -c 5 -q 1",     "swallow@50",                  {"lost": 5}),
+    ("fanout -c 5",          "lose@50",                     {"lost": 1}),
+    ("fanin -c 5",           "lose@50 lose@60",             {"lost": 2}),
+    ("pairs -c 2",           "repeat@50",                   {"repeated": 1}),
+    ("pairs -c 2 -q 1",      "repeat@50-52",                {"repeated": 3}),
+    ("pairs -c 2 -q 2",      "repeat@50",                   {"repeated": 1}),
+    ("fanout -c 5 -q 2",     "accept_twice@50",             {"repeated": 5}),
+    ("fanin -c 5",           "repeat@50",                   {"repeated": 1}),
+    ("pairs -c 1",           "swap@50",                     {"disordered": 1}),
+    ("pairs -c 1 -q 1",      "swap@50 swap@100",            {"disordered": 2}),
+    ("pairs -c 1 -q 2",      "swap@50",                     {"disordered": 1}),
+    ("pairs -c 2",           "lose@50 repeat@70",           {"lost": 1, "repeated": 1}),
+    ("pairs -c 2",           "change@50=0",                 {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2",           "change@50=23",                {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2 -s 5000",   "change@50=-1",                {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2",           "cut@50=1",                    {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2",           "cut@50=60",                   {"lost": 1, "corrupt": 1}),
+)
+# fmt: on
+
+
+@short
+@each(*LIES)
+def test_what_goes_wrong_is_counted_exactly(t, lie):
+    scenario, faults, wanted = lie
+    with Liar(*faults.split()) as liar:
+        report = report_of(liar.port, scenario, *STEADY, code=VIOLATION)
+        assert liar.spoiled > 0, f"{faults} did not happen"
+        equal(violations(report), wanted, f"what is reported of {faults}")
+        equal(report["clean"], False)
+        equal(report["sent"], liar.received, "messages sent")
+
+
+@short
+@each(
+    *("pairs -c 2", "pairs -c 2 -q 1 -V 5", "pairs -c 2 -q 2 -V 3", "fanout -c 5 -q 1", "fanin -c 5 -q 2 -V 5"),
+    *("pairs -c 1 -s 24", "pairs -c 1 -s 70000 -q 1"),
+)
+def test_where_nothing_goes_wrong_nothing_is_reported(t, scenario):
+    with Liar() as liar:
+        report = report_of(liar.port, scenario, *STEADY)
+        equal(violations(report), {})
+        equal(report["clean"], True)
+        equal((report["sent"], report["received"]), (liar.received, liar.counts["Deliver"]))
+
+
+@each("pairs -c 2 --window 4", "fanout -c 5 --window 8 --burst 4 -q 1", "fanin -c 3 --window 4 -q 2")
+def test_in_a_closed_loop_too(t, scenario):
+    short_run = ("--seconds", "0.3", "--warmup", "0.1")
+    with Liar() as liar:
+        report = report_of(liar.port, scenario, *short_run)
+        equal(report["sent"], liar.received)
+    with Liar("repeat@20", "repeat@40") as liar:
+        report = report_of(liar.port, scenario, *short_run, code=VIOLATION)
+        equal(report["repeated"], 2)
+    with Liar("change@20=30") as liar:
+        report = report_of(liar.port, scenario, *short_run, code=VIOLATION)
+        equal(report["corrupt"], 1)
+
+
+@each("drop_publisher@50", "drop_subscriber@50")
+def test_a_connection_that_breaks_ends_the_run_and_is_counted(t, faults):
+    with Liar(faults) as liar:
+        report = report_of(liar.port, "pairs -c 2 -q 1", *STEADY, code=VIOLATION)
+        equal(report["refused"], 1)
+        equal(report["lost"], 1)
+
+
+@each("refuse@3=0x87", "refuse_grant@1")
+def test_a_client_that_is_refused_ends_the_run_before_it_begins(t, faults):
+    with Liar(faults) as liar:
+        code, out, err = bench("run", "pairs", "-c", 3, *STEADY, "-p", liar.port)
+        equal(code, UNAVAILABLE)
+        equal(out, "")
+        assert "refused or lost" in err, err
+        equal(liar.received, 0)
+
+
+def test_a_slow_welcome_is_waited_for(t):
+    with Liar("late_welcome@3=0.3") as liar:
+        equal(violations(report_of(liar.port, "pairs -c 3", *STEADY)), {})
+
+
+# ---------------------------------------------------------------------------------- time
+
+def test_a_stall_is_seen_by_every_message_that_was_due_meanwhile(t):
+    """No coordinated omission: at 200/s a second without service makes 200 late messages, half of
+    them by half a second or more. Where requests wait for answers it would be one slow message."""
+    with Liar("stall@100=1") as liar:
+        report = report_of(liar.port, "pairs -c 2 --rate 200 --seconds 2 --warmup 0")
+        latency = report["latency_ns"]
+        equal(report["sent"], 400)
+        assert latency["max"] >= 0.99e9, latency
+        assert latency["p90"] >= 0.75e9, latency  # 160 of 400 or more are later than 0.2 s, 40 later than 0.8 s
+
+
+def test_a_stall_at_the_end_of_the_window_is_seen_too(t):
+    with Liar("stall@190=1") as liar:
+        latency = report_of(liar.port, "pairs -c 2 --rate 200 --seconds 1 --warmup 0")["latency_ns"]
+        assert latency["max"] >= 0.94e9, latency
+
+
+def test_a_stall_in_the_warm_up_is_not(t):
+    with Liar("stall@10=0.3") as liar:
+        report = report_of(liar.port, "pairs -c 2 --rate 100 --seconds 0.5 --warmup 1")
+        equal(report["sent"], 150)
+
+
+@each((1000, 0.5, 0.2), (333, 1, 0), (7, 1, 0))
+def test_an_open_loop_sends_as_many_as_rate_and_time_imply(t, case):
+    rate, seconds, warmup = case
+    with Liar() as liar:
+        report = report_of(
+            liar.port, "pairs -c 3", "--rate", rate, "--seconds", seconds, "--warmup", warmup
+        )
+        wanted = rate * (seconds + warmup)
+        assert abs(report["sent"] - wanted) <= 1, f"{report['sent']} sent, {wanted} expected"
+        equal(report["sent"], liar.received)
+
+
+# ---------------------------------------------------------------------------------- a witness
+
+def test_mosquitto_sub_counts_the_same_messages(t):
+    """An independent client on the same topics sees as many messages as tern-bench says it sent."""
+    broker = t.broker()
+    witness = t.program("mosquitto_sub", "-p", broker.port, "-t", "bench/#", "-q", "2", "-F", "%t %l")
+    probe = mqtt.Client(broker.port)
+    probe.connect("probe")
+    eventually(lambda: probe.publish("bench/probe", "here?", qos=1).reason == 0)  # 0x10: nobody is there yet
+    report = report_of(broker.port, "pairs -c 4 -q 1 -V 5", *STEADY)
+    probe.publish("bench/end", "", qos=1)
+    witness.wait_line("^bench/end")
+    seen = [line for line in witness.lines if line not in ("bench/probe 5", "bench/end 0")]
+    equal(len(seen), report["sent"])
+    equal({line.split()[1] for line in seen}, {"64"})
+    equal({line.split()[0] for line in seen}, {f"bench/{pair}" for pair in range(4)})
