@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { PATTERN_BYTES = 4096, PATTERN_CYCLE = 251 };
@@ -78,9 +79,9 @@ bool stamp_read(struct slice payload, struct stamp *out)
     return true;
 }
 
-static uint64_t *word_of(struct track *track, uint64_t sequence)
+static uint64_t *word_of(const struct track *track, uint64_t sequence)
 {
-    return &track->seen[sequence % TRACK_WINDOW / 64];
+    return &track->bits[(sequence & (track->size - 1)) / 64];
 }
 
 static uint64_t bit_of(uint64_t sequence)
@@ -88,26 +89,82 @@ static uint64_t bit_of(uint64_t sequence)
     return (uint64_t)1 << (sequence % 64);
 }
 
+static bool is_seen(const struct track *track, uint64_t sequence)
+{
+    return (*word_of(track, sequence) & bit_of(sequence)) != 0;
+}
+
+/* Room for the bits of count sequences. */
+static void bits_extend(struct track *track, uint64_t count)
+{
+    struct track larger = *track;
+    larger.size = track->size == 0 ? 64 : track->size;
+    while (larger.size < count) {
+        larger.size *= 2;
+    }
+    if (larger.size == track->size) {
+        return;
+    }
+    larger.bits = calloc(larger.size / 64, sizeof(uint64_t));
+    ASSERT(larger.bits != NULL);
+    for (uint64_t i = track->base; track->size > 0 && i < track->next; i++) {
+        *word_of(&larger, i) |= is_seen(track, i) ? bit_of(i) : 0;
+    }
+    free(track->bits);
+    *track = larger;
+}
+
+/* I2, I4: up to `least` in any case, and on over what was seen. */
+static void base_advance(struct track *track, uint64_t least)
+{
+    if (least > track->next) {
+        memset(track->bits, 0, track->size / 8);
+        track->base = least;
+        return;
+    }
+    while (track->base < track->next && (track->base < least || is_seen(track, track->base))) {
+        *word_of(track, track->base) &= ~bit_of(track->base);
+        track->base++;
+    }
+}
+
+static enum track_verdict add_ahead(struct track *track, uint64_t sequence)
+{
+    uint64_t skipped = sequence - track->next;
+    if (sequence + 1 - track->base > TRACK_WINDOW) {
+        bits_extend(track, 1);                            /* there may be none yet */
+        base_advance(track, sequence + 1 - TRACK_WINDOW); /* I3 */
+    }
+    bits_extend(track, sequence + 1 - track->base);
+    *word_of(track, sequence) |= bit_of(sequence);
+    track->missing += skipped;
+    track->next = sequence + 1;
+    base_advance(track, track->base);
+    return skipped == 0 ? TRACK_IN_ORDER : TRACK_AFTER_GAP;
+}
+
 enum track_verdict track_add(struct track *track, uint64_t sequence)
 {
-    if (sequence >= track->next) {
-        uint64_t skipped = sequence - track->next;
-        /* Their places in the window still tell of sequences one window earlier. */
-        for (uint64_t i = 0; i < skipped && i < TRACK_WINDOW; i++) {
-            *word_of(track, sequence - 1 - i) &= ~bit_of(sequence - 1 - i);
-        }
-        *word_of(track, sequence) |= bit_of(sequence);
-        track->missing += skipped;
-        track->next = sequence + 1;
-        return skipped == 0 ? TRACK_IN_ORDER : TRACK_AFTER_GAP;
+    if (sequence == track->next && track->base == sequence) { /* I1 */
+        track->base = track->next = sequence + 1;
+        return TRACK_IN_ORDER;
     }
-    bool is_far_back = track->next - sequence > TRACK_WINDOW;
-    if (is_far_back || (*word_of(track, sequence) & bit_of(sequence)) != 0 || track->missing == 0) {
+    if (sequence >= track->next) {
+        return add_ahead(track, sequence);
+    }
+    if (sequence < track->base || is_seen(track, sequence)) {
         return TRACK_REPEATED;
     }
     *word_of(track, sequence) |= bit_of(sequence);
     track->missing--;
+    base_advance(track, track->base);
     return TRACK_LATE;
+}
+
+void track_deinit(struct track *track)
+{
+    free(track->bits);
+    *track = (struct track){0};
 }
 
 uint64_t track_lost(const struct track *track, uint64_t sent_count)

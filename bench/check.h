@@ -17,7 +17,7 @@
 
 enum {
     STAMP_BYTES = 24,
-    TRACK_WINDOW = 1024, /* how far back a repeat is told from a late one */
+    TRACK_WINDOW = 1 << 20, /* how far back a repeat is told from a late one */
 };
 
 struct stamp {
@@ -32,11 +32,24 @@ void stamp_write(uint8_t *payload, size_t count, const struct stamp *stamp);
 /* False: these are not the bytes that were written. *out is set only on true. */
 bool stamp_read(struct slice payload, struct stamp *out);
 
-/* What one subscriber has seen of one publisher. A zeroed track has seen nothing. */
+/*
+ * What has been seen of a row of messages that are numbered from 0. A zeroed track has seen nothing.
+ *
+ *        seen all, or forgotten      bits: seen or not       nothing yet
+ *     0 ───────────────────────> base ──────────────> next ─────────────
+ *
+ * Invariants
+ *   I1  without a gap base is next, and there are no bits to look at: what comes in order is cheap.
+ *   I2  base is not seen, or it is next.
+ *   I3  next - base <= TRACK_WINDOW: what falls out of the window unseen stays missing.
+ *   I4  bits of sequences outside [base, next) are 0; there are `size` of them, a power of two, and
+ *       sequence s has bit s mod size.
+ */
 struct track {
-    uint64_t next;    /* the sequence that comes next if all is well */
+    uint64_t base, next;
     uint64_t missing; /* below next and not seen (yet) */
-    uint64_t seen[TRACK_WINDOW / 64];
+    uint64_t *bits;   /* NULL until there is a gap */
+    uint32_t size;
 };
 
 enum track_verdict {
@@ -46,7 +59,9 @@ enum track_verdict {
     TRACK_REPEATED,
 };
 
+/* What this arrival means. Without memory for a gap's bits a generator ends: it has nothing to say. */
 enum track_verdict track_add(struct track *track, uint64_t sequence);
+void track_deinit(struct track *track);
 
 /* How many of the first sent_count never came. */
 uint64_t track_lost(const struct track *track, uint64_t sent_count);
