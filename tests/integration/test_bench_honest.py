@@ -41,7 +41,7 @@ LIES = (
 @each(*LIES)
 def test_what_goes_wrong_is_counted_exactly(t, lie):
     scenario, faults, wanted = lie
-    with Liar(*faults.split()) as liar:
+    with Liar(faults) as liar:
         report = report_of(liar.port, scenario, *STEADY, code=VIOLATION)
         assert liar.spoiled > 0, f"{faults} did not happen"
         equal(violations(report), wanted, f"what is reported of {faults}")
@@ -76,6 +76,25 @@ def test_in_a_closed_loop_too(t, scenario):
         equal(report["corrupt"], 1)
 
 
+@each(
+    *(("answer_twice@50", 1), ("answer_twice@50 no_answer@60", 1), ("answer_other@50", 1)),
+    *(("answer_twice@50", 2), ("answer_twice@51", 2), ("answer_other@50", 2), ("answer_other@51", 2)),
+)
+def test_an_answer_to_nothing_hides_no_missing_one(t, lie):
+    faults, qos = lie
+    with Liar(faults) as liar:
+        report = report_of(liar.port, f"pairs -c 1 -q {qos}", *STEADY, code=VIOLATION)
+        equal(report["refused"], 1, f"{violations(report)}: refused")
+
+
+@each(("no_answer@50", 1), ("no_answer@50", 2), ("no_answer@51", 2))
+def test_an_answer_that_never_comes_is_noticed(t, lie):
+    faults, qos = lie
+    with Liar(faults) as liar:
+        report = report_of(liar.port, f"pairs -c 2 -q {qos}", *STEADY, code=VIOLATION)
+        equal(violations(report), {"stalled": True})
+
+
 @each("drop_publisher@50", "drop_subscriber@50")
 def test_a_connection_that_breaks_ends_the_run_and_is_counted(t, faults):
     with Liar(faults) as liar:
@@ -84,10 +103,10 @@ def test_a_connection_that_breaks_ends_the_run_and_is_counted(t, faults):
         equal(report["lost"], 1)
 
 
-@each("refuse@3=0x87", "refuse_grant@1")
+@each("refuse@3=0x87", "refuse_grant@1", "grant_less@1")
 def test_a_client_that_is_refused_ends_the_run_before_it_begins(t, faults):
     with Liar(faults) as liar:
-        code, out, err = bench("run", "pairs", "-c", 3, *STEADY, "-p", liar.port)
+        code, out, err = bench("run", "pairs", "-c", 3, "-q", 1, *STEADY, "-p", liar.port)
         equal(code, UNAVAILABLE)
         equal(out, "")
         assert "refused or lost" in err, err

@@ -6,8 +6,8 @@ it has to notice here, and without a fault it must have nothing to say.
 
     liar.py [-p PORT] [FAULT...]                # by hand; liar.py --help lists the faults
 
-Everything that it does is an act (Welcome, Grant, Accept, Answer, Choose, Deliver). Acts of a kind are
-counted from 0 as they are about to be done; a fault names acts of one kind and says what is done
+Everything that it does is an act (Welcome, Grant, Accept, Answer, Choose, Deliver, Release). Acts of a
+kind are counted from 0 as they are about to be done; a fault names acts of one kind and says what is done
 instead: nothing, the act twice, another one. It is written NAME@WHICH[=VALUE], WHICH being 5, 5-9, 5-
 or * (all). liar_faults.py has the table.
 
@@ -87,7 +87,7 @@ class Session:
     def on_ack(self, kind, pid):
         if kind == mqtt.PUBREC and pid in self.inflight:
             self.inflight[pid] = None
-            self.connection.send(mqtt.ack(mqtt.PUBREL, pid))
+            self.connection.liar.do(Release(self, pid))
         elif kind in (mqtt.PUBACK, mqtt.PUBCOMP):
             self.inflight.pop(pid, None)
             self.flush()
@@ -175,9 +175,10 @@ class Deliver(Act):
     message: Message
     qos: int
     retain: bool = False
+    is_dup: bool = False
 
     def packet(self, pid=None, dup=False):
-        message, version = self.message, self.session.connection.version
+        message, version, dup = self.message, self.session.connection.version, dup or self.is_dup
         return mqtt.publish(message.topic, message.payload, self.qos, pid, dup, self.retain, message.props, version)
 
     def do(self):
@@ -188,6 +189,17 @@ class Deliver(Act):
         elif session.connection or session.is_persistent:
             session.waiting.append(self)
             session.flush()
+
+
+@dataclasses.dataclass
+class Release(Act):
+    """PUBREL to a subscriber."""
+    session: Session
+    pid: int
+
+    def do(self):
+        if self.session.connection:
+            self.session.connection.send(mqtt.ack(mqtt.PUBREL, self.pid))
 
 
 # ---------------------------------------------------------------------------------- connections
@@ -323,7 +335,7 @@ class Liar:
     """The server; as a context manager it listens on a port of 127.0.0.1 given by the kernel."""
 
     def __init__(self, *faults, port=0):
-        self.faults = [Fault(text) for text in faults]
+        self.faults = [Fault(text) for text in " ".join(faults).split()]
         self.port, self.received, self.counts = port, 0, collections.Counter()
         self.connections, self.sessions, self.retained = set(), {}, {}
         self.groups = {}  # (group, filter): list of members, who is next at the front
