@@ -31,6 +31,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum {
     SERIES_SECONDS_MAX = 86400, /* later ones are told to on_second, and not kept */
@@ -100,5 +101,8 @@ enum err series_merge(struct series *target, const struct series *source);
  * taken as given. ERR_NOMEM, ERR_LIMIT (SERIES_SECONDS_MAX), ERR_RANGE (a cell that cannot be).
  */
 enum err series_append(struct series *series, const struct series_second *second);
+
+/* A line of comma-separated values per second, with a heading. */
+void series_print_csv(const struct series *series, FILE *out);
 
 #endif
