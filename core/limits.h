@@ -29,6 +29,9 @@ _Static_assert(LIMIT_REMAINING_LENGTH_MAX == (1 << 28) - 1, "28 bits of remainin
 /* The machine. */
 enum {
     LIMIT_THREADS_MAX = 64, /* shards; a leaf of the trie has a bit for each */
+    LIMIT_CACHE_LINE_BYTES = 64,
+    /* What one thread writes stays so far from what others use: x86 fetches lines in pairs. */
+    LIMIT_APART_BYTES = 2 * LIMIT_CACHE_LINE_BYTES,
 };
 
 /* The configuration. */

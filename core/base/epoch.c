@@ -21,13 +21,15 @@
 #include "core/base/epoch.h"
 
 #include "core/base/assert.h"
+#include "core/limits.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 enum {
-    APART = 128, /* two lines: the prefetcher of x86 fetches pairs */
+    APART = LIMIT_APART_BYTES,
     SLOT_COUNT_MAX = 256,
     CHUNK_ITEMS = 84, /* 2 KiB */
     OFFLINE = 0,
@@ -58,11 +60,18 @@ struct slot {
     uint32_t waiting_count;
 };
 
+_Static_assert(
+    offsetof(struct slot, first) >= APART && sizeof(struct slot) % APART == 0,
+    "what all read of a slot, and what its owner alone uses, lie apart, also from the next");
+
 struct epoch {
-    _Alignas(APART) _Atomic uint64_t now;
-    _Alignas(APART) uint32_t slot_count; /* immutable */
+    _Alignas(APART) _Atomic uint64_t now; /* written when something was retired, read every turn */
+    _Alignas(APART) uint32_t slot_count;  /* immutable */
     struct slot slots[];
 };
+_Static_assert(offsetof(struct epoch, slot_count) >= APART &&
+                   offsetof(struct epoch, slots) % APART == 0,
+               "who retires disturbs nobody's slot");
 
 struct epoch *epoch_new(uint32_t slot_count)
 {

@@ -11,6 +11,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/trail.h"
+#include "core/limits.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -56,8 +57,12 @@ static const uint16_t metric_cells[METRIC_COUNT] = {
 #undef METRIC
 
 struct metrics {
-    _Alignas(128) _Atomic uint64_t cells[METRIC_CELL_COUNT]; /* private; relaxed, pairs with none */
+    /* private; relaxed, pairs with none */
+    _Alignas(LIMIT_APART_BYTES) _Atomic uint64_t cells[METRIC_CELL_COUNT];
 };
+_Static_assert(_Alignof(struct metrics) == LIMIT_APART_BYTES &&
+                   sizeof(struct metrics) % LIMIT_APART_BYTES == 0,
+               "two shards' counters never share a line");
 
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *metrics);

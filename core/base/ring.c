@@ -11,14 +11,14 @@
 #include "core/base/ring.h"
 
 #include "core/base/assert.h"
+#include "core/limits.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Two lines: the prefetcher of x86 fetches lines in pairs. */
-enum { APART = 128 };
+enum { APART = LIMIT_APART_BYTES };
 
 struct ring {
     /* the producer's */
@@ -32,6 +32,14 @@ struct ring {
     uint32_t item_bytes;
     _Alignas(APART) uint8_t items[];
 };
+_Static_assert(offsetof(struct ring, tail) / APART != offsetof(struct ring, head) / APART,
+               "what the producer writes and what the consumer writes lie apart");
+_Static_assert(offsetof(struct ring, head_seen) / APART == offsetof(struct ring, tail) / APART &&
+                   offsetof(struct ring, tail_seen) / APART == offsetof(struct ring, head) / APART,
+               "each side's view of the other lies beside its own index");
+_Static_assert(offsetof(struct ring, mask) / APART > offsetof(struct ring, head) / APART &&
+                   offsetof(struct ring, items) / APART > offsetof(struct ring, item_bytes) / APART,
+               "what both read, nobody writes");
 
 struct ring *ring_new(uint32_t slot_count, uint32_t item_bytes)
 {

@@ -9,8 +9,10 @@
 #include "core/broker/broker.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/shard.h"
+#include "core/limits.h"
 
 #include <pthread.h>
+#include <stddef.h>
 
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
@@ -31,10 +33,13 @@ struct broker {
     /* Where listeners listen: written by shard 0 before the others look. */
     struct address listening[LIMIT_CONFIG_LISTENERS][LIMIT_LISTENER_ADDRESSES];
 
-    /* Shared by all shards, relaxed: how many connections there are. */
-    _Atomic uint32_t conn_count;
+    /* Shared by all shards, relaxed: how many connections there are. Nothing else is that any shard
+     * writes while it serves. */
+    _Alignas(LIMIT_APART_BYTES) _Atomic uint32_t conn_count;
     _Atomic uint32_t listener_conn_count[LIMIT_CONFIG_LISTENERS];
-    _Atomic int stop; /* enum stop_request: release by who asks, acquire by shards */
+
+    /* enum stop_request: release by who asks, acquire by shards, in every turn */
+    _Alignas(LIMIT_APART_BYTES) _Atomic int stop;
 
     pthread_t threads[SHARD_COUNT_MAX];
     uint32_t thread_count;
@@ -45,6 +50,10 @@ struct broker {
     _Atomic uint32_t done_count; /* shards that have taken their last turn: release, acquire */
     bool go;                     /* written by the starter between two barriers */
 };
+
+_Static_assert(offsetof(struct broker, conn_count) % LIMIT_APART_BYTES == 0 &&
+                   offsetof(struct broker, stop) % LIMIT_APART_BYTES == 0,
+               "clients who come and go disturb no turn");
 
 /* memory_limit, or what stands for 0. Bytes. */
 uint64_t broker_memory_limit(const struct config *config);

@@ -2,8 +2,10 @@
 
 #include "core/broker/mail.h"
 #include "core/broker/shard.h"
+#include "core/limits.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 enum {
@@ -13,15 +15,18 @@ enum {
 
 /* A shard's flag, alone on its cache line: set by the sleeper, cleared by who wakes it. */
 struct sleeper {
-    _Alignas(64) _Atomic bool is_sleeping;
+    _Alignas(LIMIT_APART_BYTES) _Atomic bool is_sleeping;
     _Atomic(struct io *) io;
 };
+_Static_assert(sizeof(struct sleeper) == LIMIT_APART_BYTES, "to wake one shard disturbs no other");
 
 struct mail_rings {
     uint32_t shard_count;
     struct ring *rings[SHARD_COUNT_MAX][SHARD_COUNT_MAX]; /* [from][to]; the diagonal is unused */
     struct sleeper sleepers[SHARD_COUNT_MAX];
 };
+_Static_assert(offsetof(struct mail_rings, sleepers) % LIMIT_APART_BYTES == 0,
+               "where the rings are is only read");
 
 /* What did not fit, in order. */
 struct overflow {
@@ -39,7 +44,7 @@ struct mailbox {
 
 struct mail_rings *mail_rings_new(uint32_t shard_count)
 {
-    struct mail_rings *rings = aligned_alloc(64, (sizeof(*rings) + 63) / 64 * 64);
+    struct mail_rings *rings = aligned_alloc(_Alignof(struct mail_rings), sizeof(*rings));
     if (rings == NULL) {
         return NULL;
     }

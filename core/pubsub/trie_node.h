@@ -27,12 +27,14 @@
 #ifndef TERN_PUBSUB_TRIE_NODE_H
 #define TERN_PUBSUB_TRIE_NODE_H
 
+#include "core/limits.h"
 #include "core/pubsub/level.h"
 #include "core/pubsub/subs.h"
 #include "core/pubsub/trie.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 struct leaf {
     _Atomic uint64_t shards; /* who has subscribers: bit s is changed by the thread of shard s */
@@ -71,10 +73,15 @@ struct trie {
     struct node *root;
     uint64_t seed;
     uint32_t shard_count;
-    _Alignas(64) _Atomic uint64_t version; /* read by every shard in every turn */
-    _Alignas(64) pthread_mutex_t lock;     /* one writer at a time */
+    _Alignas(LIMIT_APART_BYTES) _Atomic uint64_t version; /* read for each message */
+    _Alignas(LIMIT_APART_BYTES) pthread_mutex_t lock;     /* one writer at a time */
     _Atomic uint64_t filter_count, node_count, bytes;
 };
+_Static_assert(
+    offsetof(struct trie, version) >= LIMIT_APART_BYTES &&
+        offsetof(struct trie, lock) - offsetof(struct trie, version) >= LIMIT_APART_BYTES,
+    "who subscribes writes beside the version once, and never beside what a match reads");
+_Static_assert(sizeof(struct leaf) <= 40, "a leaf of one shard stays within 40 bytes");
 
 static inline uint64_t slot_make(struct node *node, uint64_t hash)
 {
