@@ -1,7 +1,6 @@
 #include "core/broker/broker.h"
 
 #include "core/base/assert.h"
-#include "core/base/blocks.h"
 #include "core/broker/broker_shared.h"
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
@@ -169,7 +168,6 @@ static void *thread_main(void *context)
     }
     meet(broker);
     shard_close(shard);
-    blocks_thread_end();
     return NULL;
 }
 
