@@ -167,7 +167,7 @@ static void set_mitigations(struct environment *out)
             unaffected++;
         } else if (strncmp(text, "Vulnerable", 10) == 0) {
             size_t used = strlen(names);
-            snprintf(names + used, sizeof(names) - used, "%s%s", vulnerable == 0 ? "" : ", ",
+            snprintf(names + used, sizeof(names) - used, "%s%.32s", vulnerable == 0 ? "" : ", ",
                      entry->d_name);
             vulnerable++;
         } else {
