@@ -8,25 +8,30 @@
 
 #define N_OF 0 /* as many as n says */
 
+enum { SESSION_EXPIRY_S = 3600 }; /* of persistent sessions, if the user does not say */
+
 /*
- * One line adds a scenario. publishers, subscribers: how many there are if n does not say. rate: of
- * its open loop, a second; 0: it has none.
+ * One line adds a scenario. run NULL: messages between publishers and subscribers of a shape.
+ * publishers, subscribers: how many there are if n does not say. rate: of its open loop, a second;
+ * 0: it has none.
  */
 /* clang-format off */
 static const struct scenario {
     const char *name;
     scenario_runner *run;
-    bool is_messages;
+    enum shape_kind shape;
     uint32_t publishers, subscribers, count;
     double rate;
     const char *help;
 } scenarios[] = {
-    /*name      run                is_messages publ. subscr.    n      rate  help */
-    {"pairs",   scenario_messages, true,       N_OF,  N_OF,    64,     1000, "n publishers, n subscribers, each pair on a topic of its own"},
-    {"fanout",  scenario_messages, true,          1,  N_OF,   500,     1000, "1 publisher, n subscribers of its topic"},
-    {"fanin",   scenario_messages, true,       N_OF,     1,   500,     1000, "n publishers on topics of their own, 1 subscriber of all"},
-    {"connect", scenario_connects, false,      N_OF,  N_OF,    64,        0, "n clients connect, disconnect, and come again at once"},
-    {"idle",    scenario_idles,    false,      N_OF,  N_OF, 10000,        0, "n clients connect and stay silent: memory of the broker for each"},
+    /*name        run                shape        publ. subscr.    n    rate  help */
+    {"pairs",     NULL,              SHAPE_PAIRS,     N_OF,  N_OF,    64,   1000, "n publishers, n subscribers, each pair on a topic of its own"},
+    {"fanout",    NULL,              SHAPE_ALL,          1,  N_OF,   500,   1000, "1 publisher, n subscribers of its topic"},
+    {"fanin",     NULL,              SHAPE_ALL,       N_OF,     1,   500,   1000, "n publishers on topics of their own, 1 subscriber of all"},
+    {"shared",    NULL,              SHAPE_SHARED,    N_OF,     5,   500,   1000, "n publishers, 5 subscribers that share one subscription: each message to one of them"},
+    {"wildcards", NULL,              SHAPE_WILDCARDS,   16,  N_OF,   100,   1000, "16 publishers, n subscribers with 10,000 wildcard filters; 1 to 3 match a message"},
+    {"connect",   scenario_connects, 0,               N_OF,  N_OF,    64,      0, "n clients connect, disconnect, and come again at once"},
+    {"idle",      scenario_idles,    0,               N_OF,  N_OF, 10000,      0, "n clients connect and stay silent: memory of the broker for each"},
 };
 /* clang-format on */
 
@@ -43,7 +48,7 @@ const struct scenario *scenario_find(const char *name)
 void scenario_list(FILE *out)
 {
     for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
-        fprintf(out, "  %-9s %s; n is %u\n", scenarios[i].name, scenarios[i].help,
+        fprintf(out, "  %-13s %s; n is %u\n", scenarios[i].name, scenarios[i].help,
                 scenarios[i].count);
     }
 }
@@ -52,6 +57,11 @@ bool scenario_sample(const struct scenario_options *options, struct target_usage
 {
     return options->broker_pid > 0 && crew_measures(options->crew) &&
            target_usage(options->broker_pid, out) == OK;
+}
+
+static bool is_messages(const struct scenario *scenario)
+{
+    return scenario->run == NULL;
 }
 
 static uint32_t first_given(uint32_t a, uint32_t b, uint32_t c)
@@ -69,13 +79,16 @@ static struct scenario_options fill_in(const struct scenario *scenario,
     if (mine.rate <= 0 && mine.window == 0) {
         mine.rate = scenario->rate;
     }
+    if (mine.is_persistent) {
+        mine.load.clean_start = false;
+        mine.load.session_expiry_s = first_given(mine.load.session_expiry_s, SESSION_EXPIRY_S, 1);
+    }
     mine.load.packet_max_bytes = MQTT_REMAINING_MAX;
     mine.load.client_count_max = mine.count + mine.held_count + 64;
-    if (scenario->is_messages) {
+    if (is_messages(scenario)) {
         mine.publisher_count = first_given(mine.publisher_count, scenario->publishers, mine.count);
         mine.subscriber_count = first_given(mine.subscriber_count, scenario->subscribers,
                                             mine.count);
-        mine.group_count = first_given(mine.group_count, 1, 1);
         mine.load.client_count_max = mine.publisher_count + mine.subscriber_count + 64;
     }
     return mine;
@@ -87,12 +100,10 @@ static enum err refuse(char why[SCENARIO_WHY_BYTES], const char *reason)
     return ERR_INVALID;
 }
 
-static enum err check_messages(const struct scenario_options *options, char why[SCENARIO_WHY_BYTES])
+/* Whether a loop is open or closed. */
+static enum err check_loop(const struct scenario_options *options, const struct shape *shape,
+                           char why[SCENARIO_WHY_BYTES])
 {
-    if (options->payload_bytes < STAMP_BYTES) {
-        return refuse(why, "the payload is too short: 24 bytes say who sent it, its number and "
-                           "when, so that every message can be checked; use -s 24 or more");
-    }
     if (options->window > 0 && options->rate > 0) {
         return refuse(why, "--rate (open loop: so many a second, whatever happens) and --window "
                            "(closed loop: as fast as they come back) exclude each other; use one");
@@ -105,34 +116,64 @@ static enum err check_messages(const struct scenario_options *options, char why[
         return refuse(why, "the burst does not fit into the window; "
                            "use a --window of at least --burst");
     }
+    if (options->window > 0 && crew_count(options->crew) > 1 && !shape_is_paired(shape)) {
+        return refuse(why, "several generators cannot share a closed loop but that of pairs: a "
+                           "publisher would not see what comes to the others; use --rate");
+    }
+    return OK;
+}
+
+static enum err check_messages(const struct scenario *scenario,
+                               const struct scenario_options *options, struct shape *shape,
+                               char why[SCENARIO_WHY_BYTES])
+{
+    const char *reason;
+    if (options->payload_bytes < STAMP_BYTES) {
+        return refuse(why, "the payload is too short: 24 bytes say who sent it, its number and "
+                           "when, so that every message can be checked; use -s 24 or more");
+    }
     if (options->qos > 2) {
         return refuse(why, "QoS is 0, 1 or 2");
     }
-    return OK;
+    if (options->is_persistent && options->qos == 0) {
+        return refuse(why, "persistent sessions keep nothing of QoS 0; use -q 1 or -q 2");
+    }
+    if (shape_init(scenario->shape, options->publisher_count, options->subscriber_count,
+                   options->group_count, options->filter_count, shape, &reason) != OK) {
+        return refuse(why, reason);
+    }
+    return check_loop(options, shape, why);
 }
 
 enum err scenario_check(const struct scenario *scenario, const struct scenario_options *options,
                         char why[SCENARIO_WHY_BYTES])
 {
     struct scenario_options mine = fill_in(scenario, options);
-    return scenario->is_messages ? check_messages(&mine, why) : OK;
+    struct shape shape;
+    return is_messages(scenario) ? check_messages(scenario, &mine, &shape, why) : OK;
 }
 
 enum err scenario_run(const struct scenario *scenario, const struct scenario_options *options,
                       struct report *out)
 {
-    char why[SCENARIO_WHY_BYTES];
-    TRY(scenario_check(scenario, options, why));
     struct scenario_options mine = fill_in(scenario, options);
+    struct shape shape;
+    char why[SCENARIO_WHY_BYTES];
+    if (is_messages(scenario)) {
+        TRY(check_messages(scenario, &mine, &shape, why));
+    }
     *out = (struct report){
         .scenario = scenario->name,
-        .publisher_count = scenario->is_messages ? mine.publisher_count : mine.count,
-        .subscriber_count = scenario->is_messages ? mine.subscriber_count : 0,
+        .publisher_count = is_messages(scenario) ? mine.publisher_count : mine.count,
+        .subscriber_count = is_messages(scenario) ? mine.subscriber_count : 0,
         .window = mine.window,
         .burst = mine.burst,
         .payload_bytes = mine.payload_bytes,
         .qos = mine.qos,
         .rate = mine.rate,
+        .is_persistent = mine.is_persistent,
+        .generator_count = 1,
     };
-    return scenario->run(&mine, out);
+    return is_messages(scenario) ? scenario_messages(&mine, &shape, out)
+                                 : scenario->run(&mine, out);
 }

@@ -10,11 +10,16 @@
 #define TERN_BENCH_SCENARIO_KINDS_H
 
 #include "bench/scenario.h"
+#include "bench/shape.h"
 
 /* What a row of the table needs to be. */
 typedef enum err scenario_runner(const struct scenario_options *options, struct report *out);
 
-scenario_runner scenario_messages, scenario_connects, scenario_idles;
+scenario_runner scenario_connects, scenario_idles;
+
+/* Messages between the publishers and subscribers of this shape, which is borrowed. */
+enum err scenario_messages(const struct scenario_options *options, const struct shape *shape,
+                           struct report *out);
 
 /* Read the broker's use into *out, if we know its process; whether that went well. */
 bool scenario_sample(const struct scenario_options *options, struct target_usage *out);

@@ -1,443 +1,416 @@
 /*
- * Publishers and subscribers, and the account of every message.
+ * Publishers and subscribers, and the account of every message: the stages of a run.
  *
- *   set up ──> warm-up ──> measured window ──> drain ──> settle the account
+ *     wipe? ──> set up ──> warm-up ──> measured window ──> drain ──> settle ──> goodbye ──> wipe?
+ *                     READY                          SENT       DRAINED
+ *
+ * Generators of a crew meet at READY, SENT and DRAINED; one alone passes them at once.
  */
-#include "bench/check.h"
-#include "bench/scenario_kinds.h"
+#include "bench/scenario_messages.h"
+
+#include "bench/bottleneck.h"
+#include "bench/crew.h"
+#include "bench/series.h"
+#include "core/base/assert.h"
 
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
 
-enum {
-    CONNECTING_MAX = 64, /* connects under way at once: fewer than any backlog holds */
-    TOPIC_MAX = 48,
-    TURN_NS = 50 * 1000 * 1000,
-};
+enum { TURN_NS = 50 * 1000 * 1000 };
 
-#define SETUP_NS  ((uint64_t)60000000000)
-#define STALL_NS  ((uint64_t)10000000000) /* without any delivery: the run is over */
-#define DRAIN_NS  ((uint64_t)5000000000)
-#define SECOND_NS ((uint64_t)1000000000)
+#define STALL_NS     ((uint64_t)10000000000) /* closed loop, nothing comes back: the run is over */
+#define DRAIN_NS     ((uint64_t)5000000000)  /* without any delivery: what is missing is lost */
+#define DRAIN_NS_MAX ((uint64_t)300000000000)
+#define LINGER_NS    ((uint64_t)100000000)  /* after the last one: is there a repeat? */
+#define CATCH_UP_NS  ((uint64_t)1000000000) /* for moments before the end that were not visited */
 
-struct messages;
+/* Of all publishers together, so that a broker that does not read costs bounded memory. */
+#define BACKLOG_BYTES_MAX      ((uint64_t)256 * 1024 * 1024)
+#define BACKLOG_BYTES_EACH     ((uint64_t)64 * 1024 * 1024)
+#define BACKLOG_BYTES_AT_LEAST ((uint64_t)64 * 1024)
 
-struct publisher {
-    struct messages *run;
-    struct load_client *client; /* NULL when it is gone */
-    uint32_t index;
-    uint64_t sent, delivered, finished; /* delivered counts each subscriber */
-    char topic[TOPIC_MAX];
-    uint32_t topic_bytes;
-};
-
-struct subscriber {
-    struct messages *run;
-    struct load_client *client;
-    uint32_t index;
-    struct track *tracks; /* one per publisher it listens to */
-};
-
-struct messages {
-    const struct scenario_options *options;
-    struct report *report;
-    struct load *load;
-    struct publisher *publishers;
-    struct subscriber *subscribers;
-    uint32_t publisher_count, subscriber_count;
-    uint32_t started_count, ready_count; /* subscribers first, then publishers */
-    uint64_t progress_ns;                /* when anything was last delivered or finished */
-    uint64_t due_count;                  /* open loop: messages sent on schedule so far */
-    uint64_t measure_begin_ns; /* latencies are of messages meant to leave from here ... */
-    uint64_t measure_end_ns;   /* ... to here, even if they come in the drain */
-    bool is_sending, is_measuring, is_broken, is_ending;
-};
-
-/* A pair's subscriber hears one publisher, the fan's hears the one or all of them. */
-static bool is_pairs(const struct messages *run)
+static uint64_t own_cpu_ns(void)
 {
-    return run->publisher_count == run->subscriber_count;
+    struct timespec used;
+    return clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) != 0
+               ? 0
+               : (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 }
 
-static uint32_t receivers(const struct messages *run)
+static bool sample_quick(const struct messages *run, struct target_usage *out)
 {
-    return is_pairs(run) ? 1 : run->subscriber_count;
-}
-
-static uint32_t track_count(const struct messages *run)
-{
-    return run->subscriber_count == 1 ? run->publisher_count : 1;
-}
-
-static void publish(struct publisher *publisher, uint64_t sent_ns)
-{
-    struct messages *run = publisher->run;
-    struct stamp stamp = {
-        .publisher = publisher->index, .sequence = publisher->sent, .sent_ns = sent_ns};
-    struct slice topic = slice_of(publisher->topic, publisher->topic_bytes);
-    uint32_t payload_bytes = run->options->payload_bytes;
-
-    uint8_t *payload = publisher->client == NULL
-                           ? NULL
-                           : load_publish(publisher->client, topic, run->options->qos, false,
-                                          payload_bytes);
-    if (payload == NULL) {
-        run->is_broken = true; /* gone, or the broker takes nothing any more */
-        return;
-    }
-    stamp_write(payload, payload_bytes, &stamp);
-    publisher->sent++;
-}
-
-/* Closed loop: fill the window, a burst at a time. */
-static void pump(struct publisher *publisher)
-{
-    struct messages *run = publisher->run;
     const struct scenario_options *options = run->options;
+    return options->broker_pid > 0 && crew_measures(options->crew) &&
+           target_usage_quick(options->broker_pid, out) == OK;
+}
 
-    if (!run->is_sending || options->rate > 0) {
-        return;
+/* One turn of the load, and of whatever is done once a second. */
+static void turn(struct messages *run, uint64_t wait_ns)
+{
+    struct series *series = run->options->series;
+    load_turn(run->load, wait_ns);
+    uint64_t now_ns = load_clock_ns();
+    if (series != NULL && series_is_due(series, now_ns)) {
+        struct target_usage usage;
+        series_tick(series, now_ns, sample_quick(run, &usage) ? &usage : NULL);
     }
-    uint64_t done = publisher->delivered / receivers(run);
-    if (options->qos > 0 && publisher->finished < done) {
-        done = publisher->finished;
-    }
-    while (!run->is_broken && publisher->sent - done + options->burst <= options->window) {
-        uint64_t now_ns = load_clock_ns();
-        for (uint32_t i = 0; i < options->burst; i++) {
-            publish(publisher, now_ns);
+}
+
+/* Wait for the others. False: someone failed. */
+static bool meet(struct messages *run, enum crew_stage stage)
+{
+    struct crew *crew = run->options->crew;
+    crew_arrive(crew, stage);
+    while (!crew_all_arrived(crew, stage)) {
+        if (crew_is_failed(crew)) {
+            return false;
         }
+        turn(run, CREW_TURN_NS);
     }
+    return !crew_is_failed(crew);
 }
 
-/* Open loop: what should have left by now, each with the moment it should have left at. */
-static void send_due(struct messages *run, uint64_t begin_ns, uint64_t now_ns)
+static bool is_over(const struct messages *run)
 {
-    double rate = run->options->rate;
-    while (!run->is_broken) {
-        uint64_t due_ns = begin_ns + (uint64_t)((double)run->due_count * 1e9 / rate);
-        if (due_ns > now_ns) {
-            return;
-        }
-        publish(&run->publishers[run->due_count % run->publisher_count], due_ns);
-        run->due_count++;
-    }
+    return scenario_is_stopped(run->options) || crew_is_failed(run->options->crew);
 }
 
-static void account(struct messages *run, struct track *track, uint64_t sequence)
-{
-    switch (track_add(track, sequence)) {
-    case TRACK_IN_ORDER:
-    case TRACK_AFTER_GAP: /* lost, unless it comes late: the account is settled at the end */
-        break;
-    case TRACK_LATE:
-        run->report->disordered_count++;
-        break;
-    case TRACK_REPEATED:
-        run->report->repeated_count++;
-        break;
-    }
-}
+/* ---- the window ---- */
 
-static void on_message(struct load_client *client, const struct mqtt_publish *message,
-                       uint64_t received_ns)
-{
-    struct subscriber *subscriber = load_owner(client);
-    struct messages *run = subscriber->run;
-    struct stamp stamp;
-
-    run->report->received_count++;
-    run->progress_ns = received_ns;
-    bool is_ours = message->payload.count == run->options->payload_bytes &&
-                   stamp_read(message->payload, &stamp) && stamp.publisher < run->publisher_count &&
-                   (!is_pairs(run) || stamp.publisher == subscriber->index);
-    if (!is_ours) {
-        run->report->corrupt_count++;
-        return;
-    }
-    account(run, &subscriber->tracks[track_count(run) == 1 ? 0 : stamp.publisher], stamp.sequence);
-    run->report->delivered_count += run->is_measuring ? 1 : 0;
-    if (stamp.sent_ns >= run->measure_begin_ns && stamp.sent_ns < run->measure_end_ns) {
-        histogram_add(&run->report->latency,
-                      received_ns > stamp.sent_ns ? received_ns - stamp.sent_ns : 0);
-    }
-    struct publisher *publisher = &run->publishers[stamp.publisher];
-    publisher->delivered++;
-    pump(publisher);
-}
-
-static void on_finished(struct load_client *client)
-{
-    struct publisher *publisher = load_owner(client);
-    publisher->finished++;
-    publisher->run->progress_ns = load_clock_ns();
-    pump(publisher);
-}
-
-static void on_subscriber_opened(struct load_client *client)
-{
-    struct subscriber *subscriber = load_owner(client);
-    struct messages *run = subscriber->run;
-    char filter[TOPIC_MAX];
-    if (run->publisher_count > 1 && !is_pairs(run)) {
-        snprintf(filter, sizeof(filter), "bench/+");
-    } else {
-        snprintf(filter, sizeof(filter), "bench/%u", is_pairs(run) ? subscriber->index : 0);
-    }
-    load_subscribe(client, filter, run->options->qos);
-}
-
-static void on_subscribed(struct load_client *client)
-{
-    struct subscriber *subscriber = load_owner(client);
-    subscriber->run->ready_count++;
-}
-
-static void on_publisher_opened(struct load_client *client)
-{
-    struct publisher *publisher = load_owner(client);
-    publisher->run->ready_count++;
-}
-
-static void gone(struct messages *run, enum err why, uint8_t reason)
-{
-    if (run->is_ending) {
-        return;
-    }
-    if (!run->is_broken) {
-        fprintf(stderr, "tern-bench: a client was refused or lost: %s (reason 0x%02x)\n",
-                err_text(why), reason);
-    }
-    run->report->refused_count++;
-    run->is_broken = true;
-}
-
-static void on_subscriber_closed(struct load_client *client, enum err why, uint8_t reason)
-{
-    struct subscriber *subscriber = load_owner(client);
-    subscriber->client = NULL;
-    gone(subscriber->run, why, reason);
-}
-
-static void on_publisher_closed(struct load_client *client, enum err why, uint8_t reason)
-{
-    struct publisher *publisher = load_owner(client);
-    publisher->client = NULL;
-    gone(publisher->run, why, reason);
-}
-
-static const struct load_events subscriber_events = {
-    .opened = on_subscriber_opened,
-    .subscribed = on_subscribed,
-    .message = on_message,
-    .closed = on_subscriber_closed,
+struct window {
+    uint64_t begin_ns, measure_ns, end_ns; /* planned; measure_ns becomes when it was */
+    uint64_t own_cpu_ns, sent_count;       /* when measuring began */
+    struct target_usage usage;             /* of the broker, for our own eyes */
+    bool has_usage;
 };
 
-static const struct load_events publisher_events = {
-    .opened = on_publisher_opened,
-    .finished = on_finished,
-    .closed = on_publisher_closed,
-};
-
-static enum err start_client(struct messages *run, uint32_t index)
-{
-    char client_id[TOPIC_MAX];
-    if (index < run->subscriber_count) {
-        struct subscriber *subscriber = &run->subscribers[index];
-        snprintf(client_id, sizeof(client_id), "bench-sub-%u", index);
-        return load_connect(run->load, client_id, NULL, &subscriber_events, subscriber,
-                            &subscriber->client);
-    }
-    struct publisher *publisher = &run->publishers[index - run->subscriber_count];
-    snprintf(client_id, sizeof(client_id), "bench-pub-%u", publisher->index);
-    return load_connect(run->load, client_id, NULL, &publisher_events, publisher,
-                        &publisher->client);
-}
-
-static enum err set_up(struct messages *run)
-{
-    uint32_t total = run->subscriber_count + run->publisher_count;
-    uint64_t until_ns = load_clock_ns() + SETUP_NS;
-
-    while (run->ready_count < total && !run->is_broken) {
-        while (run->started_count < total &&
-               run->started_count - run->ready_count < CONNECTING_MAX) {
-            TRY(start_client(run, run->started_count));
-            run->started_count++;
-        }
-        load_turn(run->load, TURN_NS);
-        if (load_clock_ns() > until_ns) {
-            return ERR_TIMEOUT;
-        }
-    }
-    return run->is_broken ? ERR_CLOSED : OK;
-}
-
-static void measure_begin(struct messages *run)
-{
-    struct target_usage own;
-    run->is_measuring = true;
-    run->measure_begin_ns = load_clock_ns();
-    run->measure_end_ns = UINT64_MAX;
-    run->report->has_target = scenario_sample(run->options, &run->report->target_before);
-    run->report->bench_cpu_ns = target_usage(0, &own) == OK ? own.cpu_ns : 0;
-}
-
-static void measure_end(struct messages *run, uint64_t window_ns)
+static void measure_begin(struct messages *run, struct window *window)
 {
     struct report *report = run->report;
-    struct target_usage own;
-    report->has_target = report->has_target && scenario_sample(run->options, &report->target_after);
-    report->bench_cpu_ns = target_usage(0, &own) == OK ? own.cpu_ns - report->bench_cpu_ns : 0;
-    report->window_ns = window_ns;
+    report->has_target = scenario_sample(run->options, &report->target_before);
+    if (run->pace != NULL) {
+        messages_send_due(run); /* reading the broker's use took time */
+        run->pace->is_measuring = true;
+    }
+    run->is_measuring = true;
+    window->own_cpu_ns = own_cpu_ns();
+    window->sent_count = run->sent_count;
+    window->measure_ns = load_clock_ns();
+}
+
+/*
+ * Messages a second that left in the window: of those whose moment was in it, the part that left,
+ * so that one more or less at either end of a short window makes no rate missed.
+ */
+static double rate_reached(const struct messages *run, const struct window *window, double rate)
+{
+    const struct pace *pace = run->pace;
+    uint64_t next_ns = pace_next_ns(pace), now_ns = load_clock_ns();
+    double overdue = next_ns < now_ns ? (double)(now_ns - next_ns) / 1e9 * rate : 0;
+    double due = (double)pace->lateness.count + overdue;
+    double part = due > 0 ? (double)(run->sent_count - window->sent_count) / due : 1;
+    return rate * (part < 1 ? part : 1);
+}
+
+static void judge_generator(struct messages *run, const struct window *window)
+{
+    struct report *report = run->report;
+    struct bottleneck_facts facts = {
+        .own_cores = (double)report->bench_cpu_ns / (double)report->window_ns,
+        .latency_p99_ns = (double)histogram_quantile(&report->latency, 0.99),
+        .has_broker_cores = report->has_target,
+        .broker_cores = report_broker_cores(report),
+    };
+    if (run->pace != NULL) {
+        uint32_t own = crew_own_count(run->options->crew, run->shape->publisher_count);
+        double share = run->pace->rate * own / run->shape->publisher_count;
+        report->rate_reached = rate_reached(run, window, share);
+        report->lateness_p99_ns = histogram_quantile(&run->pace->lateness, 0.99);
+        report->lateness_max_ns = run->pace->lateness.value_max;
+        facts.lateness_p99_ns = (double)report->lateness_p99_ns;
+        facts.rate_reached = report->rate_reached;
+        /* Whether our share of the rate is missed is for the one to say who sees the broker. */
+        facts.rate = crew_measures(run->options->crew) ? share : 0;
+    }
+    report->is_generator_bound = bottleneck_is_generator(&facts);
+}
+
+static void measure_end(struct messages *run, struct window *window)
+{
+    struct report *report = run->report;
+    uint64_t now_ns = load_clock_ns();
     run->is_measuring = false;
-    run->measure_end_ns = run->measure_begin_ns + window_ns;
+    if (run->pace != NULL) {
+        run->pace->is_measuring = false;
+    }
+    report->bench_cpu_ns = own_cpu_ns() - window->own_cpu_ns;
+    report->has_target = report->has_target && scenario_sample(run->options, &report->target_after);
+    report->window_ns = now_ns - window->measure_ns;
+    if (run->options->series != NULL) {
+        series_mark_window(run->options->series, window->measure_ns, now_ns);
+    }
+    if (report->window_ns > 0) {
+        judge_generator(run, window);
+    }
+}
+
+/* All begin at the same moment, which is ahead of us when there are others. */
+static void begin(struct messages *run, struct window *window)
+{
+    const struct scenario_options *options = run->options;
+    struct target_usage usage;
+    window->begin_ns = crew_begin_ns(options->crew);
+    window->measure_ns = window->begin_ns + (uint64_t)(options->warmup_seconds * 1e9);
+    window->end_ns = window->measure_ns + (uint64_t)(options->seconds * 1e9);
+    if (run->pace != NULL) {
+        pace_begin(run->pace, window->begin_ns);
+    }
+    if (options->series != NULL) {
+        series_begin(options->series, window->begin_ns);
+        series_tick(options->series, window->begin_ns, sample_quick(run, &usage) ? &usage : NULL);
+    }
+    for (uint64_t now_ns = load_clock_ns(); now_ns < window->begin_ns && !is_over(run);
+         now_ns = load_clock_ns()) {
+        load_turn(run->load, window->begin_ns - now_ns);
+    }
+}
+
+/* How long we may sleep: to the next moment at most. */
+static uint64_t rest(const struct messages *run, uint64_t now_ns, uint64_t until_ns)
+{
+    uint64_t next_ns = run->pace != NULL ? pace_next_ns(run->pace) : UINT64_MAX;
+    next_ns = next_ns < until_ns ? next_ns : until_ns;
+    uint64_t left_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+    return left_ns < TURN_NS ? left_ns : TURN_NS;
+}
+
+/* Alone a broken run ends at once; in a crew it is not known to the others, who expect us later. */
+static bool is_done_early(const struct messages *run)
+{
+    return is_over(run) || (run->is_broken && crew_count(run->options->crew) == 1);
 }
 
 static void run_window(struct messages *run)
 {
-    const struct scenario_options *options = run->options;
-    uint64_t begin_ns = load_clock_ns(), now_ns = begin_ns;
-    uint64_t measure_ns = begin_ns + (uint64_t)(options->warmup_seconds * 1e9);
-    uint64_t end_ns = measure_ns + (uint64_t)(options->seconds * 1e9);
-
-    run->is_sending = true;
+    struct window window = {0};
+    begin(run, &window);
+    run->is_sending = !run->is_broken;
+    uint64_t now_ns = load_clock_ns();
     run->progress_ns = now_ns;
-    for (uint32_t i = 0; i < run->publisher_count; i++) {
-        pump(&run->publishers[i]);
+    for (uint32_t i = 0; i < run->shape->publisher_count; i++) {
+        if (crew_owns(run->options->crew, i)) {
+            messages_pump(&run->publishers[i]);
+        }
     }
-    while (now_ns < end_ns && !run->is_broken) {
-        if (!run->is_measuring && now_ns >= measure_ns) {
-            measure_begin(run);
-            measure_ns = run->measure_begin_ns;
+    while (now_ns < window.end_ns && !is_done_early(run)) {
+        if (!run->is_measuring && now_ns >= window.measure_ns) {
+            measure_begin(run, &window);
         }
-        uint64_t wait_ns = TURN_NS;
-        if (options->rate > 0) {
-            send_due(run, begin_ns, now_ns);
-            uint64_t due_ns = begin_ns + (uint64_t)((double)run->due_count * 1e9 / options->rate);
-            wait_ns = due_ns - now_ns < wait_ns ? due_ns - now_ns : wait_ns;
+        if (run->pace != NULL && run->is_sending) {
+            messages_send_due(run);
         }
-        load_turn(run->load, wait_ns);
+        uint64_t until_ns = run->is_measuring ? window.end_ns : window.measure_ns;
+        turn(run, run->is_sending ? rest(run, load_clock_ns(), until_ns) : TURN_NS);
         now_ns = load_clock_ns();
-        if (now_ns - run->progress_ns > STALL_NS) {
+        if (run->pace == NULL && run->is_sending && now_ns > run->progress_ns + STALL_NS) {
             run->report->is_stalled = true;
             break;
         }
     }
     if (run->is_measuring) {
-        measure_end(run, load_clock_ns() - measure_ns);
+        measure_end(run, &window);
+    }
+    run->report->is_stopped_early = scenario_is_stopped(run->options);
+}
+
+/* Moments before the end that were not visited in time; then whatever could not leave is given up. */
+static void stop_sending(struct messages *run)
+{
+    if (run->pace != NULL) {
+        uint64_t until_ns = load_clock_ns() + CATCH_UP_NS;
+        while (pace_next_ns(run->pace) != UINT64_MAX && run->is_sending && !is_over(run) &&
+               load_clock_ns() < until_ns) {
+            messages_send_due(run);
+            turn(run, rest(run, load_clock_ns(), until_ns));
+        }
+        messages_give_up(run, !run->report->is_stopped_early);
     }
     run->is_sending = false;
 }
 
-static bool is_all_delivered(const struct messages *run)
+/* ---- the account ---- */
+
+/* What each publisher sent, of all generators. NULL: they could not meet, or memory is exhausted. */
+static const uint64_t *share_sent(struct messages *run, uint64_t *own)
 {
-    for (uint32_t i = 0; i < run->publisher_count; i++) {
-        const struct publisher *publisher = &run->publishers[i];
-        if (publisher->delivered < publisher->sent * receivers(run) ||
-            (run->options->qos > 0 && publisher->finished < publisher->sent)) {
+    struct crew *crew = run->options->crew;
+    for (uint32_t i = 0; i < run->shape->publisher_count; i++) {
+        own[i] = run->publishers[i].sent;
+    }
+    crew_share_sent(crew, own, run->shape->publisher_count);
+    if (!meet(run, CREW_SENT)) {
+        return NULL;
+    }
+    const uint64_t *of_all = crew_sent(crew);
+    return of_all != NULL ? of_all : own;
+}
+
+static bool is_finished(const struct messages *run)
+{
+    for (uint32_t i = 0; run->options->qos > 0 && i < run->shape->publisher_count; i++) {
+        if (run->publishers[i].finished < run->publishers[i].sent) {
             return false;
         }
     }
     return true;
 }
 
-static void drain(struct messages *run)
+static void drain(struct messages *run, const uint64_t *sent)
 {
-    run->progress_ns = load_clock_ns();
-    while (!run->is_broken && !is_all_delivered(run) &&
-           load_clock_ns() - run->progress_ns < DRAIN_NS) {
-        load_turn(run->load, TURN_NS);
+    uint64_t expected = account_expected(run->account, sent);
+    uint64_t begin_ns = load_clock_ns(), now_ns = begin_ns;
+    run->progress_ns = begin_ns;
+    while (!run->is_broken && !crew_is_failed(run->options->crew) &&
+           (account_totals(run->account)->unique_count < expected || !is_finished(run)) &&
+           now_ns < run->progress_ns + DRAIN_NS) {
+        if (now_ns > begin_ns + DRAIN_NS_MAX) {
+            run->report->is_stalled = true;
+            break;
+        }
+        turn(run, TURN_NS);
+        now_ns = load_clock_ns();
+    }
+    uint64_t until_ns = now_ns + LINGER_NS;
+    while (!run->is_broken && now_ns < until_ns) {
+        turn(run, until_ns - now_ns);
+        now_ns = load_clock_ns();
     }
 }
 
-static void settle(struct messages *run)
+static void settle(struct messages *run, const uint64_t *sent)
 {
     struct report *report = run->report;
-    for (uint32_t i = 0; i < run->publisher_count; i++) {
-        report->sent_count += run->publishers[i].sent;
-        report->is_stalled |= run->options->qos > 0 &&
-                              run->publishers[i].finished < run->publishers[i].sent;
-    }
-    for (uint32_t i = 0; i < run->subscriber_count; i++) {
-        for (uint32_t k = 0; k < track_count(run); k++) {
-            uint32_t publisher = is_pairs(run) ? i : k;
-            report->lost_count += track_lost(&run->subscribers[i].tracks[k],
-                                             run->publishers[publisher].sent);
-        }
-    }
+    struct account_totals totals = account_settle(run->account, sent);
+    struct fairness fairness = account_fairness(run->account);
+    report->sent_count = run->sent_count;
+    report->lost_count = totals.lost_count;
+    report->repeated_count = totals.repeated_count;
+    report->disordered_count = totals.late_count;
+    report->misdelivered_count = totals.misdelivered_count;
+    report->member_count = fairness.member_count;
+    report->member_min = fairness.member_min;
+    report->member_max = fairness.member_max;
+    report->jain = fairness.jain;
+    report->is_stalled |= !is_finished(run);
 }
 
-static void say_goodbye(struct messages *run)
+/* ---- the run ---- */
+
+static enum err allocate_clients(struct messages *run)
 {
-    uint64_t until_ns = load_clock_ns() + 2 * SECOND_NS;
-    run->is_ending = true;
-    for (uint32_t i = 0; i < run->subscriber_count; i++) {
-        if (run->subscribers[i].client != NULL) {
-            load_disconnect(run->subscribers[i].client);
-        }
+    const struct shape *shape = run->shape;
+    run->publishers = calloc(shape->publisher_count, sizeof(run->publishers[0]));
+    run->subscribers = calloc(shape->subscriber_count, sizeof(run->subscribers[0]));
+    run->topics = calloc(shape->topic_count, sizeof(run->topics[0]));
+    if (run->publishers == NULL || run->subscribers == NULL || run->topics == NULL) {
+        return ERR_NOMEM;
     }
-    for (uint32_t i = 0; i < run->publisher_count; i++) {
-        if (run->publishers[i].client != NULL) {
-            load_disconnect(run->publishers[i].client);
-        }
+    for (uint32_t i = 0; i < shape->publisher_count; i++) {
+        run->publishers[i].run = run;
+        run->publishers[i].index = i;
     }
-    while (load_client_count(run->load) > 0 && load_clock_ns() < until_ns) {
-        load_turn(run->load, TURN_NS);
+    for (uint32_t i = 0; i < shape->subscriber_count; i++) {
+        run->subscribers[i].run = run;
+        run->subscribers[i].index = i;
     }
+    for (uint32_t i = 0; i < shape->topic_count; i++) {
+        shape_topic(shape, i, run->topics[i].text);
+        run->topics[i].bytes = (uint32_t)slice_text(run->topics[i].text).count;
+    }
+    return OK;
 }
 
 static enum err allocate(struct messages *run)
 {
-    run->publishers = calloc(run->publisher_count, sizeof(run->publishers[0]));
-    run->subscribers = calloc(run->subscriber_count, sizeof(run->subscribers[0]));
-    if (run->publishers == NULL || run->subscribers == NULL) {
-        return ERR_NOMEM;
-    }
-    for (uint32_t i = 0; i < run->publisher_count; i++) {
-        struct publisher *publisher = &run->publishers[i];
-        publisher->run = run;
-        publisher->index = i;
-        publisher->topic_bytes = (uint32_t)snprintf(publisher->topic, sizeof(publisher->topic),
-                                                    "bench/%u", i);
-    }
-    for (uint32_t i = 0; i < run->subscriber_count; i++) {
-        run->subscribers[i].run = run;
-        run->subscribers[i].index = i;
-        run->subscribers[i].tracks = calloc(track_count(run), sizeof(struct track));
-        if (run->subscribers[i].tracks == NULL) {
+    const struct scenario_options *options = run->options;
+    TRY(allocate_clients(run));
+    uint64_t share = BACKLOG_BYTES_MAX / run->shape->publisher_count;
+    share = share < BACKLOG_BYTES_AT_LEAST ? BACKLOG_BYTES_AT_LEAST : share;
+    run->backlog_bytes_max = share < BACKLOG_BYTES_EACH ? share : BACKLOG_BYTES_EACH;
+    if (options->window == 0) {
+        run->pace = calloc(1, sizeof(*run->pace));
+        if (run->pace == NULL) {
             return ERR_NOMEM;
         }
+        double seconds = options->warmup_seconds + options->seconds;
+        pace_init(run->pace, options->rate, (uint64_t)(seconds * 1e9 + 0.5),
+                  run->shape->publisher_count, options->crew);
     }
-    return load_new(&run->options->load, &run->load);
+    TRY(account_new(run->shape, options->crew, &run->account));
+    return load_new(&options->load, &run->load);
 }
 
 static void deallocate(struct messages *run)
 {
     load_free(run->load);
-    for (uint32_t i = 0; run->subscribers != NULL && i < run->subscriber_count; i++) {
-        free(run->subscribers[i].tracks);
-    }
+    account_free(run->account);
+    free(run->pace);
+    free(run->topics);
     free(run->subscribers);
     free(run->publishers);
 }
 
-enum err scenario_messages(const struct scenario_options *options, struct report *out)
+/* From the first connect to the last word. ERR_CLOSED: another generator failed. */
+static enum err go(struct messages *run)
 {
-    struct messages run = {
-        .options = options,
-        .report = out,
-        .publisher_count = options->publisher_count,
-        .subscriber_count = options->subscriber_count,
-    };
+    bool is_persistent = run->options->is_persistent;
+    if (is_persistent) {
+        TRY(messages_wipe(run));
+    }
+    TRY(messages_set_up(run));
+    if (!meet(run, CREW_READY)) {
+        return ERR_CLOSED;
+    }
+    run_window(run);
+    stop_sending(run);
+    uint64_t *own = calloc(run->shape->publisher_count, sizeof(own[0]));
+    if (own == NULL) {
+        return ERR_NOMEM;
+    }
+    const uint64_t *sent = share_sent(run, own);
+    if (sent != NULL) {
+        drain(run, sent);
+    }
+    bool is_whole = sent != NULL && meet(run, CREW_DRAINED);
+    if (is_whole) {
+        settle(run, sent);
+    }
+    free(own);
+    if (run->options->series != NULL) {
+        struct target_usage usage;
+        series_end(run->options->series, load_clock_ns(),
+                   sample_quick(run, &usage) ? &usage : NULL);
+    }
+    messages_say_goodbye(run);
+    if (is_persistent && messages_wipe(run) != OK) {
+        fprintf(stderr, "tern-bench: the broker did not let all persistent sessions end\n");
+    }
+    return is_whole ? OK : ERR_CLOSED;
+}
+
+enum err scenario_messages(const struct scenario_options *options, const struct shape *shape,
+                           struct report *out)
+{
+    struct messages run = {.options = options, .shape = shape, .report = out};
+    /* A sleep ends when it should: the default slack of 50 us would be in every open loop. */
+    (void)prctl(PR_SET_TIMERSLACK, 1ul, 0ul, 0ul, 0ul);
     enum err err = allocate(&run);
     if (err == OK) {
-        err = set_up(&run);
+        err = go(&run);
     }
-    if (err == OK) {
-        run_window(&run);
-        drain(&run);
-        settle(&run);
-        say_goodbye(&run);
+    if (err != OK) {
+        crew_fail(options->crew, err_text(err));
     }
     deallocate(&run);
     return err;
