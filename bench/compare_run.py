@@ -1,0 +1,141 @@
+"""One run of bench/compare: a broker on one core, tern-bench on another, and who else was there.
+
+Processes are pinned with taskset, which becomes the program by exec: so the process id is the broker's.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+START_SECONDS, STOP_SECONDS, RUN_SECONDS_MORE = 15, 10, 180
+
+
+class Failure(Exception):
+    """A run that gave no figures, and why."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Running:
+    """A broker from its start until it answers; ended by its process id."""
+
+    def __init__(self, broker, row, cpu, find):
+        self.name, self.port = broker.name, free_port()
+        self.folder = tempfile.mkdtemp(prefix="tern-compare-")
+        conf = os.path.join(self.folder, "conf")
+        names = {"port": self.port, "dir": self.folder, "conf": conf, "shape": row.shape or "pairs"}
+        with open(conf, "w") as out:
+            out.write(broker.configuration.format(**names))
+        words = [word.format(**names) for word in shlex.split(broker.command)]
+        words[0] = find(words[0]) or words[0]
+        self.log_path = os.path.join(self.folder, "output")
+        with open(self.log_path, "w") as log:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", str(cpu), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+            )
+
+    def __enter__(self):
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return self
+            except OSError:
+                time.sleep(0.05)
+        with open(self.log_path, errors="replace") as log:
+            said = log.read()[-400:].strip()
+        self.__exit__()
+        raise Failure(f"{self.name} did not start listening on its port: {said or 'it said nothing'}")
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def busy_seconds():
+    """CPU seconds of all cores since the start of the machine, idle time left out, stolen time not."""
+    with open("/proc/stat") as source:
+        user, nice, system, _idle, _wait, irq, softirq, steal = map(int, source.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICKS
+
+
+def process_seconds(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as source:
+            fields = source.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+    except OSError:
+        return 0.0  # gone: the run says so
+
+
+def own_seconds():
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def bench_run(bench, running, row, options):
+    """One tern-bench against a broker: its report, and with it `others_percent` of one core."""
+    command = ["taskset", "-c", str(options.bench_cpu), bench, "run", *row.load.split()]
+    command += ["--port", str(running.port), "--broker-pid", str(running.process.pid), "--json"]
+    command += ["--seconds", str(options.seconds)]
+    if row.unit != "bytes":
+        command += ["--warmup", str(options.warmup)]
+    before = busy_seconds() - process_seconds(running.process.pid) - own_seconds()
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=options.seconds + options.warmup + RUN_SECONDS_MORE,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure("tern-bench did not come to an end") from None
+    seconds = time.monotonic() - began
+    after = busy_seconds() - process_seconds(running.process.pid) - own_seconds()
+    if not done.stdout.startswith("{"):
+        raise Failure(done.stderr.strip()[-400:] or f"tern-bench ended with {done.returncode} and said nothing")
+    report = json.loads(done.stdout)
+    report["others_percent"] = max(0.0, 100 * (after - before) / seconds)
+    report["said"] = done.stderr.strip()[-400:]
+    return report
+
+
+def measured(broker, row, options, bench, find, progress):
+    """
+    A run on a fresh broker. One that others disturbed is repeated, options.retries times; then the least
+    disturbed counts, and says so by its `others_percent`.
+    """
+    best = None
+    for attempt in range(1 + options.retries):
+        with Running(broker, row, options.broker_cpu, find) as running:
+            report = bench_run(bench, running, row, options)
+        if best is None or report["others_percent"] < best["others_percent"]:
+            best = report
+        if best["others_percent"] <= options.others_max:
+            break
+        if attempt < options.retries:
+            progress(f"others took {report['others_percent']:.0f} % of a core: once more")
+    return best
