@@ -633,7 +633,7 @@ static void default_text(const struct row *row, const struct options *defaults, 
 
 static void print_row(const struct row *row, const struct options *defaults, FILE *out)
 {
-    char left[VALUE_BYTES], text[512], letter[8] = "   ", shown[VALUE_BYTES];
+    char left[VALUE_BYTES], text[512], letter[8] = "   ", shown[VALUE_BYTES + 4];
     if (row->letter != 0) {
         snprintf(letter, sizeof(letter), "-%c,", row->letter);
     }
