@@ -16,6 +16,7 @@ static const struct {
     {"disordered",   "out of order",                  offsetof(struct report, disordered_count)},
     {"corrupt",      "corrupt",                       offsetof(struct report, corrupt_count)},
     {"misdelivered", "delivered to the wrong client", offsetof(struct report, misdelivered_count)},
+    {"forgotten", "sessions forgotten", offsetof(struct report, forgotten_count)},
     {"refused",      "connections refused or broken", offsetof(struct report, refused_count)},
 };
 /* clang-format on */

@@ -60,6 +60,7 @@ struct report {
     uint64_t sent_count, received_count;
     uint64_t lost_count, repeated_count, disordered_count, corrupt_count;
     uint64_t misdelivered_count; /* whole, ours, and not for this subscriber */
+    uint64_t forgotten_count;    /* sessions that were to outlive their connection and did not */
     uint64_t refused_count;      /* connections that were refused or broke */
     bool is_stalled;             /* nothing came for too long */
 

@@ -33,6 +33,7 @@ const struct report_field report_fields[] = {
     FIELD("disordered",       U64,  disordered_count),
     FIELD("corrupt",          U64,  corrupt_count),
     FIELD("misdelivered",     U64,  misdelivered_count),
+    FIELD("forgotten",        U64,  forgotten_count),
     FIELD("refused",          U64,  refused_count),
     FIELD("stalled",          BOOL, is_stalled),
     FIELD("members",          U32,  member_count),

@@ -12,9 +12,15 @@ enum { SESSION_EXPIRY_S = 3600 }; /* of persistent sessions, if the user does no
 
 /*
  * One line adds a scenario. run NULL: messages between publishers and subscribers of a shape.
- * publishers, subscribers: how many there are if n does not say. rate: of its open loop, a second;
- * 0: it has none.
+ * publishers, subscribers: how many there are if n does not say; of scenarios about clients, those
+ * who feed and those over whom n things are spread. rate: of its open loop, a second; 0: it has none.
  */
+enum traits {
+    STAMPS = 1, /* payloads carry our stamp */
+    CREW = 2,   /* several generators can share it */
+    HELD = 4,   /* knows --held */
+};
+
 /* clang-format off */
 static const struct scenario {
     const char *name;
@@ -22,16 +28,23 @@ static const struct scenario {
     enum shape_kind shape;
     uint32_t publishers, subscribers, count;
     double rate;
+    uint32_t traits;
     const char *help;
 } scenarios[] = {
-    /*name        run                shape        publ. subscr.    n    rate  help */
-    {"pairs",     NULL,              SHAPE_PAIRS,     N_OF,  N_OF,    64,   1000, "n publishers, n subscribers, each pair on a topic of its own"},
-    {"fanout",    NULL,              SHAPE_ALL,          1,  N_OF,   500,   1000, "1 publisher, n subscribers of its topic"},
-    {"fanin",     NULL,              SHAPE_ALL,       N_OF,     1,   500,   1000, "n publishers on topics of their own, 1 subscriber of all"},
-    {"shared",    NULL,              SHAPE_SHARED,    N_OF,     5,   500,   1000, "n publishers, 5 subscribers that share one subscription: each message to one of them"},
-    {"wildcards", NULL,              SHAPE_WILDCARDS,   16,  N_OF,   100,   1000, "16 publishers, n subscribers with 10,000 wildcard filters; 1 to 3 match a message"},
-    {"connect",   scenario_connects, 0,               N_OF,  N_OF,    64,      0, "n clients connect, disconnect, and come again at once"},
-    {"idle",      scenario_idles,    0,               N_OF,  N_OF, 10000,      0, "n clients connect and stay silent: memory of the broker for each"},
+    /*name             run                     shape        publ. subscr.       n  rate  traits         help */
+    {"pairs",          NULL,                   SHAPE_PAIRS,     N_OF,  N_OF,      64, 1000, STAMPS | CREW, "n publishers, n subscribers, each pair on a topic of its own"},
+    {"fanout",         NULL,                   SHAPE_ALL,          1,  N_OF,     500, 1000, STAMPS | CREW, "1 publisher, n subscribers of its topic"},
+    {"fanin",          NULL,                   SHAPE_ALL,       N_OF,     1,     500, 1000, STAMPS | CREW, "n publishers on topics of their own, 1 subscriber of all"},
+    {"shared",         NULL,                   SHAPE_SHARED,    N_OF,     5,     500, 1000, STAMPS | CREW, "n publishers, 5 subscribers that share one subscription: each message to one of them"},
+    {"wildcards",      NULL,                   SHAPE_WILDCARDS,   16,  N_OF,     100, 1000, STAMPS | CREW, "16 publishers, n subscribers with 10,000 wildcard filters; 1 to 3 match a message"},
+    {"connect",        scenario_connects,      0,               N_OF,  N_OF,      64,    0, CREW,          "n clients connect, disconnect, and come again at once"},
+    {"storm",          scenario_storm,         0,               N_OF,  N_OF,    5000, 1000, CREW | HELD,   "n clients connect, --rate a second at their moments, and stay; --held others are there before"},
+    {"reconnect",      scenario_reconnect,     0,               N_OF,  N_OF,    1000,    0, STAMPS,        "n clients lose their connections at once, and come back at once until all are served again"},
+    {"idle",           scenario_idles,         0,               N_OF,  N_OF,   10000,    0, CREW,          "n clients connect and stay silent: memory of the broker for each"},
+    {"subscriptions",  scenario_subscriptions, 0,                  1,  1000, 1000000,    0, STAMPS,        "n subscriptions of 1000 clients (--subscribers): memory for each, and whether they work"},
+    {"retained",       scenario_retained,      0,                  8,     1, 1000000,    0, STAMPS,        "n retained messages: memory for each, how fast they are stored, found, erased"},
+    {"queued",         scenario_queued,        0,                  8,   100, 1000000,    0, STAMPS,        "n messages for 100 sessions (--subscribers) that are away: memory for each; all must come in the end"},
+    {"persist",        scenario_persist,       0,                  8,  1000,  100000,    0, STAMPS,        "n messages for 1000 sessions (--subscribers) that are away, and come back all at once"},
 };
 /* clang-format on */
 
@@ -90,6 +103,9 @@ static struct scenario_options fill_in(const struct scenario *scenario,
         mine.subscriber_count = first_given(mine.subscriber_count, scenario->subscribers,
                                             mine.count);
         mine.load.client_count_max = mine.publisher_count + mine.subscriber_count + 64;
+    } else if (scenario->publishers != N_OF) {
+        mine.publisher_count = first_given(mine.publisher_count, scenario->publishers, 1);
+        mine.subscriber_count = first_given(mine.subscriber_count, scenario->subscribers, 1);
     }
     return mine;
 }
@@ -128,13 +144,6 @@ static enum err check_messages(const struct scenario *scenario,
                                char why[SCENARIO_WHY_BYTES])
 {
     const char *reason;
-    if (options->payload_bytes < STAMP_BYTES) {
-        return refuse(why, "the payload is too short: 24 bytes say who sent it, its number and "
-                           "when, so that every message can be checked; use -s 24 or more");
-    }
-    if (options->qos > 2) {
-        return refuse(why, "QoS is 0, 1 or 2");
-    }
     if (options->is_persistent && options->qos == 0) {
         return refuse(why, "persistent sessions keep nothing of QoS 0; use -q 1 or -q 2");
     }
@@ -145,12 +154,47 @@ static enum err check_messages(const struct scenario *scenario,
     return check_loop(options, shape, why);
 }
 
+/* What all scenarios have in common; options are filled in. */
+static enum err check_traits(const struct scenario *scenario,
+                             const struct scenario_options *options, char why[SCENARIO_WHY_BYTES])
+{
+    if ((scenario->traits & STAMPS) != 0 && options->payload_bytes < STAMP_BYTES) {
+        return refuse(why, "the payload is too short: 24 bytes say who sent it, its number and "
+                           "when, so that every message can be checked; use -s 24 or more");
+    }
+    if (options->qos > 2) {
+        return refuse(why, "QoS is 0, 1 or 2");
+    }
+    if ((scenario->traits & HELD) == 0 && options->held_count > 0) {
+        return refuse(why, "--held is of the scenario storm; leave it out");
+    }
+    if ((scenario->traits & CREW) == 0 && crew_count(options->crew) > 1) {
+        return refuse(why, "this scenario is run by one generator; leave --threads and --agents "
+                           "out");
+    }
+    if (scenario->rate <= 0 && options->rate > 0) {
+        return refuse(why, "this scenario has no open loop, it goes as fast as the broker does; "
+                           "leave --rate out");
+    }
+    if (!is_messages(scenario) && scenario->rate > 0 && options->window > 0) {
+        return refuse(why, "this scenario has no closed loop; use --rate instead of --window");
+    }
+    return OK;
+}
+
+static enum err check(const struct scenario *scenario, const struct scenario_options *options,
+                      struct shape *shape, char why[SCENARIO_WHY_BYTES])
+{
+    TRY(check_traits(scenario, options, why));
+    return is_messages(scenario) ? check_messages(scenario, options, shape, why) : OK;
+}
+
 enum err scenario_check(const struct scenario *scenario, const struct scenario_options *options,
                         char why[SCENARIO_WHY_BYTES])
 {
     struct scenario_options mine = fill_in(scenario, options);
     struct shape shape;
-    return is_messages(scenario) ? check_messages(scenario, &mine, &shape, why) : OK;
+    return check(scenario, &mine, &shape, why);
 }
 
 enum err scenario_run(const struct scenario *scenario, const struct scenario_options *options,
@@ -159,13 +203,12 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
     struct scenario_options mine = fill_in(scenario, options);
     struct shape shape;
     char why[SCENARIO_WHY_BYTES];
-    if (is_messages(scenario)) {
-        TRY(check_messages(scenario, &mine, &shape, why));
-    }
+    TRY(check(scenario, &mine, &shape, why));
+    bool has_roles = is_messages(scenario) || scenario->publishers != N_OF;
     *out = (struct report){
         .scenario = scenario->name,
-        .publisher_count = is_messages(scenario) ? mine.publisher_count : mine.count,
-        .subscriber_count = is_messages(scenario) ? mine.subscriber_count : 0,
+        .publisher_count = has_roles ? mine.publisher_count : mine.count,
+        .subscriber_count = has_roles ? mine.subscriber_count : 0,
         .window = mine.window,
         .burst = mine.burst,
         .payload_bytes = mine.payload_bytes,

@@ -6,7 +6,9 @@
  *     fanin      n publishers with a topic each, 1 subscriber (or more) that hears all of them
  *     shared     n publishers, 5 subscribers that share one subscription: each message to one
  *     wildcards  16 publishers, n subscribers with 10,000 wildcard filters, 1 to 3 match a message
- *     ...        and those about clients themselves; scenario_list() names all
+ *     connect, storm, reconnect             clients that come and go
+ *     idle, subscriptions, retained, queued what a broker holds, and what it costs
+ *     persist                               sessions whose clients are away, and their return
  *
  * A run has a warm-up and a measured window; figures are of the window, checks of everything.
  *

@@ -15,7 +15,8 @@
 /* What a row of the table needs to be. */
 typedef enum err scenario_runner(const struct scenario_options *options, struct report *out);
 
-scenario_runner scenario_connects, scenario_idles;
+scenario_runner scenario_connects, scenario_storm, scenario_reconnect, scenario_idles;
+scenario_runner scenario_subscriptions, scenario_retained, scenario_queued, scenario_persist;
 
 /* Messages between the publishers and subscribers of this shape, which is borrowed. */
 enum err scenario_messages(const struct scenario_options *options, const struct shape *shape,

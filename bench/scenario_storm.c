@@ -1,0 +1,156 @@
+/*
+ * A storm of connects, open loop: n clients come, rate of them a second, each at its moment however
+ * the broker fares, and all stay until the end. Before it, held_count clients are there already;
+ * they are silent, and to lose one is a violation. Latency is from the moment a client should have
+ * begun to connect to its CONNACK. How long it takes follows from n and rate: there is no warm-up.
+ */
+#include "bench/crowd.h"
+#include "bench/footprint.h"
+#include "bench/pace.h"
+#include "bench/phase.h"
+#include "bench/scenario_kinds.h"
+
+#include <stdlib.h>
+
+struct storm {
+    const struct scenario_options *options;
+    struct report *report;
+    struct load *load;
+    struct crowd held, coming;
+    struct pace *pace;
+};
+
+static void on_opened(struct crowd_member *member)
+{
+    struct storm *run = member->crowd->owner;
+    run->report->received_count++;
+    run->report->connected_count++;
+    histogram_add(&run->report->latency, load_clock_ns() - member->begin_ns);
+    crowd_ready(member);
+}
+
+static const struct crowd_events storm_events = {.opened = on_opened};
+static const struct crowd_events held_events = {0};
+
+static void come_due(struct storm *run, uint64_t now_ns)
+{
+    struct crowd *crowd = &run->coming;
+    uint64_t moment_ns;
+    while ((moment_ns = pace_next_ns(run->pace)) <= now_ns && !crowd_is_over(crowd)) {
+        (void)pace_visit(run->pace, now_ns);
+        if (run->report->sent_count < crowd->count) {
+            crowd_connect(&crowd->members[run->report->sent_count++], moment_ns);
+        }
+    }
+}
+
+static void blow(struct storm *run)
+{
+    struct crowd *crowd = &run->coming;
+    struct report *report = run->report;
+    uint64_t begin_ns = crew_begin_ns(run->options->crew), now_ns = load_clock_ns();
+    uint64_t own_ns = phase_own_cpu_ns(), next_ns;
+
+    pace_begin(run->pace, begin_ns);
+    run->pace->is_measuring = true;
+    while ((next_ns = pace_next_ns(run->pace)) != UINT64_MAX && !crowd_is_over(crowd) &&
+           !run->held.is_broken) {
+        uint64_t wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+        load_turn(run->load, wait_ns < CROWD_TURN_NS ? wait_ns : CROWD_TURN_NS);
+        now_ns = load_clock_ns();
+        come_due(run, now_ns);
+    }
+    report->bench_cpu_ns = phase_own_cpu_ns() - own_ns;
+    report->window_ns = now_ns - begin_ns;
+    report->lateness_p99_ns = histogram_quantile(&run->pace->lateness, 0.99);
+    report->lateness_max_ns = histogram_quantile(&run->pace->lateness, 1.0);
+    report->rate_reached = report->window_ns == 0
+                               ? 0
+                               : (double)report->sent_count * 1e9 / (double)report->window_ns;
+}
+
+/* Those who have begun to come are waited for. */
+static void settle(struct storm *run)
+{
+    struct crowd *crowd = &run->coming;
+    uint32_t ready_count = crowd->ready_count;
+    uint64_t progress_ns = load_clock_ns();
+    while (crowd->coming_count > 0 && !crowd->is_broken) {
+        load_turn(run->load, CROWD_TURN_NS);
+        if (crowd->ready_count != ready_count) {
+            ready_count = crowd->ready_count;
+            progress_ns = load_clock_ns();
+        } else if (load_clock_ns() - progress_ns > CROWD_STALL_NS) {
+            run->report->is_stalled = true;
+            return;
+        }
+    }
+}
+
+static enum err run_storm(struct storm *run)
+{
+    struct phase phase = phase_begin(run->options);
+    if (run->held.count > 0) {
+        TRY(crowd_gather(&run->held, CROWD_COMING_MAX));
+        phase_end(&phase, run->report, load_clock_ns(), "held before", "clients", run->held.count,
+                  NULL);
+    }
+    footprint_before(run->options, true, run->report);
+    crowd_meet(&run->coming, CREW_READY);
+    blow(run);
+    run->report->is_stopped_early = scenario_is_stopped(run->options);
+    run->coming.is_settling = true;
+    crowd_meet(&run->coming, CREW_SENT);
+    settle(run);
+    crowd_turn_until(&run->coming, load_clock_ns() + FOOTPRINT_SETTLE_NS);
+    footprint_after(run->options, run->report);
+    run->report->idle_count = run->coming.ready_count;
+    crowd_meet(&run->coming, CREW_DRAINED);
+    crowd_leave(&run->coming);
+    crowd_leave(&run->held);
+    return OK;
+}
+
+enum err scenario_storm(const struct scenario_options *options, struct report *out)
+{
+    struct storm run = {
+        .options = options,
+        .report = out,
+        .held = {.options = options,
+                 .report = out,
+                 .name = "held",
+                 .events = &held_events,
+                 .owner = &run},
+        .coming = {.options = options,
+                   .report = out,
+                   .name = "storm",
+                   .events = &storm_events,
+                   .owner = &run,
+                   .is_tolerant = true},
+    };
+    uint64_t duration_ns = (uint64_t)((double)options->count * 1e9 / options->rate);
+    uint32_t crew_size = crew_count(options->crew);
+    run.pace = calloc(1, sizeof(*run.pace));
+    enum err err = run.pace == NULL ? ERR_NOMEM : OK;
+    struct load_config config = options->load;
+    if (err == OK) {
+        pace_init(run.pace, options->rate, duration_ns, crew_size, options->crew);
+        config.client_count_max = options->count + options->held_count + 64;
+        err = load_new(&config, &run.load);
+    }
+    if (err == OK) {
+        run.held.load = run.coming.load = run.load;
+        err = crowd_init(&run.held, options->held_count);
+    }
+    if (err == OK) {
+        err = crowd_init(&run.coming, options->count);
+    }
+    if (err == OK) {
+        err = run_storm(&run);
+    }
+    load_free(run.load);
+    crowd_deinit(&run.held);
+    crowd_deinit(&run.coming);
+    free(run.pace);
+    return err;
+}
