@@ -1,81 +1,23 @@
-/*
- * A client from accept to close:
- *
- *      accepted ──CONNECT──> connected ──> writer of a feed        (bench-pub-N)
- *                                   └────> reader, by SUBSCRIBE    (bench-sub-N)
- *      anyone ──end of stream, error or nonsense──> closing ──nothing under way──> freed
- *
- * Invariants
- *   W1  a client has at most one receive armed and one send under way.
- *   W2  a reader sends the spans next..flying, whole, before anything else; a reply of ours leaves
- *       between two frames only.
- *   W3  a client is freed when it is closing and neither armed nor sending.
- */
-#include "bench/limit/forward.h"
-
-#include "bench/limit/feed.h"
-#include "bench/limit/packet.h"
-#include "bench/limit/pool.h"
+/* Clients, who feeds whom, sending, and the turns: see client.h for the invariants. */
+#include "bench/limit/client.h"
 #include "core/base/assert.h"
-#include "core/base/list.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 enum {
     RING_ENTRIES = 4096,
     COMPLETION_ENTRIES = 8 * RING_ENTRIES,
     IOV_MAX_OURS = 64,
-    REPLY_BYTES = 64,
-    CONTROL_BYTES_MAX = 4096,
-    FEED_INDEX_MAX = 1000000,
     COMPLAINTS_MAX = 8,
 };
 
 enum work { WORK_NONE, WORK_ACCEPT, WORK_SIGNAL, WORK_RECEIVE, WORK_SEND, WORK_MASK = 7 };
 
-struct client {
-    struct feed *feed;
-    struct list ready, starved;
-    int fd;
-    uint8_t version;
-    enum role role;
-    uint32_t index, place; /* place in the crowd; of those who are in one */
-    bool is_connected, is_attached, is_armed, is_cancelled, is_sending, is_closing;
-
-    /* Sending. */
-    uint64_t next, flying;
-    uint32_t reply_count, reply_flying;
-    uint32_t iov_count, iov_size;
-    struct iovec first, *iov; /* iov: &first, or of iov_size */
-    struct msghdr message;
-    uint8_t reply[REPLY_BYTES];
-
-    /* The frame of which only the beginning has come. */
-    struct span *held;
-    uint32_t held_count, held_size, held_bytes, frame_bytes, head_count;
-    uint8_t head[PACKET_HEAD_MAX];
-};
-
-struct forward {
-    const struct forward_options *options;
-    struct io_uring ring;
-    struct pool pool;
-    struct feed **feeds; /* by index; a fan has number 0 only */
-    uint32_t feed_count;
-    struct list ready, starved;
-    struct feed **dirty; /* as many as feed_count at most */
-    uint32_t dirty_count;
-    uint32_t sending_count, complaint_count;
-    struct forward_totals totals;
-    bool is_ending, is_broken;
-};
-
-static void complain(struct forward *forward, const struct client *client, const char *what)
+void complain(struct forward *forward, const struct client *client, const char *what)
 {
     static const char *const names[] = {"client", "bench-pub-", "bench-sub-"};
     if (++forward->complaint_count > COMPLAINTS_MAX) {
@@ -89,7 +31,7 @@ static void complain(struct forward *forward, const struct client *client, const
             forward->complaint_count == COMPLAINTS_MAX ? " (no more is said)" : "");
 }
 
-static void *grown(void *memory, uint32_t *size, uint32_t wanted, size_t each_bytes)
+void *grown(void *memory, uint32_t *size, uint32_t wanted, size_t each_bytes)
 {
     if (wanted <= *size) {
         return memory;
@@ -119,7 +61,7 @@ static void set_work(struct io_uring_sqe *sqe, struct client *client, enum work 
     sqe->user_data = (uint64_t)(uintptr_t)client | work;
 }
 
-static void arm(struct forward *forward, struct client *client)
+void arm(struct forward *forward, struct client *client)
 {
     struct io_uring_sqe *sqe = submission(forward);
     io_uring_prep_recv_multishot(sqe, client->fd, NULL, 0, 0);
@@ -138,7 +80,7 @@ static void mark_ready(struct forward *forward, struct client *client)
     }
 }
 
-static void mark_dirty(struct forward *forward, struct feed *feed)
+void mark_dirty(struct forward *forward, struct feed *feed)
 {
     if (!feed->is_dirty) {
         feed->is_dirty = true;
@@ -166,7 +108,7 @@ static struct feed *feed_of(struct forward *forward, uint32_t index)
     return forward->feeds[number];
 }
 
-static void attach(struct forward *forward, struct client *client)
+void attach(struct forward *forward, struct client *client)
 {
     if (client->is_attached) {
         return;
@@ -249,8 +191,7 @@ static void client_end(struct forward *forward, struct client *client)
     free(client);
 }
 
-/* Close it as soon as nothing is under way; client may be gone when this returns. */
-static void client_close(struct forward *forward, struct client *client)
+void client_close(struct forward *forward, struct client *client)
 {
     client->is_closing = true;
     if (client->is_armed || client->is_sending) {
@@ -357,8 +298,7 @@ static void on_sent(struct forward *forward, struct client *client, int32_t resu
     }
 }
 
-static void reply(struct forward *forward, struct client *client, const uint8_t *data,
-                  uint32_t count)
+void reply(struct forward *forward, struct client *client, const uint8_t *data, uint32_t count)
 {
     if (client->reply_count + count > REPLY_BYTES) {
         complain(forward, client, "asks much and reads nothing");
@@ -368,235 +308,6 @@ static void reply(struct forward *forward, struct client *client, const uint8_t 
     memcpy(client->reply + client->reply_count, data, count);
     client->reply_count += count;
     mark_ready(forward, client);
-}
-
-/* ---- packets that are not forwarded */
-
-/* Refused clients are closed by whoever received from them. */
-static void refuse(struct forward *forward, struct client *client, const char *why)
-{
-    complain(forward, client, why);
-    client->is_closing = true;
-}
-
-static void on_connect(struct forward *forward, struct client *client, const uint8_t *data,
-                       uint32_t count)
-{
-    static const uint8_t connack[] = {PACKET_CONNACK << 4, 2, 0, 0};
-    static const uint8_t connack5[] = {PACKET_CONNACK << 4, 3, 0, 0, 0};
-    struct connect connect;
-
-    if (client->is_connected || !packet_connect(data, count, &connect) ||
-        connect.index > FEED_INDEX_MAX) {
-        refuse(forward, client, "sent a CONNECT that is none of tern-bench");
-        return;
-    }
-    client->is_connected = true;
-    client->version = connect.version;
-    client->role = connect.role;
-    client->index = connect.index;
-    if (client->role == ROLE_WRITER) {
-        attach(forward, client);
-    }
-    bool is_5 = client->version == 5;
-    reply(forward, client, is_5 ? connack5 : connack, is_5 ? sizeof(connack5) : sizeof(connack));
-}
-
-/* The filters of `run pairs`, `run fanout` and `run fanin`; what else there is, is not this shape. */
-static bool is_served(const struct forward *forward, const struct client *client,
-                      const struct subscribe *subscribe)
-{
-    if (client->role != ROLE_READER || subscribe->filter_count != 1) {
-        return false;
-    }
-    if (forward->options->shape->is_paired) {
-        return subscribe->is_number && subscribe->number == client->index;
-    }
-    return subscribe->is_all || (subscribe->is_number && subscribe->number == 0);
-}
-
-static void on_subscribe(struct forward *forward, struct client *client, const uint8_t *data,
-                         uint32_t count)
-{
-    struct subscribe subscribe;
-    if (!packet_subscribe(data, count, client->version, &subscribe) ||
-        !is_served(forward, client, &subscribe)) {
-        refuse(forward, client,
-               "sent a SUBSCRIBE that does not fit: only `tern-bench run` with the scenario that "
-               "--shape names is forwarded");
-        return;
-    }
-    attach(forward, client);
-    uint8_t suback[6] = {PACKET_SUBACK << 4, 3, (uint8_t)(subscribe.id >> 8),
-                         (uint8_t)subscribe.id};
-    if (client->version == 5) {
-        suback[1] = 4; /* no properties, then the code */
-    }
-    reply(forward, client, suback, 2u + suback[1]);
-}
-
-static void on_control(struct forward *forward, struct client *client, const uint8_t *data,
-                       uint32_t count)
-{
-    static const uint8_t pingresp[] = {PACKET_PINGRESP << 4, 0};
-    uint8_t type = data[0] >> 4;
-    if (!client->is_connected && type != PACKET_CONNECT) {
-        refuse(forward, client, "does not begin with CONNECT");
-        return;
-    }
-    switch (type) {
-    case PACKET_CONNECT:
-        on_connect(forward, client, data, count);
-        return;
-    case PACKET_SUBSCRIBE:
-        on_subscribe(forward, client, data, count);
-        return;
-    case PACKET_PINGREQ:
-        reply(forward, client, pingresp, sizeof(pingresp));
-        return;
-    case PACKET_DISCONNECT:
-        return; /* its end of the stream follows */
-    case PACKET_PUBLISH:
-        refuse(forward, client, "sent a PUBLISH with QoS 1 or 2: only QoS 0 is forwarded");
-        return;
-    default:
-        refuse(forward, client, "sent a packet that is not served: only QoS 0 is forwarded");
-        return;
-    }
-}
-
-/* ---- receiving */
-
-static void publish(struct forward *forward, struct client *client, const struct span *span)
-{
-    if (client->role != ROLE_WRITER) {
-        refuse(forward, client, "sent a PUBLISH: only clients bench-pub-N of `tern-bench run` may");
-        return;
-    }
-    feed_append(client->feed, &forward->pool, span);
-    mark_dirty(forward, client->feed);
-}
-
-/* The frame in client->held is whole. */
-static void release_held(struct forward *forward, struct client *client)
-{
-    uint8_t control[CONTROL_BYTES_MAX];
-    uint32_t count = 0;
-    bool is_forwarded = packet_is_forwarded(client->head[0]);
-
-    if (!is_forwarded && client->frame_bytes > sizeof(control)) {
-        refuse(forward, client, "sent a large packet that is no PUBLISH with QoS 0");
-    }
-    for (uint32_t i = 0; i < client->held_count; i++) {
-        const struct span *span = &client->held[i];
-        if (!client->is_closing && is_forwarded) {
-            publish(forward, client, span);
-        } else if (!client->is_closing) {
-            memcpy(control + count, span->data, span->bytes);
-            count += span->bytes;
-        }
-    }
-    if (!client->is_closing && is_forwarded) {
-        forward->totals.frames++;
-    } else if (!client->is_closing) {
-        on_control(forward, client, control, count);
-    }
-    for (uint32_t i = 0; i < client->held_count; i++) {
-        pool_unref(&forward->pool, client->held[i].buffer);
-    }
-    client->held_count = client->held_bytes = client->frame_bytes = client->head_count = 0;
-}
-
-/* Keep bytes of a frame that is not whole yet; returns how many belong to it. */
-static uint32_t hold(struct forward *forward, struct client *client, const struct span *piece)
-{
-    uint32_t used = 0;
-    while (client->frame_bytes == 0 && used < piece->bytes) {
-        client->head[client->head_count++] = piece->data[used++];
-        client->frame_bytes = packet_bytes(client->head, client->head_count);
-    }
-    if (client->frame_bytes == PACKET_BYTES_BAD) {
-        refuse(forward, client, "sent a length that is none");
-        return piece->bytes;
-    }
-    if (client->frame_bytes != 0) {
-        uint32_t missing = client->frame_bytes - client->held_bytes - used;
-        uint32_t rest = piece->bytes - used;
-        used += rest < missing ? rest : missing;
-    }
-    client->held = grown(client->held, &client->held_size, client->held_count + 1,
-                         sizeof(client->held[0]));
-    client->held[client->held_count++] = (struct span){.data = piece->data,
-                                                       .bytes = used,
-                                                       .buffer = piece->buffer,
-                                                       .begins_frame = client->held_bytes == 0};
-    pool_ref(&forward->pool, piece->buffer);
-    client->held_bytes += used;
-    if (client->held_bytes == client->frame_bytes) {
-        release_held(forward, client);
-    }
-    return used;
-}
-
-/* Frames to forward from the front of data, and nothing else; how many bytes they are. */
-static uint32_t run_of_frames(const uint8_t *data, uint32_t bytes, uint64_t *frames)
-{
-    uint32_t used = 0;
-    while (used < bytes && packet_is_forwarded(data[used])) {
-        uint32_t frame_bytes = packet_bytes(data + used, bytes - used);
-        if (frame_bytes == 0 || frame_bytes > bytes - used) {
-            break;
-        }
-        used += frame_bytes;
-        (*frames)++;
-    }
-    return used;
-}
-
-static void take(struct forward *forward, struct client *client, struct span piece)
-{
-    while (piece.bytes > 0 && !client->is_closing) {
-        uint32_t used = 0;
-        if (client->held_count == 0) {
-            used = run_of_frames(piece.data, piece.bytes, &forward->totals.frames);
-        }
-        if (used > 0) {
-            struct span run = piece;
-            run.bytes = used;
-            publish(forward, client, &run);
-        } else {
-            used = hold(forward, client, &piece);
-        }
-        piece.data += used;
-        piece.bytes -= used;
-    }
-}
-
-static void on_received(struct forward *forward, struct client *client,
-                        const struct io_uring_cqe *cqe)
-{
-    forward->totals.receives++;
-    if ((cqe->flags & IORING_CQE_F_MORE) == 0) {
-        client->is_armed = false;
-    }
-    if (cqe->res > 0) {
-        struct span piece = {.bytes = (uint32_t)cqe->res, .begins_frame = true};
-        piece.data = pool_take(&forward->pool, cqe->flags, piece.bytes, &piece.buffer);
-        take(forward, client, piece);
-        pool_unref(&forward->pool, piece.buffer);
-    }
-    bool is_over = cqe->res == 0 ||
-                   (cqe->res < 0 && cqe->res != -ENOBUFS && cqe->res != -ECANCELED);
-    if (is_over || client->is_closing) {
-        client_close(forward, client);
-    } else if (client->is_armed) {
-        return;
-    } else if (cqe->res == -ENOBUFS) {
-        list_remove(&client->starved);
-        list_push_back(&forward->starved, &client->starved);
-    } else if (client->feed == NULL || client->role != ROLE_WRITER || !client->feed->is_paused) {
-        arm(forward, client);
-    }
 }
 
 /* ---- turns */

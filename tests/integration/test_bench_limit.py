@@ -11,7 +11,7 @@ import broker as broker_module
 import mqtt
 from suite import each, equal, port_told, short
 
-USAGE = 64
+USAGE, UNAVAILABLE = 64, 69
 QUICK = ["--seconds", "0.4", "--warmup", "0.1"]
 COMPARE = os.path.join(broker_module.ROOT, "bench", "compare")
 
@@ -184,7 +184,7 @@ def test_any_broker_can_be_measured_by_its_command(t):
 
 
 @each(
-    (("--broker", "x=/bin/false {port}", "--only", "limit"), 0, "did not start listening"),
+    (("--broker", "x=/bin/false {port}", "--only", "limit"), UNAVAILABLE, "did not start listening"),
     (("--broker", "x=no-such-program {port}"), USAGE, "no-such-program"),
     (("--broker", "x=tern"), USAGE, "{port}"),
     (("--rows", "no such row"), USAGE, "no such row"),
