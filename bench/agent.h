@@ -16,25 +16,14 @@
 #define TERN_BENCH_AGENT_H
 
 #include "bench/crew.h"
-#include "bench/scenario.h"
 #include "core/io/sock.h"
 
 #include <stdio.h>
-
-/*
- * Make sense of a job: the texts that options_write() of the leader gave, and which stay until the
- * job is over. ERR_INVALID: problem says why. Files, goals and the like are not asked for.
- */
-typedef enum err agent_prepare(void *context, const char *const *values, int count,
-                               const struct scenario **scenario, struct scenario_options *options,
-                               char problem[CREW_PROBLEM_BYTES]);
 
 struct agent_options {
     struct address listen; /* port 0: the kernel's choice, which is told */
     const char *key;       /* NULL: none is asked for */
     uint32_t thread_count; /* generators here, 1 to CREW_THREADS_MAX */
-    agent_prepare *prepare;
-    void *context;
     FILE *log; /* "tern-bench agent: listening on 127.0.0.1:7883", and a line per thing it does */
 };
 

@@ -50,7 +50,10 @@ enum crew_stage {
 
 const char *crew_stage_name(enum crew_stage stage); /* "ready", "sent", "drained" */
 
-enum { CREW_PROBLEM_BYTES = 320 }; /* what went wrong, in words, with the name of whom */
+enum {
+    CREW_THREADS_MAX = 256,   /* generators of one process */
+    CREW_PROBLEM_BYTES = 320, /* what went wrong, in words, with the name of whom */
+};
 
 #define CREW_TURN_NS ((uint64_t)5000000) /* how long a member that waits turns its load at most */
 
@@ -78,7 +81,7 @@ bool crew_is_failed(const struct crew *crew);
 
 /*
  * When the warm-up begins, on this machine's load_clock_ns(): some 100 ms ahead when CREW_READY is
- * passed, and only to be asked after that. Alone: now.
+ * passed, and only to be asked after that. Alone, or when the crew failed before: now.
  */
 uint64_t crew_begin_ns(struct crew *crew);
 
@@ -90,7 +93,7 @@ void crew_share_sent(struct crew *crew, const uint64_t *sent, uint32_t count);
 
 /*
  * The sums over all members: as many as were given, borrowed as long as the crew lives, and only to
- * be asked after CREW_SENT is passed. NULL: alone, or nobody gave any.
+ * be asked after CREW_SENT is passed. NULL: alone, nobody gave any, or the crew failed before.
  */
 const uint64_t *crew_sent(struct crew *crew);
 

@@ -1,6 +1,7 @@
 #include "bench/crew_message.h"
 
 #include "bench/crew_room.h"
+#include "bench/environment.h"
 #include "core/base/assert.h"
 
 #include <stdio.h>
@@ -33,6 +34,12 @@ static const struct {
     uint32_t has; /* a bit per member */
 } says[CREW_SAY_COUNT] = {CREW_SAY_TABLE(SAY_ROW)};
 #undef SAY_ROW
+
+const char *crew_version(char out[CREW_VERSION_BYTES])
+{
+    snprintf(out, CREW_VERSION_BYTES, "%s %s", TERN_VERSION, environment_commit());
+    return out;
+}
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

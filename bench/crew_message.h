@@ -77,7 +77,10 @@ struct crew_texts {
     uint32_t count;      /* up to CREW_TEXTS_MAX */
 };
 
-enum { CREW_TEXTS_MAX = 256 };
+enum { CREW_TEXTS_MAX = 256, CREW_VERSION_BYTES = 192 };
+
+/* Of this program, with its commit: leader and agents must be the same. Returns out. */
+const char *crew_version(char out[CREW_VERSION_BYTES]);
 
 /* Only what the kind has is set or read. */
 struct crew_message {

@@ -6,6 +6,19 @@
 
 #include <stdio.h>
 
+enum err crew_run_check(struct crew *crew, const struct scenario *scenario,
+                        const struct scenario_options *options, char problem[CREW_PROBLEM_BYTES])
+{
+    struct scenario_options asked = *options;
+    char why[SCENARIO_WHY_BYTES];
+    asked.crew = crew;
+    enum err err = scenario_check(scenario, &asked, why);
+    if (err != OK) {
+        snprintf(problem, CREW_PROBLEM_BYTES, "%s", why);
+    }
+    return err;
+}
+
 enum err crew_run_threads(const struct scenario *scenario, const struct scenario_options *options,
                           uint32_t thread_count, struct report *out,
                           char problem[CREW_PROBLEM_BYTES])
@@ -18,12 +31,13 @@ enum err crew_run_threads(const struct scenario *scenario, const struct scenario
 
     problem[0] = '\0';
     if (room != NULL) {
+        err = crew_run_check(crew_room_member(room, 0), scenario, options, problem);
+    }
+    if (err == OK) {
         team = crew_team_start(room, scenario, options, 0, thread_count);
+        err = team == NULL ? ERR_NOMEM : crew_team_join(team, out);
     }
-    if (team != NULL) {
-        err = crew_team_join(team, out);
-    }
-    if (err != OK && (room == NULL || !crew_room_problem(room, problem))) {
+    if (err != OK && problem[0] == '\0' && (room == NULL || !crew_room_problem(room, problem))) {
         snprintf(problem, CREW_PROBLEM_BYTES, "%s", err_text(err));
     }
     crew_team_free(team);

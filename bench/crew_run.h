@@ -17,9 +17,14 @@
 #define TERN_BENCH_CREW_RUN_H
 
 #include "bench/crew.h"
+#include "bench/options.h"
 #include "bench/scenario.h"
 
-enum { CREW_THREADS_MAX = 256, CREW_AGENTS_MAX = 64 };
+enum { CREW_AGENTS_MAX = 64 };
+
+/* scenario_check() with the eyes of that member: some options do not fit a crew. */
+enum err crew_run_check(struct crew *crew, const struct scenario *scenario,
+                        const struct scenario_options *options, char problem[CREW_PROBLEM_BYTES]);
 
 /*
  * thread_count 1 to CREW_THREADS_MAX. As scenario_run(): the first error of any generator, and
@@ -30,15 +35,16 @@ enum err crew_run_threads(const struct scenario *scenario, const struct scenario
                           char problem[CREW_PROBLEM_BYTES]);
 
 struct crew_agents {
-    const char *list;      /* "host:port,[::1]:port,..."; names are looked up here */
-    const char *key;       /* what agents were started with; NULL: nothing */
-    struct slice job;      /* the command as JSON array of texts: options_write(), not public */
-    uint32_t thread_count; /* generators of our own beside them; 0: none */
+    const char *list;          /* "host:port,[::1]:port,..."; names are looked up here */
+    const char *key;           /* what agents were started with; NULL: nothing */
+    const struct options *job; /* what they are told to run: job.options of job_make() */
+    uint32_t thread_count;     /* generators of our own beside them; 0: none */
 };
 
 /*
  * Agents must be of our version. What only the leader can do (files, goals, search, the broker's
- * process) is taken out of the job, and options->rate, when set, put in: a search changes it.
+ * process) is taken out of the job, and the rate of `options` put in: a search changes it.
+ * When *options->is_stopped, all end early, with their account.
  *
  * ERR_INVALID      the list makes no sense, or a generator found the options unfit
  * ERR_NOT_FOUND    no such host

@@ -72,7 +72,7 @@ struct crew_team *crew_team_start(struct crew_room *room, const struct scenario 
                                   const struct scenario_options *options, uint32_t first,
                                   uint32_t count)
 {
-    ASSERT(count >= 1);
+    ASSERT(count >= 1 && count <= CREW_THREADS_MAX);
     struct crew_team *team = calloc(1, sizeof(*team) + count * sizeof(team->generators[0]));
     if (team == NULL) {
         return NULL;
@@ -97,34 +97,14 @@ bool crew_team_is_over(struct crew_team *team)
     return atomic_load_explicit(&team->running_count, memory_order_acquire) == 0;
 }
 
-/* What an earlier run left in it goes. */
-static void clear(struct series *series)
-{
-    uint64_t now_ns = load_clock_ns();
-    series_begin(series, now_ns);
-    series_end(series, now_ns, NULL);
-}
-
 static enum err merge(struct crew_team *team, struct report *out)
 {
-    struct report *sum = &team->generators[0].report;
-    if (team->series != NULL) {
-        clear(team->series);
-    }
+    const struct report *members[CREW_THREADS_MAX];
     for (uint32_t i = 0; i < team->count; i++) {
-        struct generator *generator = &team->generators[i];
-        generator->report.series = NULL; /* the seconds of all go into the caller's */
-        if (team->series != NULL) {
-            TRY(series_merge(team->series, generator->options.series));
-        }
-        if (i > 0) {
-            TRY(report_merge(sum, &generator->report));
-        }
+        team->generators[i].report.series = team->generators[i].options.series;
+        members[i] = &team->generators[i].report;
     }
-    sum->series = team->series;
-    sum->generator_count = team->count;
-    *out = *sum;
-    return OK;
+    return report_merge_all(members, team->count, team->series, out);
 }
 
 enum err crew_team_join(struct crew_team *team, struct report *out)

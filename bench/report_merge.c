@@ -1,6 +1,7 @@
 #include "bench/report_merge.h"
 
-#include <string.h>
+#include "bench/load.h"
+#include "core/base/assert.h"
 
 static uint64_t greater(uint64_t a, uint64_t b)
 {
@@ -42,6 +43,7 @@ static void merge_account(struct report *target, const struct report *member)
     target->disordered_count += member->disordered_count;
     target->corrupt_count += member->corrupt_count;
     target->misdelivered_count += member->misdelivered_count;
+    target->forgotten_count += member->forgotten_count;
     target->refused_count += member->refused_count;
     target->is_stalled |= member->is_stalled;
 }
@@ -135,4 +137,34 @@ enum err report_merge(struct report *target, const struct report *member)
         return series_merge(target->series, member->series);
     }
     return OK;
+}
+
+/* What an earlier run left in it goes. */
+static void clear(struct series *series)
+{
+    uint64_t now_ns = load_clock_ns();
+    series_begin(series, now_ns);
+    series_end(series, now_ns, NULL);
+}
+
+enum err report_merge_all(const struct report *const *members, uint32_t count,
+                          struct series *series, struct report *out)
+{
+    enum err err = OK;
+    ASSERT(count >= 1);
+    if (series != NULL) {
+        clear(series);
+    }
+    *out = *members[0];
+    out->series = series;
+    out->generator_count = generators(members[0]);
+    if (series != NULL && members[0]->series != NULL) {
+        err = series_merge(series, members[0]->series);
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        ASSERT(members[i] != out);
+        enum err merge_err = report_merge(out, members[i]);
+        err = err == OK ? merge_err : err;
+    }
+    return err;
 }

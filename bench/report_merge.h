@@ -26,4 +26,11 @@
  */
 enum err report_merge(struct report *target, const struct report *member);
 
+/*
+ * The sum of count reports, 1 or more, in *out. series (NULL: none is kept) is cleared, takes up the
+ * seconds of all, and becomes out's. out may not be one of the members. Errors as above.
+ */
+enum err report_merge_all(const struct report *const *members, uint32_t count,
+                          struct series *series, struct report *out);
+
 #endif

@@ -152,6 +152,8 @@ static void one_failure_ends_all_and_the_first_one_is_told(void **state)
         assert_true(crew_is_failed(crew_room_member(room, i)));
         crew_arrive(crew_room_member(room, i), CREW_READY); /* C3: no stage is passed any more */
         assert_false(crew_all_arrived(crew_room_member(room, i), CREW_READY));
+        assert_true(crew_begin_ns(crew_room_member(room, i)) <= load_clock_ns());
+        assert_null(crew_sent(crew_room_member(room, i)));
     }
     assert_true(crew_room_problem(room, problem));
     assert_string_equal(problem, "10.0.0.2:7883: the broker refused client 7");
