@@ -13,5 +13,5 @@ bool bottleneck_is_generator(const struct bottleneck_facts *facts)
                    facts->lateness_p99_ns > LATENESS_PART * facts->latency_p99_ns; /* B2 */
     bool is_short = facts->rate > 0 && facts->rate_reached < RATE_PART_MIN * facts->rate;
     bool is_broker_idle = !facts->has_broker_cores || facts->broker_cores < BROKER_CORES_MIN;
-    return is_busy || is_late || (is_short && is_broker_idle); /* B3 */
+    return is_busy || is_late || (is_short && is_broker_idle && !facts->is_held_back); /* B3 */
 }

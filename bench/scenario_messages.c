@@ -25,10 +25,13 @@ enum { TURN_NS = 50 * 1000 * 1000 };
 #define LINGER_NS    ((uint64_t)100000000)  /* after the last one: is there a repeat? */
 #define CATCH_UP_NS  ((uint64_t)1000000000) /* for moments before the end that were not visited */
 
-/* Of all publishers together, so that a broker that does not read costs bounded memory. */
-#define BACKLOG_BYTES_MAX      ((uint64_t)256 * 1024 * 1024)
-#define BACKLOG_BYTES_EACH     ((uint64_t)64 * 1024 * 1024)
-#define BACKLOG_BYTES_AT_LEAST ((uint64_t)64 * 1024)
+/*
+ * Queued by all publishers together, by one at most, and at least: what is due beyond that waits in
+ * the schedule, where it costs no memory and keeps its moment.
+ */
+#define BACKLOG_BYTES       ((uint64_t)64 * 1024 * 1024)
+#define BACKLOG_BYTES_MAX   ((uint64_t)1024 * 1024)
+#define BACKLOG_BYTES_LEAST ((uint64_t)64 * 1024)
 
 static uint64_t own_cpu_ns(void)
 {
@@ -97,6 +100,8 @@ static void measure_begin(struct messages *run, struct window *window)
     window->own_cpu_ns = own_cpu_ns();
     window->sent_count = run->sent_count;
     window->measure_ns = load_clock_ns();
+    run->measure_begin_ns = crew_common_ns(run->options->crew, window->measure_ns);
+    run->measure_end_ns = UINT64_MAX;
 }
 
 /*
@@ -119,6 +124,7 @@ static void judge_generator(struct messages *run, const struct window *window)
     struct bottleneck_facts facts = {
         .own_cores = (double)report->bench_cpu_ns / (double)report->window_ns,
         .latency_p99_ns = (double)histogram_quantile(&report->latency, 0.99),
+        .is_held_back = run->is_held_back,
         .has_broker_cores = report->has_target,
         .broker_cores = report_broker_cores(report),
     };
@@ -147,6 +153,7 @@ static void measure_end(struct messages *run, struct window *window)
     report->bench_cpu_ns = own_cpu_ns() - window->own_cpu_ns;
     report->has_target = report->has_target && scenario_sample(run->options, &report->target_after);
     report->window_ns = now_ns - window->measure_ns;
+    run->measure_end_ns = run->measure_begin_ns + report->window_ns;
     if (run->options->series != NULL) {
         series_mark_window(run->options->series, window->measure_ns, now_ns);
     }
@@ -263,6 +270,12 @@ static bool is_finished(const struct messages *run)
             return false;
         }
     }
+    for (uint32_t i = 0; run->options->qos == 2 && i < run->shape->subscriber_count; i++) {
+        const struct load_client *client = run->subscribers[i].client;
+        if (client != NULL && load_unreleased(client) > 0) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -335,9 +348,9 @@ static enum err allocate(struct messages *run)
 {
     const struct scenario_options *options = run->options;
     TRY(allocate_clients(run));
-    uint64_t share = BACKLOG_BYTES_MAX / run->shape->publisher_count;
-    share = share < BACKLOG_BYTES_AT_LEAST ? BACKLOG_BYTES_AT_LEAST : share;
-    run->backlog_bytes_max = share < BACKLOG_BYTES_EACH ? share : BACKLOG_BYTES_EACH;
+    uint64_t share = BACKLOG_BYTES / run->shape->publisher_count;
+    share = share < BACKLOG_BYTES_MAX ? share : BACKLOG_BYTES_MAX;
+    run->backlog_bytes_max = share > BACKLOG_BYTES_LEAST ? share : BACKLOG_BYTES_LEAST;
     if (options->window == 0) {
         run->pace = calloc(1, sizeof(*run->pace));
         if (run->pace == NULL) {

@@ -61,7 +61,11 @@ struct messages {
     uint64_t backlog_bytes_max;                     /* queued by one publisher */
     uint64_t sent_count;
     uint64_t progress_ns; /* when anything was last delivered or finished */
+    /* Latencies are those of the messages that should have left from here to there, however late
+     * they come: the drain of a broker that stood still at the end tells of it. */
+    uint64_t measure_begin_ns, measure_end_ns;
     bool is_sending, is_measuring, is_broken, is_ending;
+    bool is_held_back; /* in the window the broker did not read what a publisher had queued */
 };
 
 /* ---- clients ---- */

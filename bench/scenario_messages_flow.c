@@ -82,9 +82,7 @@ void messages_pump(struct publisher *publisher)
         now_ns = load_clock_ns();
         for (uint32_t i = 0; i < options->burst; i++) {
             if (!publish(publisher, now_ns)) {
-                run->is_broken = true;
-                run->is_sending = false;
-                return;
+                return; /* it is ending, and `closed` will tell; or too much is queued */
             }
         }
     }
@@ -95,10 +93,13 @@ void messages_pump(struct publisher *publisher)
 
 static bool has_room(const struct publisher *publisher)
 {
-    const struct messages *run = publisher->run;
-    return publisher->client != NULL &&
-           load_unsent_bytes(publisher->client) < run->backlog_bytes_max &&
-           has_credit(publisher, 1);
+    struct messages *run = publisher->run;
+    if (publisher->client == NULL || !has_credit(publisher, 1)) {
+        return false;
+    }
+    bool is_full = load_unsent_bytes(publisher->client) >= run->backlog_bytes_max;
+    run->is_held_back |= is_full && run->is_measuring;
+    return !is_full;
 }
 
 /* M1: what is due leaves, unless the broker takes no more or it is too late for it. */
@@ -156,7 +157,7 @@ static bool is_intact(const struct messages *run, const struct mqtt_publish *mes
 {
     if (message->payload.count != run->options->payload_bytes ||
         !stamp_read(message->payload, stamp) || stamp->publisher >= run->shape->publisher_count ||
-        message->qos != run->options->qos) {
+        message->qos != run->options->qos || message->dup || message->retain) {
         return false;
     }
     const struct topic *topic =
@@ -168,8 +169,8 @@ static void measure(struct messages *run, const struct stamp *stamp, uint64_t re
 {
     uint64_t common_ns = crew_common_ns(run->options->crew, received_ns);
     uint64_t latency_ns = common_ns > stamp->sent_ns ? common_ns - stamp->sent_ns : 0;
-    if (run->is_measuring) {
-        run->report->delivered_count++;
+    run->report->delivered_count += run->is_measuring ? 1 : 0;
+    if (stamp->sent_ns >= run->measure_begin_ns && stamp->sent_ns < run->measure_end_ns) {
         histogram_add(&run->report->latency, latency_ns);
     }
     if (run->options->series != NULL) {

@@ -96,6 +96,9 @@ static void a_generator_is_the_bottleneck_for_each_reason_by_itself(void **state
     assert_false(bottleneck_is_generator(&facts));
     facts.has_broker_cores = false;
     assert_true(bottleneck_is_generator(&facts));
+    facts.is_held_back = true; /* it did not read what was sent */
+    assert_false(bottleneck_is_generator(&facts));
+    facts.is_held_back = false;
     facts.rate = 0; /* a closed loop has no rate to miss */
     assert_false(bottleneck_is_generator(&facts));
 }
