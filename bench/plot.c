@@ -20,8 +20,10 @@ enum {
     FOOT = 58,
     POINTS_MAX = 400, /* beyond it, neighbouring seconds are drawn as one point */
     TEXT_BYTES = 400,
+    FINE_DECADES_MAX = 3, /* with more, the fine lines are too many */
 };
 
+#define LETTER         6.8                   /* about as wide as a letter is */
 #define LATENCY_NS_MIN 1000.0                /* a decade begins here at the least: 1 us */
 #define REST_NS_MIN    ((uint64_t)250000000) /* a shorter rest of a second is no rate */
 
@@ -258,13 +260,28 @@ static void draw_linear_ticks(struct page *page, const struct panel *panel, cons
     }
 }
 
+/* "100 us": of a power of ten. */
+static const char *decade_label(double ns, char out[WORDS_BYTES])
+{
+    static const struct {
+        double ns;
+        const char *unit;
+    } units[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}, {1, "ns"}};
+    uint32_t i = 0;
+    while (units[i].ns > ns * 1.0001) {
+        i++;
+    }
+    snprintf(out, WORDS_BYTES, "%.0f %s", ns / units[i].ns, units[i].unit);
+    return out;
+}
+
 static void draw_log_ticks(struct page *page, const struct panel *panel)
 {
     char label[WORDS_BYTES];
+    bool is_fine = log10(panel->high / panel->low) < FINE_DECADES_MAX + 0.5;
     for (double decade = panel->low; decade <= panel->high * 1.0001; decade *= 10) {
-        draw_tick(page, y_of(panel, decade), words_duration((uint64_t)(decade + 0.5), label),
-                  false);
-        for (uint32_t i = 2; i < 10 && decade * i < panel->high; i++) {
+        draw_tick(page, y_of(panel, decade), decade_label(decade, label), false);
+        for (uint32_t i = 2; is_fine && i < 10 && decade * i < panel->high; i++) {
             page_add(page, "<path class=\"fine\" d=\"M%d %.1fH%d\"/>\n", LEFT,
                      y_of(panel, decade * i), RIGHT);
         }
@@ -282,33 +299,29 @@ static void draw_heading(struct page *page, const struct panel *panel, const cha
     double x = RIGHT, y = panel->top - 9;
     page_add(page, "<text class=\"heading\" x=\"%d\" y=\"%.1f\">%s</text>\n", LEFT, y, text);
     for (uint32_t i = count; i-- > 0;) {
-        x -= 7.0 * (double)strlen(legends[i].text);
-        page_add(page, "<text class=\"legend\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", x, y,
-                 legends[i].text);
-        page_add(page, "<path class=\"line %s\" d=\"M%.1f %.1fh18\"/>\n", legends[i].class, x - 24,
+        page_add(page,
+                 "<text class=\"legend\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", x,
+                 y, legends[i].text);
+        x -= LETTER * (double)strlen(legends[i].text) + 28;
+        page_add(page, "<path class=\"line %s\" d=\"M%.1f %.1fh18\"/>\n", legends[i].class, x,
                  y - 4);
-        x -= 40;
+        x -= 18;
     }
 }
 
 /* Warm-up and drain: what the figures of the report are not of. */
 static void draw_shade(struct page *page, const struct points *points, double begin_s, double end_s,
-                       double bottom, const char *text)
+                       double top, double bottom)
 {
     double left = x_of(points, begin_s), right = x_of(points, end_s);
-    if (right - left < 1) {
-        return;
-    }
-    page_add(page, "<rect class=\"shade\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%.1f\"/>\n",
-             left, TOP, right - left, bottom - TOP);
-    if (right - left > 7.0 * (double)strlen(text)) {
+    if (right - left >= 1) {
         page_add(page,
-                 "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-                 (left + right) / 2, TOP + 14, text);
+                 "<rect class=\"shade\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n",
+                 left, top, right - left, bottom - top);
     }
 }
 
-static void draw_time(struct page *page, const struct points *points, double bottom)
+static void draw_time(struct page *page, const struct points *points, double bottom, bool is_window)
 {
     char label[WORDS_BYTES];
     double step = fmax(step_of(points->end_s, 10), points->end_s < 3 ? 0.5 : 1);
@@ -321,8 +334,9 @@ static void draw_time(struct page *page, const struct points *points, double bot
     }
     page_add(page,
              "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"middle\">"
-             "seconds since sending began</text>\n",
-             (LEFT + RIGHT) / 2, bottom + 38);
+             "seconds since sending began%s</text>\n",
+             (LEFT + RIGHT) / 2, bottom + 38,
+             is_window ? "; shaded: warm-up and drain, which are not in the figures" : "");
 }
 
 static void draw_frame(struct page *page, const struct panel *panel)
@@ -391,7 +405,7 @@ static void draw_title(struct page *page, const struct report *report)
     if (environment == NULL) {
         return;
     }
-    snprintf(text, sizeof(text), "%.80s%s%.80s   %.40s   %.80s", environment->broker_process,
+    snprintf(text, sizeof(text), "%.80s%s%.80s · %.40s · %.80s", environment->broker_process,
              environment->broker_process[0] == '\0' ? "" : " at ", environment->broker_address,
              environment->time, environment->generator);
     page_add(page, "<text class=\"tick\" x=\"%d\" y=\"39\">", LEFT);
@@ -438,15 +452,16 @@ static void draw(struct page *page, const struct report *report, const struct po
     double window_begin_s = (double)series_window_begin_ns(report->series) / 1e9;
     double window_end_s = (double)series_window_end_ns(report->series) / 1e9;
     if (window_end_s > 0) {
-        draw_shade(page, points, 0, fmin(window_begin_s, points->end_s), bottom, "warm-up");
-        draw_shade(page, points, fmin(window_end_s, points->end_s), points->end_s, bottom, "drain");
+        draw_shade(page, points, 0, fmin(window_begin_s, points->end_s), rate.top, bottom);
+        draw_shade(page, points, fmin(window_end_s, points->end_s), points->end_s, rate.top,
+                   bottom);
     }
     draw_rate(page, points, &rate);
     draw_latency(page, points, &latency);
     if (points->has_target) {
         draw_use(page, points, &use);
     }
-    draw_time(page, points, bottom);
+    draw_time(page, points, bottom, window_end_s > 0);
     page_add(page, "</svg>\n");
 }
 
