@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -123,6 +124,14 @@ def test_a_subscriber_that_reads_nothing_stops_its_publisher_and_nobody_else(t):
     end(program)
 
 
+def ended_or_more(s):
+    """False at the end of the stream, which may be a reset."""
+    try:
+        return s.recv(4096) != b""
+    except ConnectionResetError:
+        return False
+
+
 def test_another_qos_is_refused_and_named(t):
     program, port = limit(t)
     with raw_client(port, "bench-sub-3", "bench/3") as subscriber, raw_client(port, "bench-pub-3") as publisher:
@@ -145,6 +154,26 @@ def test_what_it_cannot_forward_is_refused_and_named(t, case):
     assert done.returncode != 0, done.stdout
     end(program)
     assert any(said in line for line in program.lines), program.tell()
+
+
+def test_nonsense_is_closed_and_harms_nobody(t):
+    program, port = limit(t)
+    chance = random.Random(1)
+    hello = mqtt.connect("bench-sub-0", version=4)
+    nonsense = [b"\x00\x00", b"\x30\x00", b"\x10\xff\xff\xff\xff\x01", b"\x10\x02\x00\xff", hello + hello]
+    nonsense += [hello + b"\x82\x03\x00\x01\x00", hello + b"\x82\xff\x7f" + b"x" * 20000, hello + b"\x30\x02xx"]
+    nonsense += [hello[:-1] + b"\xff" + chance.randbytes(chance.randrange(200)) for _ in range(50)]
+    nonsense += [hello + chance.randbytes(chance.randrange(2000)) for _ in range(50)]
+    for data in nonsense:
+        with socket.create_connection(("127.0.0.1", port)) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            s.settimeout(mqtt.WAIT_S)
+            while ended_or_more(s):
+                pass
+    done = bench(port, "pairs", "-c", "4", "--window", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    end(program)
 
 
 @each(("--shape", "ring"), ("--port", "99999"), ("--cpu", "x"), ("--memory", "0"), ("what",))

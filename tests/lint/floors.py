@@ -65,7 +65,7 @@ DOORMEN = [
     ("sys/epoll.h", ["core/io/*"]),
     ("sys/eventfd.h", ["core/io/*"]),
     ("sys/timerfd.h", ["core/io/*"]),
-    ("poll.h", ["core/io/*", "bench/limit/*"]),
+    ("poll.h", ["core/io/*", "bench/*"]),
     ("netdb.h", ["core/io/*", "bench/*"]),
     ("netinet/*", ["core/io/*", "bench/*"]),
     ("arpa/*", ["core/io/*", "bench/*"]),
