@@ -146,7 +146,7 @@ struct url {
 static bool read_url(const char *text, struct url *out)
 {
     static const char scheme[] = "http://";
-    if (strncmp(text, scheme, sizeof(scheme) - 1) != 0) {
+    if (strncmp(text, scheme, sizeof(scheme) - 1) != 0 || strpbrk(text, " \r\n") != NULL) {
         return false;
     }
     const char *host = text + sizeof(scheme) - 1;
@@ -174,7 +174,7 @@ static bool read_url(const char *text, struct url *out)
     snprintf(out->host, sizeof(out->host), "%.*s", (int)host_count, host);
     snprintf(out->port, sizeof(out->port), "%.*s", (int)port_count, port);
     out->path = *at == '\0' ? "/metrics" : at;
-    return strpbrk(out->path, " \r\n") == NULL;
+    return true;
 }
 
 /* A connected socket, or -1 with *err set. */
