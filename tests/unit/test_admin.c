@@ -251,6 +251,7 @@ static void stopping_closes_everything_and_can_be_repeated(void **state)
     int silent = client_open(house), idle = client_open(house);
     struct reply *reply = reply_new();
     client_send(idle, GET("/health"));
+    client_send(silent, "G"); /* who says nothing at all is let in a second later */
     reply_read(house, idle, reply, true);
     settle(house);
     assert_int_equal(admin_connection_count(house->admin), 2);
