@@ -11,7 +11,7 @@
 enum { OPS = 4000000, FRAME_BYTES = 70 };
 
 struct scene {
-    struct out_pool pool;
+    uint64_t waiting;
     struct conn_out *outs;
     uint32_t out_count, frames_per_flush;
 };
@@ -21,7 +21,7 @@ static void flush(struct scene *scene, struct conn_out *out)
     struct slice parts[IO_PARTS_MAX];
     uint64_t bytes;
     micro_keep(out_take(out, parts, IO_PARTS_MAX, &bytes));
-    out_sent(out, &scene->pool);
+    out_sent(out, &scene->waiting);
 }
 
 /* ops frames, spread over the connections as a fan-out does. */
@@ -32,7 +32,7 @@ static void frames(void *context, uint64_t ops)
     for (uint64_t i = 0; i < ops;) {
         for (uint32_t k = 0; k < scene->frames_per_flush; k++) {
             for (uint32_t c = 0; c < scene->out_count; c++, i++) {
-                uint8_t *bytes = out_reserve(&scene->outs[c], &scene->pool, FRAME_BYTES);
+                uint8_t *bytes = out_reserve(&scene->outs[c], &scene->waiting, FRAME_BYTES);
                 ASSERT(bytes != NULL);
                 memcpy(bytes, frame, FRAME_BYTES);
             }
@@ -51,7 +51,7 @@ static void payloads(void *context, uint64_t ops)
     struct msg *msg = msg_new(&spec);
     ASSERT(msg != NULL);
     for (uint64_t i = 0; i < ops; i++) {
-        bool is_written = out_payload(&scene->outs[0], &scene->pool, msg);
+        bool is_written = out_payload(&scene->outs[0], &scene->waiting, msg);
         ASSERT(is_written);
         flush(scene, &scene->outs[0]);
     }
@@ -79,7 +79,6 @@ int main(int argc, char **argv)
         if (i == 0) {
             micro_run("out: 64 KiB payload by reference", payloads, &scene, OPS / 4);
         }
-        out_pool_deinit(&scene.pool);
         free(scene.outs);
     }
     return 0;

@@ -1,6 +1,7 @@
 #include "core/broker/broker.h"
 
 #include "core/base/assert.h"
+#include "core/base/blocks.h"
 #include "core/broker/broker_shared.h"
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
@@ -168,6 +169,7 @@ static void *thread_main(void *context)
     }
     meet(broker);
     shard_close(shard);
+    blocks_thread_end();
     return NULL;
 }
 

@@ -81,7 +81,7 @@ static uint8_t *ws_frame(struct conn *conn, enum ws_opcode opcode, uint32_t coun
 {
     uint8_t header[WS_HEADER_MAX];
     uint32_t header_bytes = (uint32_t)ws_header_encode(header, opcode, count);
-    uint8_t *bytes = out_reserve(&conn->out, &conn->shard->out_pool,
+    uint8_t *bytes = out_reserve(&conn->out, &conn->shard->output_bytes,
                                  header_bytes + count - following);
     if (bytes == NULL) {
         return NULL;
@@ -102,7 +102,7 @@ uint8_t *conn_packet(struct conn *conn, uint32_t count, uint32_t following)
     }
     uint8_t *bytes = conn->ws != NULL
                          ? ws_frame(conn, WS_OP_BINARY, count, following)
-                         : out_reserve(&conn->out, &conn->shard->out_pool, count - following);
+                         : out_reserve(&conn->out, &conn->shard->output_bytes, count - following);
     if (bytes == NULL) {
         doom(conn, ERR_NOMEM);
         return NULL;
@@ -170,7 +170,7 @@ void conn_flush(struct conn *conn)
         io_send(conn->stream, parts, count);
         return;
     }
-    out_sent(&conn->out, &conn->shard->out_pool); /* segments that turned out empty */
+    out_sent(&conn->out, &conn->shard->output_bytes); /* segments that turned out empty */
     if (conn->state == CONN_CLOSING) {
         conn->state = CONN_CLOSED;
         io_close_after_send(conn->stream, FIN_NS);
@@ -180,7 +180,7 @@ void conn_flush(struct conn *conn)
 static void on_sent(void *owner)
 {
     struct conn *conn = owner;
-    out_sent(&conn->out, &conn->shard->out_pool);
+    out_sent(&conn->out, &conn->shard->output_bytes);
     if (conn->state == CONN_MOVING) {
         io_detach(conn->stream);
         return;
@@ -284,7 +284,7 @@ void conn_free(struct conn *conn)
     list_remove(&conn->link);
     list_remove(&conn->dirty_link);
     work_free(conn);
-    out_clear(&conn->out, &shard->out_pool);
+    out_clear(&conn->out, &shard->output_bytes);
     partial_deinit(&conn->packet);
     if (conn->ws != NULL) {
         ws_decoder_deinit(&conn->ws->decoder);

@@ -131,13 +131,19 @@ static void outgoing_write(struct outgoing *out, struct conn *conn, struct msg *
     struct writer w = writer_of(bytes, out->head_size);
     mqtt_publish_head_encode(&w, &out->publish, conn->version, out->ids, out->id_count);
     ASSERT(writer_left(&w) == 0);
-    if (!out_payload(&conn->out, &conn->shard->out_pool, msg)) {
+    if (!out_payload(&conn->out, &conn->shard->output_bytes, msg)) {
         conn->is_doomed = true; /* half a packet is worse than none: the connection has to go */
     }
     count_sent(conn, out->publish.qos, msg);
 }
 
 /* ---- QoS 0, the same bytes for many -------------------------------------------------------- */
+
+void frame_cache_init(struct frame_cache *cache)
+{
+    cache->frames[0].bytes = NULL; /* and not all of its memory, for every message */
+    cache->frames[1].bytes = NULL;
+}
 
 void frame_cache_deinit(struct frame_cache *cache)
 {
@@ -188,7 +194,7 @@ static void write_frame(struct conn *conn, const struct cached_frame *frame, str
         return;
     }
     memcpy(bytes, frame->bytes, frame->count);
-    if (following > 0 && !out_payload(&conn->out, &conn->shard->out_pool, msg)) {
+    if (following > 0 && !out_payload(&conn->out, &conn->shard->output_bytes, msg)) {
         conn->is_doomed = true;
     }
     count_sent(conn, 0, msg);
@@ -369,13 +375,10 @@ static enum err delivery_init(struct delivery *delivery, const struct offer *off
                                   .retain = offer->retain,
                                   .id = offer->id_count > 0 ? offer->ids[0] : 0};
     if (offer->id_count > 1) {
-        size_t bytes = offer->id_count * sizeof(uint32_t);
-        delivery->more_ids = malloc(sizeof(struct delivery_ids) + bytes);
+        delivery->more_ids = delivery_ids_new(offer->ids, offer->id_count);
         if (delivery->more_ids == NULL) {
             return ERR_NOMEM;
         }
-        delivery->more_ids->count = offer->id_count;
-        memcpy(delivery->more_ids->ids, offer->ids, bytes);
     }
     msg_ref(delivery->msg);
     return OK;

@@ -32,7 +32,6 @@ struct offer {
  * for 3.x, one for 5.0. Lives for one walk over the subscribers.
  */
 struct frame_cache {
-    struct msg *msg;
     struct cached_frame {
         uint8_t *bytes; /* head, and payload unless it goes by reference */
         uint32_t count;
@@ -40,6 +39,7 @@ struct frame_cache {
     } frames[2];
     uint8_t memory[2][192]; /* small frames need no heap */
 };
+void frame_cache_init(struct frame_cache *cache);
 void frame_cache_deinit(struct frame_cache *cache);
 
 /*

@@ -12,11 +12,13 @@
 
 void route_deinit(struct route *route)
 {
-    for (uint32_t i = 0; route->slots != NULL && i < ROUTE_CACHE_SLOTS; i++) {
-        free(route->slots[i].leaves);
-        free(route->slots[i].topic);
+    for (uint32_t i = 0; route->sets != NULL && i < ROUTE_CACHE_SETS; i++) {
+        for (uint32_t way = 0; way < ROUTE_CACHE_WAYS; way++) {
+            free(route->sets[i].slots[way].leaves);
+            free(route->sets[i].slots[way].topic);
+        }
     }
-    free(route->slots);
+    free(route->sets);
     free(route->targets);
     free(route->ids);
     free(route->id_row);
@@ -39,29 +41,55 @@ static bool slot_holds(const struct route_slot *slot, const struct msg *msg, uin
            memcmp(slot->topic, msg->topic.data, msg->topic.count) == 0;
 }
 
+/* The slot that holds msg's topic, or else the one to be filled with it. */
+static struct route_slot *slot_find(struct route_set *set, const struct msg *msg, uint64_t version)
+{
+    struct route_slot *stale = NULL;
+    for (uint32_t way = 0; way < ROUTE_CACHE_WAYS; way++) {
+        struct route_slot *slot = &set->slots[way];
+        if (slot_holds(slot, msg, version)) {
+            return slot;
+        }
+        stale = slot->version != version ? slot : stale;
+    }
+    return stale != NULL ? stale : &set->slots[set->next++ % ROUTE_CACHE_WAYS];
+}
+
+/* A slot keeps its memory from one topic to the next. */
+static bool slot_has_room(struct route_slot *slot, size_t topic_bytes, uint32_t leaf_count)
+{
+    if (topic_bytes > slot->topic_capacity) {
+        uint8_t *topic = realloc(slot->topic, topic_bytes);
+        if (topic == NULL) {
+            return false;
+        }
+        slot->topic = topic;
+        slot->topic_capacity = (uint16_t)topic_bytes;
+    }
+    if (leaf_count > slot->leaf_capacity) {
+        struct leaf **leaves = realloc(slot->leaves, leaf_count * sizeof(struct leaf *));
+        if (leaves == NULL) {
+            return false;
+        }
+        slot->leaves = leaves;
+        slot->leaf_capacity = leaf_count;
+    }
+    return true;
+}
+
 /* Remember a match. Without memory the slot stays empty: the cache is only a shortcut. */
 static void slot_fill(struct route_slot *slot, const struct msg *msg, uint64_t version,
                       const struct leaf_set *set, uint64_t shards)
 {
     slot->version = 0;
-    if (msg->topic.count > ROUTE_TOPIC_MAX) {
+    if (msg->topic.count > ROUTE_TOPIC_MAX || !slot_has_room(slot, msg->topic.count, set->count)) {
         return;
     }
-    uint8_t *topic = realloc(slot->topic, msg->topic.count);
-    slot->topic = topic != NULL ? topic : slot->topic;
-    struct leaf **leaves = slot->leaves;
-    if (set->count > 0) {
-        leaves = realloc(slot->leaves, set->count * sizeof(*leaves));
-        slot->leaves = leaves != NULL ? leaves : slot->leaves;
+    memcpy(slot->topic, msg->topic.data, msg->topic.count);
+    for (uint32_t i = 0; i < set->count; i++) {
+        slot->leaves[i] = set->leaves[i];
     }
-    if (topic == NULL || (set->count > 0 && leaves == NULL)) {
-        return;
-    }
-    memcpy(topic, msg->topic.data, msg->topic.count);
-    if (set->count > 0) {
-        memcpy(leaves, set->leaves, set->count * sizeof(*leaves));
-    }
-    slot->topic_bytes = (uint32_t)msg->topic.count;
+    slot->topic_bytes = (uint16_t)msg->topic.count;
     slot->leaf_count = set->count;
     slot->hash = msg->topic_hash;
     slot->shards = shards;
@@ -74,12 +102,13 @@ static enum err match(struct shard *shard, const struct msg *msg, struct matched
     struct trie *trie = shard->trie;
     /* Read before the walk: a change during it makes the entry stale, never wrong. */
     uint64_t version = trie_version(trie);
-    if (route->slots == NULL) {
-        route->slots = calloc(ROUTE_CACHE_SLOTS, sizeof(*route->slots));
+    if (route->sets == NULL) {
+        route->sets = calloc(ROUTE_CACHE_SETS, sizeof(*route->sets));
     }
-    struct route_slot *slot = route->slots == NULL
-                                  ? NULL
-                                  : &route->slots[msg->topic_hash & (ROUTE_CACHE_SLOTS - 1)];
+    struct route_slot *slot = NULL;
+    if (route->sets != NULL) {
+        slot = slot_find(&route->sets[msg->topic_hash % ROUTE_CACHE_SETS], msg, version);
+    }
     if (slot != NULL && slot_holds(slot, msg, version)) {
         metric_add(shard->metrics, METRIC_topic_cache_hit, 1);
         *out = (struct matched){slot->leaves, slot->leaf_count, slot->shards};
@@ -121,7 +150,8 @@ static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct le
 {
     struct leaf_view view = leaf_subs(leaf, shard->index);
     enum err err = OK;
-    struct frame_cache cache = {.msg = msg};
+    struct frame_cache cache;
+    frame_cache_init(&cache);
     for (uint32_t i = 0; i < view.count; i++) {
         struct sub *sub = view.subs[i];
         if (sub->is_share) {
@@ -136,7 +166,7 @@ static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct le
                               .retain = sub->retain_as_published && msg->retain,
                               .ids = &sub->id,
                               .id_count = sub->id != 0};
-        err = worst(err, deliver_offer(sub->owner, &offer, &cache));
+        err = worst(err, deliver_offer(sub->owner, &offer, view.count > 1 ? &cache : NULL));
     }
     frame_cache_deinit(&cache);
     return err;
@@ -243,7 +273,8 @@ static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct 
 {
     uint32_t target_count;
     enum err err = gather_targets(shard, msg, matched, &target_count);
-    struct frame_cache cache = {.msg = msg};
+    struct frame_cache cache;
+    frame_cache_init(&cache);
     for (uint32_t i = 0; i < target_count; i++) {
         struct target *target = &shard->route.targets[i];
         struct offer offer = {.msg = msg,

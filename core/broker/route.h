@@ -22,15 +22,21 @@ struct shard;
 struct session;
 struct receipt;
 
-enum { ROUTE_CACHE_SLOTS = 4096, ROUTE_TOPIC_MAX = 512 };
+/* The cache: a topic has its place in one of four slots. */
+enum { ROUTE_CACHE_SETS = 1024, ROUTE_CACHE_WAYS = 4, ROUTE_TOPIC_MAX = 512 };
 
 struct route_slot {
-    uint64_t hash, version;
-    uint64_t shards; /* union of the leaves' bitmaps */
+    uint64_t hash, version; /* version 0: empty */
+    uint64_t shards;        /* union of the leaves' bitmaps */
     struct leaf **leaves;
-    uint32_t leaf_count;
-    uint32_t topic_bytes;
     uint8_t *topic;
+    uint32_t leaf_count, leaf_capacity;
+    uint16_t topic_bytes, topic_capacity; /* at most ROUTE_TOPIC_MAX */
+};
+
+struct route_set {
+    struct route_slot slots[ROUTE_CACHE_WAYS];
+    uint32_t next; /* the slot that is given up when all four are in use */
 };
 
 /* One receiver of a match in which filters overlap. */
@@ -48,8 +54,8 @@ struct id_link {
 };
 
 struct route {
-    struct route_slot *slots; /* direct mapped; NULL until first used */
-    struct leaf_set leaves;   /* of the last match */
+    struct route_set *sets; /* NULL until first used */
+    struct leaf_set leaves; /* of the last match */
     struct target *targets;
     uint32_t target_capacity;
     struct id_link *ids; /* of all targets of the match */

@@ -292,7 +292,6 @@ void shard_close(struct shard *shard)
         shard->broker->ports.journal_free(shard->journal);
     }
     route_deinit(&shard->route);
-    out_pool_deinit(&shard->out_pool);
     pool_free(shard->receipts);
     map_free(shard->sessions);
     trail_free(shard->trail);
@@ -365,7 +364,7 @@ static void unstall(struct shard *shard)
 static void show_gauges(struct shard *shard)
 {
     struct metrics *metrics = shard->metrics;
-    metric_set(metrics, METRIC_output_bytes, shard->out_pool.bytes);
+    metric_set(metrics, METRIC_output_bytes, shard->output_bytes);
     metric_set(metrics, METRIC_queued, shard->queue_totals.count);
     metric_set(metrics, METRIC_queued_bytes, shard->queue_totals.bytes);
     metric_set(metrics, METRIC_inflight, shard->inflight_total);

@@ -59,7 +59,7 @@ struct shard {
     struct list subacks;   /* pending ones whose connection is gone */
     struct list orphans;   /* receipts whose connection went before their verdict */
 
-    struct out_pool out_pool;
+    uint64_t output_bytes; /* waiting in all connections */
     struct queue_totals queue_totals;
     uint64_t inflight_total;
     struct pool *receipts;

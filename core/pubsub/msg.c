@@ -1,9 +1,9 @@
 #include "core/pubsub/msg.h"
 
+#include "core/base/blocks.h"
 #include "core/base/map.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 
 /*
  * What all messages weigh is one number for the whole process, but a shard that makes and frees a
@@ -55,7 +55,7 @@ static bool refs_give(_Atomic uint32_t *refs)
 
 struct blob *blob_new(uint32_t capacity)
 {
-    struct blob *blob = malloc(sizeof(*blob) + (size_t)capacity);
+    struct blob *blob = blocks_take(sizeof(*blob) + (size_t)capacity);
     if (blob == NULL) {
         return NULL;
     }
@@ -76,8 +76,9 @@ void blob_unref(struct blob *blob)
     if (blob == NULL || !refs_give(&blob->refs)) {
         return;
     }
-    msg_memory_add(-((int64_t)sizeof(*blob) + blob->capacity));
-    free(blob);
+    size_t bytes = sizeof(*blob) + (size_t)blob->capacity;
+    msg_memory_add(-(int64_t)bytes);
+    blocks_give(blob, bytes);
 }
 
 /* Of the one allocation: header, topic, properties, and payload if it was copied. */
@@ -100,7 +101,7 @@ static struct slice copy_to(uint8_t **at, struct slice bytes)
 struct msg *msg_new(const struct msg_spec *spec)
 {
     size_t copied = spec->blob == NULL ? spec->payload.count : 0;
-    struct msg *msg = malloc(sizeof(*msg) + spec->topic.count + spec->props.count + copied);
+    struct msg *msg = blocks_take(sizeof(*msg) + spec->topic.count + spec->props.count + copied);
     if (msg == NULL) {
         return NULL;
     }
@@ -142,9 +143,10 @@ void msg_unref(struct msg *msg)
     if (msg == NULL || !refs_give(&msg->refs)) {
         return;
     }
-    msg_memory_add(-(int64_t)block_bytes(msg));
+    size_t bytes = block_bytes(msg);
+    msg_memory_add(-(int64_t)bytes);
     blob_unref(msg->blob);
-    free(msg);
+    blocks_give(msg, bytes);
 }
 
 uint32_t msg_bytes(const struct msg *msg)

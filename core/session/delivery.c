@@ -1,15 +1,33 @@
 #include "core/session/delivery.h"
 
 #include "core/base/assert.h"
+#include "core/base/blocks.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 enum { DEQUE_CAPACITY_MIN = 4 };
+
+static size_t ids_bytes(uint32_t count)
+{
+    return sizeof(struct delivery_ids) + count * sizeof(uint32_t);
+}
+
+struct delivery_ids *delivery_ids_new(const uint32_t *ids, uint32_t count)
+{
+    struct delivery_ids *copy = blocks_take(ids_bytes(count));
+    if (copy != NULL) {
+        copy->count = count;
+        memcpy(copy->ids, ids, count * sizeof(*ids));
+    }
+    return copy;
+}
 
 void delivery_deinit(struct delivery *delivery)
 {
     msg_unref(delivery->msg);
-    free(delivery->more_ids);
+    if (delivery->more_ids != NULL) {
+        blocks_give(delivery->more_ids, ids_bytes(delivery->more_ids->count));
+    }
     delivery->msg = NULL;
     delivery->more_ids = NULL;
 }
@@ -17,7 +35,7 @@ void delivery_deinit(struct delivery *delivery)
 static void slots_free(struct deque *deque)
 {
     msg_memory_add(-(int64_t)(deque->capacity * sizeof(*deque->slots)));
-    free(deque->slots);
+    blocks_give(deque->slots, deque->capacity * sizeof(*deque->slots));
 }
 
 void deque_deinit(struct deque *deque)
@@ -32,7 +50,7 @@ void deque_deinit(struct deque *deque)
 static enum err deque_grow(struct deque *deque)
 {
     uint32_t capacity = deque->capacity == 0 ? DEQUE_CAPACITY_MIN : deque->capacity * 2;
-    struct delivery *slots = malloc(capacity * sizeof(*slots));
+    struct delivery *slots = blocks_take(capacity * sizeof(*slots));
     if (slots == NULL) {
         return ERR_NOMEM;
     }

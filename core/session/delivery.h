@@ -21,6 +21,9 @@ struct delivery_ids {
     uint32_t ids[];
 };
 
+/* A copy of count ids; it belongs to the delivery it is put into. NULL: memory is exhausted. */
+struct delivery_ids *delivery_ids_new(const uint32_t *ids, uint32_t count);
+
 enum delivery_state { DELIVERY_FREE, WAIT_PUBACK, WAIT_PUBREC, WAIT_PUBCOMP, DELIVERY_STATE_COUNT };
 
 struct delivery {

@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
-static void write_text(struct conn_out *out, struct out_pool *pool, const char *text)
+static void write_text(struct conn_out *out, uint64_t *waiting, const char *text)
 {
     uint32_t count = (uint32_t)strlen(text);
-    uint8_t *bytes = out_reserve(out, pool, count);
+    uint8_t *bytes = out_reserve(out, waiting, count);
     assert_non_null(bytes);
     memcpy(bytes, text, count);
 }
@@ -46,61 +46,59 @@ static struct msg *message(uint32_t payload_bytes, char fill)
 
 static void what_is_written_leaves_in_order_and_together(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     char text[64];
     (void)state;
-    write_text(&out, &pool, "one ");
-    write_text(&out, &pool, "two ");
+    write_text(&out, &waiting, "one ");
+    write_text(&out, &waiting, "two ");
     assert_int_equal(out.bytes, 8);
-    assert_int_equal(pool.bytes, 8);
+    assert_int_equal(waiting, 8);
     assert_int_equal(take(&out, IO_PARTS_MAX, text, sizeof(text)), 8);
     assert_string_equal(text, "one two ");
-    out_sent(&out, &pool);
+    out_sent(&out, &waiting);
     assert_int_equal(out.bytes, 0);
-    assert_int_equal(pool.bytes, 0);
+    assert_int_equal(waiting, 0);
     assert_int_equal(take(&out, IO_PARTS_MAX, text, sizeof(text)), 0);
-    out_clear(&out, &pool);
-    out_pool_deinit(&pool);
+    out_clear(&out, &waiting);
 }
 
 /* The kernel reads what is in flight: later bytes go elsewhere and leave later. */
 static void what_is_in_flight_is_not_touched(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     struct slice parts[2];
     uint64_t bytes;
     char text[64];
     (void)state;
-    write_text(&out, &pool, "flying");
+    write_text(&out, &waiting, "flying");
     assert_int_equal(out_take(&out, parts, 2, &bytes), 1);
-    write_text(&out, &pool, "later");
+    write_text(&out, &waiting, "later");
     assert_memory_equal(parts[0].data, "flying", 6);
     assert_int_equal(parts[0].count, 6);
     assert_int_equal(out.bytes, 11);
-    out_sent(&out, &pool);
+    out_sent(&out, &waiting);
     assert_int_equal(out.bytes, 5);
     take(&out, IO_PARTS_MAX, text, sizeof(text));
     assert_string_equal(text, "later");
-    out_clear(&out, &pool);
-    out_pool_deinit(&pool);
+    out_clear(&out, &waiting);
 }
 
 static void a_large_payload_is_referenced_and_a_small_one_copied(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     char *text = malloc(10000);
     struct msg *large = message(OUT_REFERENCE_BYTES, 'L');
     struct msg *small = message(OUT_REFERENCE_BYTES - 1, 's'), *empty = message(0, 0);
     (void)state;
-    write_text(&out, &pool, "[");
-    assert_true(out_payload(&out, &pool, large));
-    write_text(&out, &pool, "|");
-    assert_true(out_payload(&out, &pool, small));
-    assert_true(out_payload(&out, &pool, empty));
-    write_text(&out, &pool, "]");
+    write_text(&out, &waiting, "[");
+    assert_true(out_payload(&out, &waiting, large));
+    write_text(&out, &waiting, "|");
+    assert_true(out_payload(&out, &waiting, small));
+    assert_true(out_payload(&out, &waiting, empty));
+    write_text(&out, &waiting, "]");
     assert_int_equal(large->refs, 2);
     assert_int_equal(small->refs, 1);
     assert_int_equal(take(&out, IO_PARTS_MAX, text, 10000), 2 * OUT_REFERENCE_BYTES + 2);
@@ -108,94 +106,89 @@ static void a_large_payload_is_referenced_and_a_small_one_copied(void **state)
     assert_int_equal(text[OUT_REFERENCE_BYTES], 'L');
     assert_int_equal(text[OUT_REFERENCE_BYTES + 1], '|');
     assert_int_equal(text[2 * OUT_REFERENCE_BYTES + 1], ']');
-    out_sent(&out, &pool);
+    out_sent(&out, &waiting);
     assert_int_equal(large->refs, 1);
     msg_unref(large);
     msg_unref(small);
     msg_unref(empty);
     free(text);
-    out_pool_deinit(&pool);
 }
 
 static void no_more_parts_leave_at_once_than_fit(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     struct slice parts[3];
     uint64_t bytes, sum = 0;
     struct msg *msg = message(OUT_REFERENCE_BYTES, 'x');
     (void)state;
     for (int i = 0; i < 10; i++) {
-        assert_true(out_payload(&out, &pool, msg));
+        assert_true(out_payload(&out, &waiting, msg));
     }
     for (uint32_t left = 10; left > 0; left -= left < 3 ? left : 3) {
         assert_int_equal(out_take(&out, parts, 3, &bytes), left < 3 ? left : 3);
         sum += bytes;
-        out_sent(&out, &pool);
+        out_sent(&out, &waiting);
     }
     assert_int_equal(sum, 10 * OUT_REFERENCE_BYTES);
     assert_int_equal(msg->refs, 1);
     msg_unref(msg);
-    out_pool_deinit(&pool);
 }
 
 static void a_connection_that_ends_in_flight_gives_everything_back(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     struct slice parts[4];
     uint64_t bytes;
     struct msg *msg = message(OUT_REFERENCE_BYTES, 'x');
     (void)state;
-    write_text(&out, &pool, "head");
-    assert_true(out_payload(&out, &pool, msg));
+    write_text(&out, &waiting, "head");
+    assert_true(out_payload(&out, &waiting, msg));
     out_take(&out, parts, 4, &bytes);
-    write_text(&out, &pool, "more");
-    out_clear(&out, &pool);
+    write_text(&out, &waiting, "more");
+    out_clear(&out, &waiting);
     assert_int_equal(out.bytes, 0);
     assert_int_equal(out.segment_count, 0);
-    assert_int_equal(pool.bytes, 0);
+    assert_int_equal(waiting, 0);
     assert_int_equal(msg->refs, 1);
     msg_unref(msg);
-    out_pool_deinit(&pool);
 }
 
-/* Blocks weigh, or slow readers would not count against memory_limit. */
-static void blocks_count_as_memory_until_the_pool_lets_them_go(void **state)
+/* Chunks weigh, or slow readers would not count against memory_limit. */
+static void chunks_count_as_memory_until_they_are_sent(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     uint64_t before = msg_memory_bytes();
     (void)state;
     for (int i = 0; i < 100; i++) {
-        assert_non_null(out_reserve(&out, &pool, 30000));
+        assert_non_null(out_reserve(&out, &waiting, 30000));
     }
     assert_true(msg_memory_bytes() >= before + 100 * 30000);
-    out_clear(&out, &pool);
-    out_pool_deinit(&pool);
+    out_clear(&out, &waiting);
     assert_int_equal(msg_memory_bytes(), before);
 }
 
 /* A frame is contiguous, however large it is. */
 static void room_is_contiguous_whatever_the_size(void **state)
 {
-    struct out_pool pool = {0};
+    uint64_t waiting = 0;
     struct conn_out out = {0};
     struct slice parts[IO_PARTS_MAX];
     uint64_t bytes, sum = 0;
     (void)state;
     const uint32_t sizes[] = {1, 511, 512, 513, 4095, 4097, 32768, 32769, 1000000};
     for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        uint8_t *room = out_reserve(&out, &pool, sizes[i]);
+        uint8_t *room = out_reserve(&out, &waiting, sizes[i]);
         assert_non_null(room);
         memset(room, (int)i, sizes[i]);
         sum += sizes[i];
     }
     out_take(&out, parts, IO_PARTS_MAX, &bytes);
     assert_int_equal(bytes, sum);
-    out_sent(&out, &pool);
-    out_clear(&out, &pool);
-    out_pool_deinit(&pool);
+    out_sent(&out, &waiting);
+    out_clear(&out, &waiting);
 }
 
 int main(void)
@@ -206,7 +199,7 @@ int main(void)
         cmocka_unit_test(a_large_payload_is_referenced_and_a_small_one_copied),
         cmocka_unit_test(no_more_parts_leave_at_once_than_fit),
         cmocka_unit_test(a_connection_that_ends_in_flight_gives_everything_back),
-        cmocka_unit_test(blocks_count_as_memory_until_the_pool_lets_them_go),
+        cmocka_unit_test(chunks_count_as_memory_until_they_are_sent),
         cmocka_unit_test(room_is_contiguous_whatever_the_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

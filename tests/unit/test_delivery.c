@@ -80,9 +80,10 @@ static void what_deliveries_hold_is_given_back_exactly_once(void **state)
 {
     struct msg *msg = msg_new(&(struct msg_spec){.topic = slice_text("t")});
     struct deque deque = {0};
+    const uint32_t ids[] = {3, 4};
     (void)state;
     for (uint32_t i = 0; i < 3; i++) {
-        struct delivery delivery = {.msg = msg_ref(msg), .more_ids = malloc(64)};
+        struct delivery delivery = {.msg = msg_ref(msg), .more_ids = delivery_ids_new(ids, 2)};
         assert_int_equal(deque_push(&deque, &delivery), OK);
     }
     assert_int_equal(msg->refs, 4);

@@ -38,8 +38,7 @@ static struct world *world_new(enum mqtt_version version)
 static void world_free(struct world *world)
 {
     assert_int_equal(pool_taken_count(world->shard.receipts), 0);
-    out_clear(&world->conn.out, &world->shard.out_pool);
-    out_pool_deinit(&world->shard.out_pool);
+    out_clear(&world->conn.out, &world->shard.output_bytes);
     inbound_deinit(&world->conn.work->counted);
     free(world->conn.work);
     pool_free(world->shard.receipts);
@@ -58,7 +57,7 @@ static void expect_written(struct world *world, const char *bytes, size_t count)
     if (count > 0) {
         assert_memory_equal(parts[0].data, bytes, count);
     }
-    out_sent(&world->conn.out, &world->shard.out_pool);
+    out_sent(&world->conn.out, &world->shard.output_bytes);
 }
 
 static struct receipt *receive(struct world *world, uint16_t packet_id, uint8_t qos)
