@@ -1,6 +1,8 @@
 /* Who means harm to the HTTP listener gets its refusal, bounded memory, and an end. */
 #include "tests/lib/admin_house.h"
 
+#include <poll.h>
+
 /* A refusal always ends the connection: where the next request would begin is not known. */
 static void bad_requests_are_refused_and_closed(void **state)
 {
