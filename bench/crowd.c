@@ -1,5 +1,7 @@
 #include "bench/crowd.h"
 
+#include "bench/watch.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -158,7 +160,7 @@ enum err crowd_gather(struct crowd *crowd, uint32_t coming_max)
                 crowd_connect(&crowd->members[next], load_clock_ns());
             }
         }
-        load_turn(crowd->load, CROWD_TURN_NS);
+        watch_turn(crowd->options, crowd->load, CROWD_TURN_NS);
         uint64_t now_ns = load_clock_ns();
         if (crowd->ready_count + crowd->open_count != done_count) {
             done_count = crowd->ready_count + crowd->open_count;
@@ -180,8 +182,8 @@ void crowd_turn_until(struct crowd *crowd, uint64_t until_ns)
 {
     uint64_t now_ns = load_clock_ns();
     while (now_ns < until_ns && !crowd_is_over(crowd)) {
-        load_turn(crowd->load,
-                  until_ns - now_ns < CROWD_TURN_NS ? until_ns - now_ns : CROWD_TURN_NS);
+        watch_turn(crowd->options, crowd->load,
+                   until_ns - now_ns < CROWD_TURN_NS ? until_ns - now_ns : CROWD_TURN_NS);
         now_ns = load_clock_ns();
     }
 }
@@ -191,7 +193,7 @@ void crowd_meet(struct crowd *crowd, enum crew_stage stage)
     struct crew *crew = crowd->options->crew;
     crew_arrive(crew, stage);
     while (!crew_all_arrived(crew, stage) && !crew_is_failed(crew)) {
-        load_turn(crowd->load, CREW_TURN_NS);
+        watch_turn(crowd->options, crowd->load, CREW_TURN_NS);
     }
 }
 
@@ -206,7 +208,7 @@ static void go(struct crowd *crowd, void (*how)(struct load_client *client))
     }
     uint64_t until_ns = load_clock_ns() + LEAVE_NS;
     while (crowd->coming_count + crowd->ready_count > 0 && load_clock_ns() < until_ns) {
-        load_turn(crowd->load, CROWD_TURN_NS);
+        watch_turn(crowd->options, crowd->load, CROWD_TURN_NS);
         if (crowd->coming_count + crowd->ready_count < left) {
             left = crowd->coming_count + crowd->ready_count;
             until_ns = load_clock_ns() + LEAVE_NS;

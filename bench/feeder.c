@@ -1,5 +1,7 @@
 #include "bench/feeder.h"
 
+#include "bench/watch.h"
+
 #include <stdlib.h>
 
 struct feeder_sender {
@@ -30,6 +32,7 @@ static bool send_one(struct feeder *feeder, struct crowd_member *member, uint64_
         stamp_write(payload, feeder->payload_bytes, &stamp);
     }
     sender->moments[sender->sent % feeder->window] = now_ns;
+    watch_sent(feeder->options, now_ns);
     sender->sent++;
     feeder->sent_count++;
     feeder->report->sent_count += feeder->is_quiet ? 0 : 1;
@@ -51,7 +54,9 @@ static void on_finished(struct crowd_member *member)
     struct feeder *feeder = member->crowd->owner;
     struct feeder_sender *sender = &feeder->senders[member->index];
     uint64_t now_ns = load_clock_ns();
-    histogram_add(feeder->latency, now_ns - sender->moments[sender->finished % feeder->window]);
+    uint64_t latency_ns = now_ns - sender->moments[sender->finished % feeder->window];
+    histogram_add(feeder->latency, latency_ns);
+    watch_delivery(feeder->options, now_ns, latency_ns);
     sender->finished++;
     feeder->finished_count++;
     feeder->progress_ns = now_ns;
@@ -122,7 +127,7 @@ void feeder_send(struct feeder *feeder, uint64_t count)
         }
     }
     while (!crowd->is_broken && has_more(feeder, count)) {
-        load_turn(crowd->load, CROWD_TURN_NS);
+        watch_turn(feeder->options, crowd->load, CROWD_TURN_NS);
         if (load_clock_ns() - feeder->progress_ns > CROWD_STALL_NS) {
             feeder->report->is_stalled = true;
             return;

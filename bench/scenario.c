@@ -3,6 +3,7 @@
 #include "bench/check.h"
 #include "bench/crew.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 #include <string.h>
 
@@ -217,6 +218,11 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
         .is_persistent = mine.is_persistent,
         .generator_count = 1,
     };
-    return is_messages(scenario) ? scenario_messages(&mine, &shape, out)
-                                 : scenario->run(&mine, out);
+    if (is_messages(scenario)) {
+        return scenario_messages(&mine, &shape, out);
+    }
+    watch_begin(&mine);
+    enum err err = scenario->run(&mine, out);
+    watch_end(&mine);
+    return err;
 }

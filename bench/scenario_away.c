@@ -15,6 +15,7 @@
 #include "bench/footprint.h"
 #include "bench/phase.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 #include <stdlib.h>
 
@@ -100,6 +101,7 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
     report->disordered_count += verdict == TRACK_LATE ? 1 : 0;
     run->unique_count++;
     histogram_add(run->waits, received_ns - run->return_ns);
+    watch_delivery(run->options, received_ns, received_ns - run->return_ns);
 }
 
 static const struct crowd_events events = {
@@ -160,6 +162,7 @@ static void window_end(const struct window *window, uint64_t end_ns, uint64_t co
     report->bench_cpu_ns = phase_own_cpu_ns() - window->own_cpu_ns;
     footprint_after(window->run->options, report);
     report->window_ns = end_ns - window->begin_ns;
+    watch_window(window->run->options, window->begin_ns, end_ns);
     report->delivered_count = count;
     report->latency = *latency;
 }
@@ -187,7 +190,7 @@ static void drain(struct away *run)
 {
     while (run->unique_count < run->feeder.sent_count && !run->crowd.is_broken &&
            load_clock_ns() - run->progress_ns < CROWD_STALL_NS) {
-        load_turn(run->load, CROWD_TURN_NS);
+        watch_turn(run->options, run->load, CROWD_TURN_NS);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "bench/crowd.h"
 #include "bench/phase.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 struct connects {
     struct report *report;
@@ -18,11 +19,13 @@ static void come(struct connects *run, struct crowd_member *member)
 static void on_opened(struct crowd_member *member)
 {
     struct connects *run = member->crowd->owner;
+    uint64_t now_ns = load_clock_ns();
     run->report->received_count++;
     if (run->is_measuring) {
         run->report->connected_count++;
-        histogram_add(&run->report->latency, load_clock_ns() - member->begin_ns);
+        histogram_add(&run->report->latency, now_ns - member->begin_ns);
     }
+    watch_delivery(run->crowd.options, now_ns, now_ns - member->begin_ns);
     crowd_ready(member);
     load_disconnect(member->client);
 }
@@ -47,6 +50,7 @@ static void measure(struct connects *run)
     uint64_t own_ns = phase_own_cpu_ns(), begin_ns = load_clock_ns();
     crowd_turn_until(&run->crowd, begin_ns + (uint64_t)(options->seconds * 1e9));
     report->window_ns = load_clock_ns() - begin_ns;
+    watch_window(options, begin_ns, begin_ns + report->window_ns);
     report->has_target = report->has_target && scenario_sample(options, &report->target_after);
     report->bench_cpu_ns = phase_own_cpu_ns() - own_ns;
     run->is_measuring = false;

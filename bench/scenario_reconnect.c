@@ -11,6 +11,7 @@
 #include "bench/crowd.h"
 #include "bench/phase.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 #include <stdlib.h>
 
@@ -81,6 +82,7 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
         if (run->round > 0) {
             report->connected_count++;
             histogram_add(&report->latency, received_ns - run->drop_ns);
+            watch_delivery(run->options, received_ns, received_ns - run->drop_ns);
         }
         crowd_ready(member);
     }
@@ -116,6 +118,7 @@ static enum err run_rounds(struct reconnect *run)
         histogram_add(run->rounds, load_clock_ns() - run->drop_ns);
     } while (load_clock_ns() < end_ns && !crowd_is_over(&run->crowd));
     report->window_ns = load_clock_ns() - begin_ns;
+    watch_window(options, begin_ns, begin_ns + report->window_ns);
     phase_end(&phase, report, begin_ns + report->window_ns, "all served", "rounds", run->round,
               run->rounds);
     report->has_target = report->has_target && scenario_sample(options, &report->target_after);

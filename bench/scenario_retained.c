@@ -10,6 +10,7 @@
 #include "bench/footprint.h"
 #include "bench/phase.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 #include <stdlib.h>
 
@@ -108,7 +109,7 @@ static enum err scan(struct retained *run, uint64_t want_count, uint64_t quiet_n
     run->progress_ns = load_clock_ns();
     while ((run->found_count < want_count || want_count == 0) && !run->scanner.is_broken &&
            load_clock_ns() - run->progress_ns < quiet_ns) {
-        load_turn(run->load, CROWD_TURN_NS);
+        watch_turn(run->options, run->load, CROWD_TURN_NS);
     }
     crowd_leave(&run->scanner);
     return OK;
@@ -129,6 +130,7 @@ static void store(struct retained *run)
               run->feeder.latency);
     report->bench_cpu_ns = phase_own_cpu_ns() - own_ns;
     report->window_ns = end_ns - phase.begin_ns;
+    watch_window(run->options, phase.begin_ns, end_ns);
     report->delivered_count = run->feeder.finished_count;
     report->latency = *run->feeder.latency;
     report->thing_name = "retained messages";

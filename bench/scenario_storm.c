@@ -9,6 +9,7 @@
 #include "bench/pace.h"
 #include "bench/phase.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 #include <stdlib.h>
 
@@ -25,7 +26,9 @@ static void on_opened(struct crowd_member *member)
     struct storm *run = member->crowd->owner;
     run->report->received_count++;
     run->report->connected_count++;
-    histogram_add(&run->report->latency, load_clock_ns() - member->begin_ns);
+    uint64_t now_ns = load_clock_ns();
+    histogram_add(&run->report->latency, now_ns - member->begin_ns);
+    watch_delivery(run->options, now_ns, now_ns - member->begin_ns);
     crowd_ready(member);
 }
 
@@ -39,6 +42,7 @@ static void come_due(struct storm *run, uint64_t now_ns)
     while ((moment_ns = pace_next_ns(run->pace)) <= now_ns && !crowd_is_over(crowd)) {
         (void)pace_visit(run->pace, now_ns);
         if (run->report->sent_count < crowd->count) {
+            watch_sent(run->options, now_ns);
             crowd_connect(&crowd->members[run->report->sent_count++], moment_ns);
         }
     }
@@ -56,12 +60,13 @@ static void blow(struct storm *run)
     while ((next_ns = pace_next_ns(run->pace)) != UINT64_MAX && !crowd_is_over(crowd) &&
            !run->held.is_broken) {
         uint64_t wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
-        load_turn(run->load, wait_ns < CROWD_TURN_NS ? wait_ns : CROWD_TURN_NS);
+        watch_turn(run->options, run->load, wait_ns < CROWD_TURN_NS ? wait_ns : CROWD_TURN_NS);
         now_ns = load_clock_ns();
         come_due(run, now_ns);
     }
     report->bench_cpu_ns = phase_own_cpu_ns() - own_ns;
     report->window_ns = now_ns - begin_ns;
+    watch_window(run->options, begin_ns, now_ns);
     report->lateness_p99_ns = histogram_quantile(&run->pace->lateness, 0.99);
     report->lateness_max_ns = histogram_quantile(&run->pace->lateness, 1.0);
     report->rate_reached = report->window_ns == 0
@@ -76,7 +81,7 @@ static void settle(struct storm *run)
     uint32_t ready_count = crowd->ready_count;
     uint64_t progress_ns = load_clock_ns();
     while (crowd->coming_count > 0 && !crowd->is_broken) {
-        load_turn(run->load, CROWD_TURN_NS);
+        watch_turn(run->options, run->load, CROWD_TURN_NS);
         if (crowd->ready_count != ready_count) {
             ready_count = crowd->ready_count;
             progress_ns = load_clock_ns();

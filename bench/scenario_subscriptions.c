@@ -11,6 +11,7 @@
 #include "bench/footprint.h"
 #include "bench/phase.h"
 #include "bench/scenario_kinds.h"
+#include "bench/watch.h"
 
 #include <stdlib.h>
 
@@ -75,6 +76,7 @@ static void on_subscribed(struct crowd_member *member)
     struct work *work = &run->works[member->index];
     run->progress_ns = load_clock_ns();
     histogram_add(&run->report->latency, run->progress_ns - work->asked_ns);
+    watch_delivery(run->options, run->progress_ns, run->progress_ns - work->asked_ns);
     work->made += work->asked;
     run->made_count += work->asked;
     subscribe_next(run, member);
@@ -91,7 +93,7 @@ static void subscribe_all(struct subscriptions *run)
         subscribe_next(run, &run->crowd.members[i]);
     }
     while (run->made_count < run->options->count && !crowd_is_over(&run->crowd)) {
-        load_turn(run->load, CROWD_TURN_NS);
+        watch_turn(run->options, run->load, CROWD_TURN_NS);
         if (load_clock_ns() - run->progress_ns > CROWD_STALL_NS) {
             report->is_stalled = true;
             break;
@@ -101,6 +103,7 @@ static void subscribe_all(struct subscriptions *run)
     phase_end(&phase, report, end_ns, "subscribe", "subscriptions", run->made_count, NULL);
     report->bench_cpu_ns = phase_own_cpu_ns() - own_ns;
     report->window_ns = end_ns - phase.begin_ns;
+    watch_window(run->options, phase.begin_ns, end_ns);
     report->delivered_count = run->made_count;
     report->thing_name = "subscriptions";
     report->thing_count = run->made_count;
@@ -176,7 +179,7 @@ static void try_sample(struct subscriptions *run)
     run->progress_ns = load_clock_ns();
     while (run->came_count < run->sample_count && !run->crowd.is_broken &&
            load_clock_ns() - run->progress_ns < CROWD_STALL_NS) {
-        load_turn(run->load, CROWD_TURN_NS);
+        watch_turn(run->options, run->load, CROWD_TURN_NS);
     }
     phase_end(&phase, run->report, run->progress_ns, "try", "subscriptions", run->came_count, NULL);
     crowd_turn_until(&run->crowd, load_clock_ns() + QUIET_NS);
