@@ -327,23 +327,23 @@ enum err series_append(struct series *series, const struct series_second *second
 
 void series_print_csv(const struct series *series, FILE *out)
 {
-    fprintf(out, "second,length_s,in_window,sent,delivered,p50_us,p99_us,max_us,broker_cpu_percent,"
-                 "broker_resident_bytes\n");
     uint64_t begin_ns = 0;
+    fprintf(out, "second,length_ns,in_window,sent,delivered,p50_ns,p99_ns,max_ns,broker_cores,"
+                 "broker_resident_bytes\n");
     for (uint32_t i = 0; i < series_count(series); i++) {
         const struct series_second *second = series_second(series, i);
         bool is_in_window = begin_ns >= series->window_begin_ns &&
                             begin_ns + second->length_ns <= series->window_end_ns;
-        fprintf(out, "%u,%.3f,%d,%" PRIu64 ",%" PRIu64 ",", i, (double)second->length_ns / 1e9,
+        fprintf(out, "%u,%" PRIu64 ",%d,%" PRIu64 ",%" PRIu64 ",", i, second->length_ns,
                 is_in_window, second->sent_count, second->delivered_count);
         if (second->delivered_count > 0) {
-            fprintf(out, "%.1f,%.1f,%.1f,", (double)second->p50_ns / 1e3,
-                    (double)second->p99_ns / 1e3, (double)second->max_ns / 1e3);
+            fprintf(out, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", second->p50_ns, second->p99_ns,
+                    second->max_ns);
         } else {
             fprintf(out, ",,,");
         }
         if (second->has_target) {
-            fprintf(out, "%.1f,%" PRIu64, 100 * second->broker_cores, second->resident_bytes);
+            fprintf(out, "%.6f,%" PRIu64, second->broker_cores, second->resident_bytes);
         } else {
             fprintf(out, ",");
         }

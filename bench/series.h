@@ -102,7 +102,10 @@ enum err series_merge(struct series *target, const struct series *source);
  */
 enum err series_append(struct series *series, const struct series_second *second);
 
-/* A line of comma-separated values per second, with a heading. */
+/*
+ * A line of comma-separated values per second, below a heading; unknown ones are empty. NULL: the
+ * heading alone.
+ */
 void series_print_csv(const struct series *series, FILE *out);
 
 #endif

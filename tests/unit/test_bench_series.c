@@ -233,7 +233,8 @@ static void the_list_of_seconds_has_a_line_for_each(void **state)
     series_mark_window(series, BEGIN + SECOND, BEGIN + 2 * SECOND);
     series_print_csv(series, out);
     fclose(out);
-    assert_non_null(strstr(text, "\n0,1.000,0,0,1,2.0,2.0,2.0,,\n1,1.000,1,0,0,,,,,\n"));
+    assert_non_null(
+        strstr(text, "\n0,1000000000,0,0,1,2000,2000,2000,,\n1,1000000000,1,0,0,,,,,\n"));
     free(text);
 }
 
