@@ -33,6 +33,21 @@ LIES = (
     ("pairs -c 2 -s 5000",   "change@50=-1",                {"lost": 1, "corrupt": 1}),
     ("pairs -c 2",           "cut@50=1",                    {"lost": 1, "corrupt": 1}),
     ("pairs -c 2",           "cut@50=60",                   {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2",           "rename@50",                   {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2 -q 1",      "lower_qos@50",                {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2 -q 1",      "mark_dup@50",                 {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2",           "mark_retained@50",            {"lost": 1, "corrupt": 1}),
+    ("pairs -c 2",           "misdeliver@50",               {"lost": 1, "misdelivered": 1}),
+    ("pairs -c 3 -q 2",      "also_other@50",               {"misdelivered": 1}),
+    ("pairs -c 1",           "late@50=0.1",                 {"disordered": 1}),
+    ("pairs -c 1 -q 2",      "late@50=0.1 late@100=0.2",    {"disordered": 2}),
+    ("shared -c 8",          "lose@50",                     {"lost": 1}),
+    ("shared -c 8 -q 1",     "group_twice@50",              {"repeated": 1}),
+    ("shared -c 8 -q 2",     "repeat@50",                   {"repeated": 1}),
+    ("shared -c 1",          "late@50=0.1",                 {"disordered": 1}),
+    ("shared -c 8",          "change@50=30",                {"lost": 1, "corrupt": 1}),
+    ("wildcards",            "lose@50 repeat@90",           {"lost": 1, "repeated": 1}),
+    ("wildcards -q 1",       "misdeliver@50",               {"lost": 1, "misdelivered": 1}),
 )
 # fmt: on
 
@@ -70,7 +85,7 @@ def test_in_a_closed_loop_too(t, scenario):
         equal(report["sent"], liar.received)
     with Liar("repeat@20", "repeat@40") as liar:
         report = report_of(liar.port, scenario, *short_run, code=VIOLATION)
-        equal(report["repeated"], 2)
+        equal(violations(report), {"repeated": 2})
     with Liar("change@20=30") as liar:
         report = report_of(liar.port, scenario, *short_run, code=VIOLATION)
         equal(report["corrupt"], 1)
@@ -87,7 +102,7 @@ def test_an_answer_to_nothing_hides_no_missing_one(t, lie):
         equal(report["refused"], 1, f"{violations(report)}: refused")
 
 
-@each(("no_answer@50", 1), ("no_answer@50", 2), ("no_answer@51", 2))
+@each(("no_answer@50", 1), ("no_answer@50", 2), ("no_answer@51", 2), ("no_release@50", 2))
 def test_an_answer_that_never_comes_is_noticed(t, lie):
     faults, qos = lie
     with Liar(faults) as liar:
@@ -153,6 +168,40 @@ def test_an_open_loop_sends_as_many_as_rate_and_time_imply(t, case):
         wanted = rate * (seconds + warmup)
         assert abs(report["sent"] - wanted) <= 1, f"{report['sent']} sent, {wanted} expected"
         equal(report["sent"], liar.received)
+
+
+@each("pairs -c 2", "pairs -c 2 -q 1", "pairs -c 2 -s 100000")
+def test_a_rate_that_cannot_be_reached_is_admitted(t, scenario):
+    """Five million a second from one thread: what was not sent is counted, to the last message."""
+    with Liar() as liar:
+        report = report_of(liar.port, scenario, "--rate", 5000000, "--seconds", 0.2, "--warmup", 0)
+        equal(report["sent"] + report["unsent"], 1000000)
+        assert report["unsent"] > 0, report
+        equal(report["generator_bound"], True)
+        equal(report["sent"], liar.received)
+        code, out, _ = bench("run", *scenario.split(), "--rate", 5000000, "--seconds", 0.2, "-p", liar.port)
+        assert "never left" in out, out
+
+
+def test_a_broker_that_reads_nothing_for_a_while_gets_everything_later(t):
+    """What it was not ready for waits in the schedule and keeps its moment."""
+    with Liar("stall@0=0.6") as liar:
+        report = report_of(liar.port, "pairs -c 1 -s 60000 --rate 2000 --seconds 0.5 --warmup 0")
+        equal(report["sent"] + report["unsent"], 1000)
+        equal(report["sent"], liar.received)
+        assert report["latency_ns"]["max"] >= 0.55e9, report["latency_ns"]
+
+
+# ---------------------------------------------------------------------------------- fairness
+
+@each(("", 100, 100, 1.0), ("unfair@*", 0, 500, 0.2), ("unfair@0-399", 20, 420, 0.2809))
+def test_the_shares_of_a_group_are_told(t, case):
+    """500 messages to five members: evenly, all to one, or most to one. None of it breaks a promise."""
+    faults, least, most, jain = case
+    with Liar(faults) as liar:
+        report = report_of(liar.port, "shared -c 8 --rate 1000 --seconds 0.5 --warmup 0")
+        equal((report["members"], report["member_least"], report["member_most"]), (5, least, most))
+        assert abs(report["jain"] - jain) < 0.0001, report["jain"]
 
 
 # ---------------------------------------------------------------------------------- a witness
