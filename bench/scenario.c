@@ -221,7 +221,7 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
     if (is_messages(scenario)) {
         return scenario_messages(&mine, &shape, out);
     }
-    watch_begin(&mine);
+    watch_begin(&mine, load_clock_ns());
     enum err err = scenario->run(&mine, out);
     watch_end(&mine);
     return err;

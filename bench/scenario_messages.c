@@ -10,7 +10,7 @@
 
 #include "bench/bottleneck.h"
 #include "bench/crew.h"
-#include "bench/series.h"
+#include "bench/watch.h"
 #include "core/base/assert.h"
 
 #include <stdlib.h>
@@ -41,23 +41,9 @@ static uint64_t own_cpu_ns(void)
                : (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 }
 
-static bool sample_quick(const struct messages *run, struct target_usage *out)
-{
-    const struct scenario_options *options = run->options;
-    return options->broker_pid > 0 && crew_measures(options->crew) &&
-           target_usage_quick(options->broker_pid, out) == OK;
-}
-
-/* One turn of the load, and of whatever is done once a second. */
 static void turn(struct messages *run, uint64_t wait_ns)
 {
-    struct series *series = run->options->series;
-    load_turn(run->load, wait_ns);
-    uint64_t now_ns = load_clock_ns();
-    if (series != NULL && series_is_due(series, now_ns)) {
-        struct target_usage usage;
-        series_tick(series, now_ns, sample_quick(run, &usage) ? &usage : NULL);
-    }
+    watch_turn(run->options, run->load, wait_ns);
 }
 
 /* Wait for the others. False: someone failed. */
@@ -84,8 +70,6 @@ static bool is_over(const struct messages *run)
 struct window {
     uint64_t begin_ns, measure_ns, end_ns; /* planned; measure_ns becomes when it was */
     uint64_t own_cpu_ns, sent_count;       /* when measuring began */
-    struct target_usage usage;             /* of the broker, for our own eyes */
-    bool has_usage;
 };
 
 static void measure_begin(struct messages *run, struct window *window)
@@ -154,9 +138,7 @@ static void measure_end(struct messages *run, struct window *window)
     report->has_target = report->has_target && scenario_sample(run->options, &report->target_after);
     report->window_ns = now_ns - window->measure_ns;
     run->measure_end_ns = run->measure_begin_ns + report->window_ns;
-    if (run->options->series != NULL) {
-        series_mark_window(run->options->series, window->measure_ns, now_ns);
-    }
+    watch_window(run->options, window->measure_ns, now_ns);
     if (report->window_ns > 0) {
         judge_generator(run, window);
     }
@@ -166,17 +148,13 @@ static void measure_end(struct messages *run, struct window *window)
 static void begin(struct messages *run, struct window *window)
 {
     const struct scenario_options *options = run->options;
-    struct target_usage usage;
     window->begin_ns = crew_begin_ns(options->crew);
     window->measure_ns = window->begin_ns + (uint64_t)(options->warmup_seconds * 1e9);
     window->end_ns = window->measure_ns + (uint64_t)(options->seconds * 1e9);
     if (run->pace != NULL) {
         pace_begin(run->pace, window->begin_ns);
     }
-    if (options->series != NULL) {
-        series_begin(options->series, window->begin_ns);
-        series_tick(options->series, window->begin_ns, sample_quick(run, &usage) ? &usage : NULL);
-    }
+    watch_begin(options, window->begin_ns);
     for (uint64_t now_ns = load_clock_ns(); now_ns < window->begin_ns && !is_over(run);
          now_ns = load_clock_ns()) {
         load_turn(run->load, window->begin_ns - now_ns);
@@ -400,11 +378,7 @@ static enum err go(struct messages *run)
         settle(run, sent);
     }
     free(own);
-    if (run->options->series != NULL) {
-        struct target_usage usage;
-        series_end(run->options->series, load_clock_ns(),
-                   sample_quick(run, &usage) ? &usage : NULL);
-    }
+    watch_end(run->options);
     messages_say_goodbye(run);
     if (is_persistent && messages_wipe(run) != OK) {
         fprintf(stderr, "tern-bench: the broker did not let all persistent sessions end\n");

@@ -1,6 +1,7 @@
 /* Clients of messages: how they come, and what they say when they go. */
 #include "bench/crew.h"
 #include "bench/scenario_messages.h"
+#include "bench/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,17 +122,31 @@ static void name_of(const struct messages *run, uint32_t index, char out[NAME_BY
     }
 }
 
-static enum err start_client(struct messages *run, uint32_t index)
+static enum err connect_client(struct messages *run, uint32_t index, enum load_session session,
+                               const struct load_events *events, void *owner,
+                               struct load_client **out)
 {
     char name[NAME_BYTES];
+    struct address source;
     name_of(run, index, name);
+    struct load_client_options options = {
+        .client_id = name,
+        .from = source_of(&run->options->load, index, client_total(run), &source) ? &source : NULL,
+        .session = session,
+    };
+    return load_connect_with(run->load, &options, events, owner, out);
+}
+
+static enum err start_client(struct messages *run, uint32_t index)
+{
     if (index < run->shape->subscriber_count) {
         struct subscriber *subscriber = &run->subscribers[index];
-        return load_connect(run->load, name, NULL, &subscriber_events, subscriber,
-                            &subscriber->client);
+        return connect_client(run, index, LOAD_SESSION_CONFIG, &subscriber_events, subscriber,
+                              &subscriber->client);
     }
     struct publisher *publisher = &run->publishers[index - run->shape->subscriber_count];
-    return load_connect(run->load, name, NULL, &publisher_events, publisher, &publisher->client);
+    return connect_client(run, index, LOAD_SESSION_CONFIG, &publisher_events, publisher,
+                          &publisher->client);
 }
 
 enum err messages_set_up(struct messages *run)
@@ -183,16 +198,12 @@ static const struct load_events wipe_events = {.opened = on_wipe_opened, .closed
 
 static enum err wipe_next(struct wipe *wipe)
 {
-    struct messages *run = wipe->run;
-    char name[NAME_BYTES];
-    struct load_client_options client = {.client_id = name, .session = LOAD_SESSION_CLEAN};
     struct load_client *ignored;
     uint32_t index = wipe->next_index++;
-    if (!is_own(run, index)) {
+    if (!is_own(wipe->run, index)) {
         return OK;
     }
-    name_of(run, index, name);
-    TRY(load_connect_with(run->load, &client, &wipe_events, wipe, &ignored));
+    TRY(connect_client(wipe->run, index, LOAD_SESSION_CLEAN, &wipe_events, wipe, &ignored));
     wipe->under_way++;
     return OK;
 }

@@ -2,13 +2,13 @@
 #include "bench/check.h"
 #include "bench/crew.h"
 #include "bench/scenario_messages.h"
-#include "bench/series.h"
+#include "bench/watch.h"
 #include "core/base/assert.h"
 
 enum { VISITS_MAX = 4096 }; /* moments visited before sockets are looked at again */
 
 /* False: the client is gone or takes no more. */
-static bool publish(struct publisher *publisher, uint64_t intended_ns)
+static bool publish(struct publisher *publisher, uint64_t intended_ns, uint64_t now_ns)
 {
     struct messages *run = publisher->run;
     const struct scenario_options *options = run->options;
@@ -29,14 +29,8 @@ static bool publish(struct publisher *publisher, uint64_t intended_ns)
     stamp_write(payload, options->payload_bytes, &stamp);
     publisher->sent++;
     run->sent_count++;
+    watch_sent(options, now_ns);
     return true;
-}
-
-static void tell_series(struct messages *run, uint64_t now_ns, uint64_t count)
-{
-    if (run->options->series != NULL && count > 0) {
-        series_sent(run->options->series, now_ns, count);
-    }
 }
 
 /* ---- closed loop ---- */
@@ -76,17 +70,15 @@ void messages_pump(struct publisher *publisher)
     if (!run->is_sending || run->pace != NULL) {
         return;
     }
-    uint64_t before = publisher->sent, now_ns = 0;
     while (under_way(publisher) + options->burst <= options->window &&
            has_credit(publisher, options->burst)) {
-        now_ns = load_clock_ns();
+        uint64_t now_ns = load_clock_ns();
         for (uint32_t i = 0; i < options->burst; i++) {
-            if (!publish(publisher, now_ns)) {
+            if (!publish(publisher, now_ns, now_ns)) {
                 return; /* it is ending, and `closed` will tell; or too much is queued */
             }
         }
     }
-    tell_series(run, now_ns, publisher->sent - before);
 }
 
 /* ---- open loop ---- */
@@ -106,17 +98,15 @@ static bool has_room(const struct publisher *publisher)
 static void send_owed(struct publisher *publisher, uint64_t now_ns)
 {
     struct messages *run = publisher->run;
-    uint64_t before = publisher->sent;
     while (publisher->sent + publisher->given_up < publisher->turn_count) {
         uint64_t moment_ns = pace_moment_ns(run->pace, publisher->index,
                                             publisher->sent + publisher->given_up);
         if (now_ns > moment_ns + UNSENT_NS) {
             publisher->given_up++;
-        } else if (!has_room(publisher) || !publish(publisher, moment_ns)) {
+        } else if (!has_room(publisher) || !publish(publisher, moment_ns, now_ns)) {
             break;
         }
     }
-    tell_series(run, now_ns, publisher->sent - before);
 }
 
 void messages_send_due(struct messages *run)
@@ -173,9 +163,7 @@ static void measure(struct messages *run, const struct stamp *stamp, uint64_t re
     if (stamp->sent_ns >= run->measure_begin_ns && stamp->sent_ns < run->measure_end_ns) {
         histogram_add(&run->report->latency, latency_ns);
     }
-    if (run->options->series != NULL) {
-        series_delivery(run->options->series, received_ns, latency_ns);
-    }
+    watch_delivery(run->options, received_ns, latency_ns);
 }
 
 void messages_on_message(struct load_client *client, const struct mqtt_publish *message,

@@ -11,13 +11,12 @@ static const struct target_usage *usage_of(const struct scenario_options *option
     return is_known ? usage : NULL;
 }
 
-void watch_begin(const struct scenario_options *options)
+void watch_begin(const struct scenario_options *options, uint64_t begin_ns)
 {
     struct target_usage usage;
     if (options->series != NULL) {
-        uint64_t now_ns = load_clock_ns();
-        series_begin(options->series, now_ns);
-        series_tick(options->series, now_ns, usage_of(options, &usage));
+        series_begin(options->series, begin_ns);
+        series_tick(options->series, begin_ns, usage_of(options, &usage));
     }
 }
 

@@ -1,5 +1,5 @@
 /*
- * watch: the seconds of a run about clients, for progress lines and plots.
+ * watch: the seconds of a run, for progress lines and plots.
  *
  * What the series is told depends on the scenario: acknowledged messages while they are stored,
  * messages while they come, clients while they connect. Does nothing when nobody wants a series.
@@ -12,8 +12,8 @@
 
 #include "bench/scenario.h"
 
-/* Second 0 begins now. */
-void watch_begin(const struct scenario_options *options);
+/* Second 0 begins at begin_ns, which may be ahead of us: that is when members of a crew begin. */
+void watch_begin(const struct scenario_options *options, uint64_t begin_ns);
 
 /* load_turn(), and the seconds that have ended meanwhile are closed. */
 void watch_turn(const struct scenario_options *options, struct load *load, uint64_t wait_ns);
