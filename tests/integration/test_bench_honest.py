@@ -1,7 +1,10 @@
 """Is tern-bench to be believed? It runs against a server that lies (tests/lib/liar.py): what went
 wrong is counted exactly, and where nothing went wrong it says so."""
 
+import shutil
+
 import mqtt
+from broker import free_port
 from liar import Liar
 from suite import each, equal, eventually, short
 from tern_bench import CLEAN, UNAVAILABLE, VIOLATION, bench, report_of, violations
@@ -152,6 +155,13 @@ def test_a_stall_at_the_end_of_the_window_is_seen_too(t):
         assert latency["max"] >= 0.94e9, latency
 
 
+def test_a_delay_is_in_every_latency(t):
+    with Liar("late@*=0.05") as liar:
+        latency = report_of(liar.port, "pairs -c 2", *STEADY)["latency_ns"]
+        assert latency["p50"] >= 50e6, latency
+        assert latency["min"] >= 50e6, latency
+
+
 def test_a_stall_in_the_warm_up_is_not(t):
     with Liar("stall@10=0.3") as liar:
         report = report_of(liar.port, "pairs -c 2 --rate 100 --seconds 0.5 --warmup 1")
@@ -206,17 +216,39 @@ def test_the_shares_of_a_group_are_told(t, case):
 
 # ---------------------------------------------------------------------------------- a witness
 
-def test_mosquitto_sub_counts_the_same_messages(t):
-    """An independent client on the same topics sees as many messages as tern-bench says it sent."""
-    broker = t.broker()
-    witness = t.program("mosquitto_sub", "-p", broker.port, "-t", "bench/#", "-q", "2", "-F", "%t %l")
-    probe = mqtt.Client(broker.port)
-    probe.connect("probe")
-    eventually(lambda: probe.publish("bench/probe", "here?", qos=1).reason == 0)  # 0x10: nobody is there yet
-    report = report_of(broker.port, "pairs -c 4 -q 1 -V 5", *STEADY)
-    probe.publish("bench/end", "", qos=1)
-    witness.wait_line("^bench/end")
-    seen = [line for line in witness.lines if line not in ("bench/probe 5", "bench/end 0")]
-    equal(len(seen), report["sent"])
-    equal({line.split()[1] for line in seen}, {"64"})
-    equal({line.split()[0] for line in seen}, {f"bench/{pair}" for pair in range(4)})
+def mosquitto(t):
+    """The port of a mosquitto of this test's own."""
+    port = free_port()
+    t.program(shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-p", port).wait_line("running")
+    return port
+
+
+@each("tern", "mosquitto", "liar")
+def test_mosquitto_sub_counts_the_same_messages(t, broker):
+    """An independent client on the same topics sees what tern-bench says it sent, whoever forwards it."""
+    with Liar() as liar:
+        port = {"tern": lambda: t.broker().port, "mosquitto": lambda: mosquitto(t), "liar": lambda: liar.port}[broker]()
+        witness = t.program("mosquitto_sub", "-p", port, "-t", "bench/#", "-q", "2", "-F", "%t %l")
+        probe = mqtt.Client(port, 4)
+        probe.connect("probe")
+
+        def is_heard():
+            probe.publish("bench/probe", "here?", qos=1)
+            return witness.lines
+
+        eventually(is_heard, what="the witness hears")
+        report = report_of(port, "pairs -c 4 -q 1", *STEADY)
+        probe.publish("bench/end", "", qos=1)
+        witness.wait_line("^bench/end")
+        seen = [line for line in witness.lines if line not in ("bench/probe 5", "bench/end 0")]
+        equal(len(seen), report["sent"])
+        equal({line.split()[1] for line in seen}, {"64"})
+        equal({line.split()[0] for line in seen}, {f"bench/{pair}" for pair in range(4)})
+
+
+@each("pairs -c 4 -V 5", "pairs -c 4 -q 2", "fanout -c 8 -q 1", "fanin -c 8", "shared -c 8 -q 1", "wildcards -q 1")
+def test_mosquitto_too_is_found_clean(t, scenario):
+    """A broker that we did not write, and that nobody says loses messages at such a rate."""
+    report = report_of(mosquitto(t), scenario, *STEADY)
+    equal(violations(report), {})
+    equal(report["sent"] + report["unsent"], 240)
