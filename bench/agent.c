@@ -103,7 +103,10 @@ static void on_hello(struct guest *guest, const struct crew_message *hello)
     char text[CREW_PROBLEM_BYTES];
 
     if (!is_key(hello->key, agent->options->key)) {
-        refuse(guest, "key", "the key is not ours (--agent-key)");
+        refuse(guest, "key",
+               agent->options->key == NULL
+                   ? "it was started without --agent-key: leave it out, or start it with one"
+                   : "it was started with another --agent-key");
         return;
     }
     if (!slice_is(hello->version, agent->version)) {

@@ -33,4 +33,8 @@ struct agent_options {
  */
 enum err agent_serve(const struct agent_options *options, const volatile bool *is_stopped);
 
+/* `tern-bench agent`. Returns the exit code; what is wrong has been said on standard error. */
+struct options;
+int agent_command(const struct options *options, const volatile bool *is_stopped);
+
 #endif

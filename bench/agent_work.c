@@ -200,6 +200,14 @@ static enum err on_passed(struct agent_work *work, const struct crew_message *me
     return OK;
 }
 
+static void fail_as_told(struct agent_work *work, struct slice text)
+{
+    char why[CREW_PROBLEM_BYTES];
+    size_t count = text.count < sizeof(why) / 2 ? text.count : sizeof(why) / 2;
+    snprintf(why, sizeof(why), "the leader says: %.*s", (int)count, (const char *)text.data);
+    agent_work_fail(work, why);
+}
+
 static enum err hear(struct agent_work *work, const struct crew_message *message, uint64_t heard_ns)
 {
     switch (message->say) {
@@ -210,7 +218,7 @@ static enum err hear(struct agent_work *work, const struct crew_message *message
         return on_passed(work, message);
     case CREW_SAY_FAILED:
         work->is_failure_told = true; /* it knows */
-        agent_work_fail(work, "the crew has failed");
+        fail_as_told(work, message->text);
         return OK;
     case CREW_SAY_STOP:
         work->is_stopped = true;

@@ -277,6 +277,11 @@ uint64_t crew_clock_ns(const struct crew *crew)
     return crew_common_ns(crew, load_clock_ns());
 }
 
+bool crew_measures(const struct crew *crew)
+{
+    return crew == NULL || (crew->index == 0 && !crew->room->config.is_ruled);
+}
+
 /* ---- what the runner sees ------------------------------------------------------------------- */
 
 struct crew_room *crew_room_new(const struct crew_room_config *config)

@@ -335,6 +335,7 @@ static enum err sum_up(struct leader *leader, struct report *out)
         out->target_before = leader->before;
         out->target_after = leader->after;
     }
+    crew_run_judge(out);
     return OK;
 }
 

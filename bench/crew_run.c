@@ -1,5 +1,6 @@
 #include "bench/crew_run.h"
 
+#include "bench/bottleneck.h"
 #include "bench/crew_room.h"
 #include "bench/crew_team.h"
 #include "core/base/assert.h"
@@ -19,6 +20,20 @@ enum err crew_run_check(struct crew *crew, const struct scenario *scenario,
     return err;
 }
 
+void crew_run_judge(struct report *report)
+{
+    struct bottleneck_facts facts = {
+        .latency_p99_ns = (double)histogram_quantile(&report->latency, 0.99),
+        .rate = report->rate_reached > 0 ? report->rate
+                                         : 0, /* else nothing was sent by the clock */
+        .rate_reached = report->rate_reached,
+        .is_held_back = report->unsent_count > 0, /* the broker took no more */
+        .has_broker_cores = report->has_target,
+        .broker_cores = report_broker_cores(report),
+    };
+    report->is_generator_bound |= bottleneck_is_generator(&facts);
+}
+
 enum err crew_run_threads(const struct scenario *scenario, const struct scenario_options *options,
                           uint32_t thread_count, struct report *out,
                           char problem[CREW_PROBLEM_BYTES])
@@ -36,6 +51,9 @@ enum err crew_run_threads(const struct scenario *scenario, const struct scenario
     if (err == OK) {
         team = crew_team_start(room, scenario, options, 0, thread_count);
         err = team == NULL ? ERR_NOMEM : crew_team_join(team, out);
+    }
+    if (err == OK) {
+        crew_run_judge(out);
     }
     if (err != OK && problem[0] == '\0' && (room == NULL || !crew_room_problem(room, problem))) {
         snprintf(problem, CREW_PROBLEM_BYTES, "%s", err_text(err));

@@ -27,6 +27,12 @@ enum err crew_run_check(struct crew *crew, const struct scenario *scenario,
                         const struct scenario_options *options, char problem[CREW_PROBLEM_BYTES]);
 
 /*
+ * Whether the crew as a whole missed the rate asked for while the broker had time left (B3 of
+ * bench/bottleneck.h), which no member can tell from its share alone; into the merged report.
+ */
+void crew_run_judge(struct report *report);
+
+/*
  * thread_count 1 to CREW_THREADS_MAX. As scenario_run(): the first error of any generator, and
  * problem names which one and says why ("" on OK). out is written only on OK.
  */

@@ -240,6 +240,18 @@ static void a_ruled_room_waits_for_its_leader(void **state)
     crew_room_free(room);
 }
 
+static void only_who_was_told_of_the_broker_measures_it(void **state)
+{
+    (void)state;
+    struct crew_room *room = new_room(2);
+    assert_true(crew_measures(crew_room_member(room, 0)));
+    assert_false(crew_measures(crew_room_member(room, 1)));
+    crew_room_free(room);
+    room = new_ruled_room(2, 0, 1); /* the first agent, whose leader generates nothing */
+    assert_false(crew_measures(crew_room_member(room, 0)));
+    crew_room_free(room);
+}
+
 static void nothing_is_passed_in_a_ruled_room_that_failed(void **state)
 {
     (void)state;
@@ -366,6 +378,7 @@ int main(void)
         cmocka_unit_test(a_missing_member_is_named_when_patience_ends),
         cmocka_unit_test(who_leaves_between_stages_fails_the_crew),
         cmocka_unit_test(a_ruled_room_waits_for_its_leader),
+        cmocka_unit_test(only_who_was_told_of_the_broker_measures_it),
         cmocka_unit_test(nothing_is_passed_in_a_ruled_room_that_failed),
         cmocka_unit_test(threads_walk_through_all_stages_together),
         cmocka_unit_test(a_thread_that_fails_frees_those_that_wait),
