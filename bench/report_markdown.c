@@ -13,7 +13,7 @@ enum { SECONDS_SHOWN_MAX = 30 };
 static void print_escaped(const char *text, FILE *out)
 {
     for (; *text != '\0'; text++) {
-        if (*text == '|' || *text == '\\' || *text == '<' || *text == '*' || *text == '_') {
+        if (*text == '|' || *text == '\\' || *text == '<' || *text == '*') {
             fputc('\\', out);
         }
         fputc(*text == '\n' ? ' ' : *text, out);

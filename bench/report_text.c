@@ -18,8 +18,9 @@ static void print_head(const struct report *report, FILE *out)
     char number[WORDS_BYTES];
     fprintf(out, "%s: ", report->scenario);
     if (report->subscriber_count > 0) {
-        fprintf(out, "%u publishers, %u subscribers, QoS %u, %u bytes", report->publisher_count,
-                report->subscriber_count, report->qos, report->payload_bytes);
+        fprintf(out, "%u publisher%s, %u subscriber%s, QoS %u, %u bytes", report->publisher_count,
+                report->publisher_count == 1 ? "" : "s", report->subscriber_count,
+                report->subscriber_count == 1 ? "" : "s", report->qos, report->payload_bytes);
     } else {
         fprintf(out, "%u clients", report->publisher_count);
     }
@@ -201,7 +202,7 @@ static void print_violations(const struct report *report, FILE *out)
     struct report_violation violation;
     const char *comma = "";
     if (report_is_clean(report)) {
-        fprintf(out, "  checked: nothing lost, repeated, out of order or changed\n");
+        fprintf(out, "  checked:   nothing lost, repeated, out of order or changed\n");
         return;
     }
     fprintf(out, "  VIOLATIONS: ");

@@ -230,6 +230,11 @@ const struct series_second *series_second(const struct series *series, uint32_t 
     return &series->seconds[index];
 }
 
+uint64_t series_begin_ns(const struct series *series)
+{
+    return series == NULL ? 0 : series->begin_ns;
+}
+
 uint64_t series_window_begin_ns(const struct series *series)
 {
     return series == NULL ? 0 : series->window_begin_ns;

@@ -85,7 +85,10 @@ uint32_t series_count(const struct series *series); /* of NULL: 0 */
 /* index < series_count(). Borrowed until the series changes. */
 const struct series_second *series_second(const struct series *series, uint32_t index);
 
-/* Since series_begin(); both 0: there was no window. */
+/* The moment given to series_begin(); 0 of one that was read from a report, and of NULL. */
+uint64_t series_begin_ns(const struct series *series);
+
+/* Since that moment; both 0: there was no window. */
 uint64_t series_window_begin_ns(const struct series *series);
 uint64_t series_window_end_ns(const struct series *series);
 
