@@ -2,21 +2,27 @@
 
 #include "core/base/assert.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PATTERN_BYTES = 4096, PATTERN_CYCLE = 251 };
 
-/* The bytes behind the stamp begin at a place that depends on the sequence. */
+static uint8_t pattern_bytes[PATTERN_BYTES + PATTERN_CYCLE];
+
+static void pattern_fill(void)
+{
+    for (size_t i = 0; i < sizeof(pattern_bytes); i++) {
+        pattern_bytes[i] = (uint8_t)(i % PATTERN_CYCLE);
+    }
+}
+
+/* The bytes behind the stamp begin at a place that depends on the sequence. Threads share them. */
 static const uint8_t *pattern(void)
 {
-    static uint8_t bytes[PATTERN_BYTES + PATTERN_CYCLE];
-    if (bytes[1] == 0) {
-        for (size_t i = 0; i < sizeof(bytes); i++) {
-            bytes[i] = (uint8_t)(i % PATTERN_CYCLE);
-        }
-    }
-    return bytes;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, pattern_fill);
+    return pattern_bytes;
 }
 
 static size_t pattern_begin(const struct stamp *stamp)
