@@ -97,7 +97,7 @@ static const struct load loads[] = {
     {"publish: QoS 0, one to 500",              1,   1,  500, MQTT_3_1_1, 0, 8,     1,           64, false, false, false},
     {"publish: QoS 0, filters overlap",         1,  10,    1, MQTT_3_1_1, 0, BURST, 1,           64, false, false, true},
     {"publish: QoS 0, retained",                1,  10,    1, MQTT_3_1_1, 0, BURST, 100,         64, true,  false, false},
-    {"publish: QoS 0, group of 5",              1,  10,    5, MQTT_3_1_1, 0, BURST, 1,           64, false, true,  NULL},
+    {"publish: QoS 0, group of 5",              1,  10,    5, MQTT_3_1_1, 0, BURST, 1,           64, false, true,  false},
     {"publish: QoS 0, 4000 bytes",              1,  10,    1, MQTT_3_1_1, 0, 8,     1,         4000, false, false, false},
     {"publish: QoS 0, to another shard",        2,  10,    1, MQTT_3_1_1, 0, BURST, 1,           64, false, false, false},
     {"publish: QoS 1, 10 pairs, bursts",        1,  10,    1, MQTT_3_1_1, 1, BURST, 1,           64, false, false, false},

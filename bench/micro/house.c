@@ -45,6 +45,7 @@ struct house {
     uint32_t shard_count, guest_count_max, guest_count, guest_bytes;
     struct guest *guests;
     bool has_moved; /* in this turn */
+    void (*acts)(uint32_t shard);
 };
 
 static void *must(void *memory)
@@ -228,9 +229,21 @@ void house_turn(struct house *house)
         guest_turn(&house->guests[i]);
     }
     for (uint32_t i = 0; i < house->shard_count; i++) {
+        house->acts(i);
         bool goes_on = shard_turn(broker_shard(house->broker, i), 0);
+        house->acts(HOUSE_NOBODY);
         ASSERT(goes_on);
     }
+}
+
+static void nobody_watches(uint32_t shard)
+{
+    (void)shard;
+}
+
+void house_watch_turns(struct house *house, void (*acts)(uint32_t shard))
+{
+    house->acts = acts;
 }
 
 void house_settle(struct house *house)
@@ -277,6 +290,7 @@ struct house *house_new(uint32_t shard_count, uint32_t guest_count, uint32_t gue
     house->shard_count = shard_count;
     house->guest_count_max = guest_count;
     house->guest_bytes = guest_bytes;
+    house->acts = nobody_watches;
     house->guests = must(calloc(guest_count, sizeof(*house->guests)));
     house->config = make_config(lines);
     struct broker_config config = {.config = house->config,

@@ -37,6 +37,10 @@ struct shard *house_shard(struct house *house, uint32_t index);
 /* One turn of each shard; what guests have said goes in, what they hear is answered. */
 void house_turn(struct house *house);
 
+/* acts(shard) is called before each shard's turn, and with HOUSE_NOBODY after it. */
+#define HOUSE_NOBODY UINT32_MAX
+void house_watch_turns(struct house *house, void (*acts)(uint32_t shard));
+
 /* Turns until nobody says or hears anything any more. */
 void house_settle(struct house *house);
 
