@@ -121,6 +121,16 @@ def test_a_connection_that_breaks_ends_the_run_and_is_counted(t, faults):
         equal(report["lost"], 1)
 
 
+@each(*range(24))
+def test_bytes_that_are_no_packet_are_no_clean_run(t, seed):
+    with Liar(f"garbage@20={seed}") as liar:
+        report = report_of(
+            liar.port, f"pairs -c 1 -q {seed % 3} -V {3 + seed % 3}", *STEADY, code=VIOLATION, seconds=30
+        )
+        equal(liar.spoiled, 1)
+        assert report["lost"] > 0 or report["refused"] > 0, report
+
+
 @each("refuse@3=0x87", "refuse_grant@1", "grant_less@1")
 def test_a_client_that_is_refused_ends_the_run_before_it_begins(t, faults):
     with Liar(faults) as liar:

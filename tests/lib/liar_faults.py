@@ -6,6 +6,7 @@ all), are replaced by what its function returns: a list of acts.
 
 import dataclasses
 import math
+import random
 import time
 
 
@@ -43,6 +44,16 @@ def stall(act, seconds):
 def hang_up(act):
     connection = act.session.connection if hasattr(act, "session") else act.connection
     connection.transport.abort()
+    return []
+
+
+def garbage(act, seed):
+    """Bytes of chance; or, half of the times, those of a packet of which some were changed."""
+    chance = random.Random(seed)
+    packet = bytearray(act.packet(7) if seed % 2 else chance.randbytes(chance.randrange(2, 80)))
+    for _ in range(seed % 2 * 3):
+        packet[chance.randrange(min(len(packet), 12))] = chance.randrange(256)
+    act.session.connection.send(bytes(packet))
     return []
 
 
@@ -132,6 +143,8 @@ FAULTS = {
                        lambda liar, fault, act: wait_with_it(liar, act, fault.value)),
     "no_release":     ("Release", "PUBREL to a subscriber never comes",
                        lambda liar, fault, act: []),
+    "garbage":        ("Deliver", "bytes that follow from VALUE instead of a packet",
+                       lambda liar, fault, act: garbage(act, int(fault.value))),
     "drop_subscriber": ("Deliver", "the connection of a subscriber is reset",
                         lambda liar, fault, act: hang_up(act)),
 }
