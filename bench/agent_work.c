@@ -32,8 +32,14 @@ struct agent_work {
     uint32_t ping_count; /* that were sent */
     uint32_t told_count; /* stages that the leader knows us to have arrived at */
     bool is_failure_told;
-    volatile bool is_stopped; /* the generators look at it */
+    bool is_stopped; /* the generators look at it: see stop() */
 };
+
+/* The run ends early. Relaxed, as scenario_is_stopped() is: nothing else goes by it. */
+static void stop(struct agent_work *work)
+{
+    __atomic_store_n(&work->is_stopped, true, __ATOMIC_RELAXED);
+}
 
 static enum err read_job(struct agent_work *work, char problem[JOB_PROBLEM_BYTES])
 {
@@ -135,7 +141,7 @@ static void tell_failure(struct agent_work *work, struct crew_link *leader)
         crew_link_say(leader,
                       &(struct crew_message){.say = CREW_SAY_FAILED, .text = slice_text(why)});
         work->is_failure_told = true;
-        work->is_stopped = true;
+        stop(work);
     }
 }
 
@@ -221,7 +227,7 @@ static enum err hear(struct agent_work *work, const struct crew_message *message
         fail_as_told(work, message->text);
         return OK;
     case CREW_SAY_STOP:
-        work->is_stopped = true;
+        stop(work);
         return OK;
     default:
         return ERR_MALFORMED;
@@ -241,7 +247,7 @@ enum err agent_work_hear(struct agent_work *work, const struct crew_message *mes
 void agent_work_fail(struct agent_work *work, const char *why)
 {
     crew_room_fail(work->room, why);
-    work->is_stopped = true;
+    stop(work);
 }
 
 bool agent_work_is_over(struct agent_work *work)

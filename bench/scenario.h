@@ -81,7 +81,8 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
 
 static inline bool scenario_is_stopped(const struct scenario_options *options)
 {
-    return options->is_stopped != NULL && *options->is_stopped;
+    /* Another thread or a signal sets it; relaxed: nothing else is read by it. */
+    return options->is_stopped != NULL && __atomic_load_n(options->is_stopped, __ATOMIC_RELAXED);
 }
 
 #endif
