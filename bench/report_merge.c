@@ -44,6 +44,7 @@ static void merge_account(struct report *target, const struct report *member)
     target->corrupt_count += member->corrupt_count;
     target->misdelivered_count += member->misdelivered_count;
     target->forgotten_count += member->forgotten_count;
+    target->forgotten_count += member->forgotten_count;
     target->refused_count += member->refused_count;
     target->is_stalled |= member->is_stalled;
 }
