@@ -168,7 +168,7 @@ enum err crowd_gather(struct crowd *crowd, uint32_t coming_max)
         } else if (now_ns - progress_ns > CROWD_STALL_NS) {
             fprintf(stderr,
                     "tern-bench: nothing happened for %u s: of %u clients %u wait for CONNACK, %u "
-                    "for SUBACK, %u are ready\n",
+                    "for SUBACK or their own message, %u are ready\n",
                     (uint32_t)(CROWD_STALL_NS / 1000000000u), crowd->count,
                     crowd->coming_count + crowd->ready_count - crowd->open_count,
                     crowd->open_count - crowd->ready_count, crowd->ready_count);

@@ -27,6 +27,8 @@ enum {
 
 #define CROWD_TURN_NS  ((uint64_t)50000000)
 #define CROWD_STALL_NS ((uint64_t)10000000000) /* nobody came, nothing came: it is over */
+#define CROWD_DRAIN_NS ((uint64_t)5000000000)  /* nothing came of what was on the way: it is lost */
+#define CROWD_QUIET_NS ((uint64_t)200000000)   /* how long what should not come is listened for */
 
 struct crowd;
 
@@ -94,6 +96,14 @@ void crowd_turn_until(struct crowd *crowd, uint64_t until_ns);
 
 /* The crowd's part of a crew has come so far: turn until the others have, too, or one has failed. */
 void crowd_meet(struct crowd *crowd, enum crew_stage stage);
+
+/* The message's head is as it should be at its first delivery. */
+static inline bool crowd_message_is(const struct mqtt_publish *message, const char *topic,
+                                    uint8_t qos, bool retain)
+{
+    return slice_is(message->topic, topic) && message->qos == qos && message->retain == retain &&
+           !message->dup;
+}
 
 /* Everybody leaves, and is waited for as long as somebody still goes. */
 void crowd_leave(struct crowd *crowd);

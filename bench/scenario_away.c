@@ -37,6 +37,12 @@ struct away {
     bool is_about_memory; /* queued: the figures are of storing; persist: of coming back */
 };
 
+static void topic_of(const struct stamp *stamp, char out[FEEDER_TOPIC_BYTES])
+{
+    snprintf(out, FEEDER_TOPIC_BYTES, "bench/away/%u/%u", stamp->publisher,
+             (uint32_t)(stamp->sequence % TOPICS_EACH));
+}
+
 /* Publisher p has the sessions p, p + publishers, ..., and gives to each in turn. */
 static void write_message(struct feeder *feeder, uint32_t publisher, uint64_t number,
                           char topic[FEEDER_TOPIC_BYTES], struct stamp *stamp)
@@ -48,8 +54,7 @@ static void write_message(struct feeder *feeder, uint32_t publisher, uint64_t nu
     uint32_t session = publisher + publishers * (uint32_t)(number % own_count);
     stamp->publisher = session;
     stamp->sequence = number / own_count;
-    snprintf(topic, FEEDER_TOPIC_BYTES, "bench/away/%u/%u", session,
-             (uint32_t)(stamp->sequence % TOPICS_EACH));
+    topic_of(stamp, topic);
 }
 
 static void on_opened(struct crowd_member *member)
@@ -81,11 +86,16 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
     struct away *run = member->crowd->owner;
     struct report *report = run->report;
     struct stamp stamp;
+    char topic[FEEDER_TOPIC_BYTES];
 
     report->received_count++;
     run->progress_ns = received_ns;
-    if (message->payload.count != run->options->payload_bytes ||
-        !stamp_read(message->payload, &stamp) || message->qos != run->feeder.qos) {
+    bool is_ours = message->payload.count == run->options->payload_bytes &&
+                   stamp_read(message->payload, &stamp);
+    if (is_ours) {
+        topic_of(&stamp, topic);
+    }
+    if (!is_ours || !crowd_message_is(message, topic, run->feeder.qos, false)) {
         report->corrupt_count++;
         return;
     }
@@ -189,12 +199,13 @@ static void store(struct away *run)
 static void drain(struct away *run)
 {
     while (run->unique_count < run->feeder.sent_count && !run->crowd.is_broken &&
-           load_clock_ns() - run->progress_ns < CROWD_STALL_NS) {
+           load_clock_ns() - run->progress_ns < CROWD_DRAIN_NS) {
         watch_turn(run->options, run->load, CROWD_TURN_NS);
     }
 }
 
-static enum err come_back(struct away *run)
+/* Whoever does not come back in the end has lost its messages, and that is told. */
+static void come_back(struct away *run)
 {
     struct report *report = run->report;
     struct window window = window_begin(run, !run->is_about_memory);
@@ -202,14 +213,15 @@ static enum err come_back(struct away *run)
 
     run->stage = RETURNING;
     run->return_ns = run->progress_ns = load_clock_ns();
-    TRY(crowd_gather(&run->crowd, run->is_about_memory ? CROWD_COMING_MAX : UINT32_MAX));
+    enum err err = crowd_gather(&run->crowd, run->is_about_memory ? CROWD_COMING_MAX : UINT32_MAX);
+    report->is_stalled |= err == ERR_TIMEOUT;
     phase_end(&back, report, load_clock_ns(), "come back", "sessions", run->crowd.ready_count,
               run->comebacks);
     drain(run);
     phase_end(&draining, report, run->progress_ns, "drain", "messages", run->unique_count,
               run->waits);
     window_end(&window, run->progress_ns, run->unique_count, run->waits);
-    return OK;
+    crowd_turn_until(&run->crowd, load_clock_ns() + CROWD_QUIET_NS);
 }
 
 /* What publisher p sent went to its sessions in turn. */
@@ -233,10 +245,10 @@ static enum err run_away(struct away *run)
     TRY(feeder_gather(&run->feeder));
     store(run);
     feeder_leave(&run->feeder);
-    TRY(come_back(run));
+    come_back(run);
     settle(run);
     crowd_leave(&run->crowd);
-    return clear(run);
+    return run->crowd.is_broken ? OK : clear(run);
 }
 
 static enum err away(const struct scenario_options *options, bool is_about_memory,

@@ -31,16 +31,16 @@ static uint32_t position(const struct crowd_member *member)
     return (uint32_t)(member - member->crowd->members);
 }
 
-static void topic_of(const struct crowd_member *member, char out[TOPIC_BYTES])
+static void topic_of(uint32_t index, char out[TOPIC_BYTES])
 {
-    snprintf(out, TOPIC_BYTES, "bench/reconnect/%u", member->index);
+    snprintf(out, TOPIC_BYTES, "bench/reconnect/%u", index);
 }
 
 static void on_opened(struct crowd_member *member)
 {
     struct reconnect *run = member->crowd->owner;
     char topic[TOPIC_BYTES];
-    topic_of(member, topic);
+    topic_of(member->index, topic);
     load_subscribe(member->client, topic, run->options->qos);
 }
 
@@ -50,7 +50,7 @@ static void on_subscribed(struct crowd_member *member)
     struct stamp stamp = {
         .publisher = member->index, .sequence = run->round, .sent_ns = load_clock_ns()};
     char topic[TOPIC_BYTES];
-    topic_of(member, topic);
+    topic_of(member->index, topic);
     uint8_t *payload = load_publish(member->client, slice_text(topic), run->options->qos, false,
                                     run->options->payload_bytes);
     if (payload == NULL) {
@@ -68,10 +68,13 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
     struct report *report = run->report;
     uint64_t *heard = &run->heard_rounds[position(member)];
     struct stamp stamp;
+    char topic[TOPIC_BYTES];
 
     report->received_count++;
-    if (message->payload.count != run->options->payload_bytes ||
-        !stamp_read(message->payload, &stamp)) {
+    bool is_ours = message->payload.count == run->options->payload_bytes &&
+                   stamp_read(message->payload, &stamp);
+    topic_of(is_ours ? stamp.publisher : member->index, topic);
+    if (!is_ours || !crowd_message_is(message, topic, run->options->qos, false)) {
         report->corrupt_count++;
     } else if (stamp.publisher != member->index) {
         report->misdelivered_count++;
@@ -113,10 +116,12 @@ static enum err run_rounds(struct reconnect *run)
     uint64_t own_ns = phase_own_cpu_ns(), begin_ns = load_clock_ns();
     uint64_t end_ns = begin_ns + (uint64_t)(options->seconds * 1e9);
     struct phase phase = phase_begin(options);
+    enum err err;
     do {
-        TRY(come_back(run));
+        err = come_back(run);
         histogram_add(run->rounds, load_clock_ns() - run->drop_ns);
-    } while (load_clock_ns() < end_ns && !crowd_is_over(&run->crowd));
+    } while (err == OK && load_clock_ns() < end_ns && !crowd_is_over(&run->crowd));
+    report->is_stalled = err == ERR_TIMEOUT; /* what broke otherwise has been counted */
     report->window_ns = load_clock_ns() - begin_ns;
     watch_window(options, begin_ns, begin_ns + report->window_ns);
     phase_end(&phase, report, begin_ns + report->window_ns, "all served", "rounds", run->round,

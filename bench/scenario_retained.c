@@ -16,8 +16,6 @@
 
 enum { PER_SHELF = 1000 };
 
-#define QUIET_NS ((uint64_t)500000000) /* how long nothing is listened to */
-
 struct retained {
     const struct scenario_options *options;
     struct report *report;
@@ -77,12 +75,11 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
         return;
     }
     bool is_ours = message->payload.count == run->options->payload_bytes &&
-                   stamp_read(message->payload, &stamp) && stamp.sequence < run->options->count &&
-                   message->retain;
+                   stamp_read(message->payload, &stamp) && stamp.sequence < run->options->count;
     if (is_ours) {
         topic_of(stamp.sequence, topic);
     }
-    if (!is_ours || !slice_is(message->topic, topic)) {
+    if (!is_ours || !crowd_message_is(message, topic, run->options->qos, true)) {
         report->corrupt_count++;
         return;
     }
@@ -101,16 +98,17 @@ static const struct crowd_events scanner_events = {
     .message = on_message,
 };
 
-/* Until all are found, or nothing has come for quiet_ns. */
-static enum err scan(struct retained *run, uint64_t want_count, uint64_t quiet_ns)
+/* Until all are found or nothing has come for long, and then a little more. */
+static enum err scan(struct retained *run, uint64_t want_count)
 {
     run->scanner.is_settling = true;
     TRY(crowd_gather(&run->scanner, 1));
     run->progress_ns = load_clock_ns();
-    while ((run->found_count < want_count || want_count == 0) && !run->scanner.is_broken &&
-           load_clock_ns() - run->progress_ns < quiet_ns) {
+    while (run->found_count < want_count && !run->scanner.is_broken &&
+           load_clock_ns() - run->progress_ns < CROWD_DRAIN_NS) {
         watch_turn(run->options, run->load, CROWD_TURN_NS);
     }
+    crowd_turn_until(&run->scanner, load_clock_ns() + CROWD_QUIET_NS);
     crowd_leave(&run->scanner);
     return OK;
 }
@@ -149,7 +147,7 @@ static enum err run_retained(struct retained *run)
     uint64_t stored_count = run->feeder.finished_count;
 
     struct phase phase = phase_begin(run->options);
-    TRY(scan(run, stored_count, CROWD_STALL_NS));
+    TRY(scan(run, stored_count));
     phase_end(&phase, report, run->progress_ns, "scan", "messages", run->found_count, NULL);
     report->lost_count += run->feeder.sent_count > run->found_count
                               ? run->feeder.sent_count - run->found_count
@@ -162,7 +160,7 @@ static enum err run_retained(struct retained *run)
     phase_end(&phase, report, load_clock_ns(), "erase", "messages", run->feeder.finished_count,
               NULL);
     run->is_erased = true;
-    TRY(scan(run, 0, QUIET_NS));
+    TRY(scan(run, 0));
     feeder_leave(&run->feeder);
     return OK;
 }
