@@ -141,7 +141,7 @@ void messages_give_up(struct messages *run, bool is_whole)
 
 /* ---- arrivals ---- */
 
-/* Ours, whole, and as it was published. */
+/* Ours, whole, as it was published, and neither marked as old nor as sent before. */
 static bool is_intact(const struct messages *run, const struct mqtt_publish *message,
                       struct stamp *stamp)
 {
