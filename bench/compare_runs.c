@@ -18,6 +18,7 @@ enum {
 
 /* NAN: this run does not know it. */
 typedef double figure_of(const struct report *report);
+typedef double phase_figure_of(const struct report_phase *phase);
 
 static double or_unknown(double value)
 {
@@ -48,33 +49,63 @@ static double get_jain(const struct report *r)      { return r->member_count > 0
 static double get_generator(const struct report *r) { return or_unknown(100 * report_bench_cores(r)); }
 static double get_lateness(const struct report *r)  { return r->lateness_max_ns > 0 ? (double)r->lateness_p99_ns / 1e3 : (double)NAN; }
 
+static double get_phase_rate(const struct report_phase *p) { return p->ns == 0 ? (double)NAN : or_unknown((double)p->count * 1e9 / (double)p->ns); }
+static double get_phase_cpu(const struct report_phase *p)  { return p->count == 0 ? (double)NAN : or_unknown((double)p->broker_cpu_ns / 1e3 / (double)p->count); }
+static double get_phase_p99(const struct report_phase *p)  { return or_unknown((double)p->p99_ns / 1e3); }
+
 /* is_judged: --worse-than looks at it; the others are rough, or say the same another way. */
 static const struct figure {
     const char *key, *title;
     figure_of *get;
+    phase_figure_of *get_of_phase; /* one of the two */
     int better; /* 1: more is better, -1: less is, 0: neither */
     bool is_judged;
 } figures[] = {
-    {"per_second",          "deliveries or connects/s", get_rate,       1, true},
-    {"per_second_and_core", "the same per core used",   get_core_rate,  1, false},
-    {"broker_cpu_us",       "broker CPU each, us",      get_cpu,       -1, true},
-    {"broker_user_us",      "  in user space, us",      get_user,      -1, false},
-    {"broker_system_us",    "  in the kernel, us",      get_system,    -1, false},
-    {"p50_us",              "latency p50, us",          get_p50,       -1, true},
-    {"p90_us",              "latency p90, us",          get_p90,       -1, false},
-    {"p99_us",              "latency p99, us",          get_p99,       -1, true},
-    {"p999_us",             "latency p99.9, us",        get_p999,      -1, false},
-    {"max_us",              "latency max, us",          get_max,       -1, false},
-    {"broker_resident",     "broker resident, bytes",   get_resident,  -1, true},
-    {"each_bytes",          "broker bytes per thing",   get_each,      -1, true},
-    {"kernel_bytes",        "kernel bytes per thing",   get_kernel,    -1, false},
-    {"jain",                "fairness (Jain)",          get_jain,       1, true},
-    {"bench_cpu_percent",   "generator, % of a core",   get_generator,  0, false},
-    {"lateness_p99_us",     "generator lateness p99, us", get_lateness, 0, false},
+    {"per_second",           "deliveries or connects/s",    get_rate,       NULL,  1, true},
+    {"per_second_and_core",  "the same per core used",      get_core_rate,  NULL,  1, false},
+    {"broker_cpu_us",        "broker CPU each, us",         get_cpu,        NULL, -1, true},
+    {"broker_user_us",       "  in user space, us",         get_user,       NULL, -1, false},
+    {"broker_system_us",     "  in the kernel, us",         get_system,     NULL, -1, false},
+    {"p50_us",               "latency p50, us",             get_p50,        NULL, -1, true},
+    {"p90_us",               "latency p90, us",             get_p90,        NULL, -1, false},
+    {"p99_us",               "latency p99, us",             get_p99,        NULL, -1, true},
+    {"p999_us",              "latency p99.9, us",           get_p999,       NULL, -1, false},
+    {"max_us",               "latency max, us",             get_max,        NULL, -1, false},
+    {"broker_resident",      "broker resident, bytes",      get_resident,   NULL, -1, true},
+    {"each_bytes",           "broker bytes per thing",      get_each,       NULL, -1, true},
+    {"kernel_bytes",         "kernel bytes per thing",      get_kernel,     NULL, -1, false},
+    {"jain",                 "fairness (Jain)",             get_jain,       NULL,  1, true},
+    {"bench_cpu_percent",    "generator, % of a core",      get_generator,  NULL,  0, false},
+    {"lateness_p99_us",      "generator lateness p99, us",  get_lateness,   NULL,  0, false},
+};
+
+/* Asked of each phase: "store", "drain". */
+static const struct figure phase_figures[] = {
+    {"per_second",    "per second",          NULL, get_phase_rate,  1, true},
+    {"broker_cpu_us", "broker CPU each, us", NULL, get_phase_cpu,  -1, true},
+    {"p99_us",        "p99, us",             NULL, get_phase_p99,  -1, false},
 };
 /* clang-format on */
 
-enum { FIGURE_COUNT = sizeof(figures) / sizeof(figures[0]) };
+enum {
+    FIGURE_COUNT = sizeof(figures) / sizeof(figures[0]),
+    PHASE_FIGURE_COUNT = sizeof(phase_figures) / sizeof(phase_figures[0]),
+    LINES_MAX = FIGURE_COUNT + PHASE_FIGURE_COUNT * REPORT_PHASES_MAX,
+};
+
+/* phase: NULL, or the name of the phase that is asked. */
+static double value_of(const struct report *report, const struct figure *figure, const char *phase)
+{
+    if (phase == NULL) {
+        return figure->get(report);
+    }
+    for (uint32_t i = 0; i < report->phase_count; i++) {
+        if (strcmp(report->phases[i].name, phase) == 0) {
+            return figure->get_of_phase(&report->phases[i]);
+        }
+    }
+    return (double)NAN;
+}
 
 /* ---- the two sides ------------------------------------------------------------------------- */
 
@@ -136,12 +167,13 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static struct spread spread_of(const struct side *side, figure_of *get)
+static struct spread spread_of(const struct side *side, const struct figure *figure,
+                               const char *phase)
 {
     double values[COMPARE_RUNS_MAX];
     struct spread spread = {.count = 0};
     for (uint32_t i = 0; i < side->count; i++) {
-        double value = get(report_saved_report(side->runs[i]));
+        double value = value_of(report_saved_report(side->runs[i]), figure, phase);
         if (!isnan(value)) {
             values[spread.count++] = value;
         }
@@ -252,18 +284,25 @@ static void find_differences(const struct side *before, const struct side *after
 
 struct line {
     const struct figure *figure;
+    const char *phase; /* NULL: of the whole run */
     struct spread before, after;
     double ratio;     /* after / before; NAN: no telling */
     const char *word; /* "better", "worse", "same", "within the spread", "" */
     bool is_worse;    /* by as much as the options allow, or more */
 };
 
-static struct line line_of(const struct figure *figure, const struct side *before,
-                           const struct side *after, double worse_percent)
+static struct line line_of(const struct figure *figure, const char *phase,
+                           const struct side *before, const struct side *after,
+                           double worse_percent)
 {
     struct line line = {
-        figure, spread_of(before, figure->get), spread_of(after, figure->get), (double)NAN, "",
-        false};
+        .figure = figure,
+        .phase = phase,
+        .before = spread_of(before, figure, phase),
+        .after = spread_of(after, figure, phase),
+        .ratio = (double)NAN,
+        .word = "",
+    };
     if (line.before.count == 0 || line.after.count == 0) {
         return line;
     }
@@ -309,7 +348,8 @@ static uint64_t bound_count(const struct side *side)
 /* ---- output -------------------------------------------------------------------------------- */
 
 struct comparison {
-    struct line lines[FIGURE_COUNT];
+    struct line lines[LINES_MAX];
+    uint32_t line_count;
     struct differences differences;
     struct side before, after;
     bool is_worse;
@@ -334,20 +374,22 @@ static const char *cell_of(const struct spread *spread, char out[CELL_BYTES])
 
 static void print_lines(const struct comparison *c, FILE *out)
 {
-    char before[CELL_BYTES], after[CELL_BYTES], ratio[WORDS_BYTES];
-    fprintf(out, "%-28s %20s %20s %8s\n", "", c->before.count > 1 ? "A, median" : "A",
+    char before[CELL_BYTES], after[CELL_BYTES], ratio[WORDS_BYTES], title[CELL_BYTES];
+    fprintf(out, "%-32s %20s %20s %8s\n", "", c->before.count > 1 ? "A, median" : "A",
             c->after.count > 1 ? "B, median" : "B", "B / A");
-    for (uint32_t i = 0; i < FIGURE_COUNT; i++) {
+    for (uint32_t i = 0; i < c->line_count; i++) {
         const struct line *line = &c->lines[i];
         if (line->before.count == 0 && line->after.count == 0) {
             continue;
         }
+        snprintf(title, sizeof(title), "%.30s%s%s", line->phase == NULL ? "" : line->phase,
+                 line->phase == NULL ? "" : ": ", line->figure->title);
         snprintf(ratio, sizeof(ratio), "-");
         if (!isnan(line->ratio)) {
             snprintf(ratio, sizeof(ratio), "%.3f", line->ratio);
         }
-        fprintf(out, "%-28s %20s %20s %8s  %s%s\n", line->figure->title,
-                cell_of(&line->before, before), cell_of(&line->after, after), ratio, line->word,
+        fprintf(out, "%-32s %20s %20s %8s  %s%s\n", title, cell_of(&line->before, before),
+                cell_of(&line->after, after), ratio, line->word,
                 line->is_worse ? ", MORE THAN ALLOWED" : "");
     }
 }
@@ -401,9 +443,12 @@ static void print_json(const struct comparison *c, FILE *out)
     struct json_writer writer = json_writer(&text, JSON_BYTES_MAX), *w = &writer;
     json_object_begin(w, NULL);
     json_object_begin(w, "figures");
-    for (uint32_t i = 0; i < FIGURE_COUNT; i++) {
+    for (uint32_t i = 0; i < c->line_count; i++) {
         const struct line *line = &c->lines[i];
-        json_object_begin(w, line->figure->key);
+        char key[CELL_BYTES];
+        snprintf(key, sizeof(key), "%.40s%s%s", line->phase == NULL ? "" : line->phase,
+                 line->phase == NULL ? "" : ".", line->figure->key);
+        json_object_begin(w, key);
         write_spread(w, "a", &line->before);
         write_spread(w, "b", &line->after);
         json_add_f64(w, "ratio", line->ratio);
@@ -433,6 +478,28 @@ static void print_json(const struct comparison *c, FILE *out)
     buf_deinit(&text);
 }
 
+static void add_line(struct comparison *c, const struct figure *figure, const char *phase,
+                     double worse_percent)
+{
+    struct line line = line_of(figure, phase, &c->before, &c->after, worse_percent);
+    c->lines[c->line_count++] = line;
+    c->is_worse |= line.is_worse;
+}
+
+/* The figures of the run, then those of each phase that its first run has. */
+static void add_lines(struct comparison *c, double worse_percent)
+{
+    const struct report *first = report_saved_report(c->before.runs[0]);
+    for (uint32_t i = 0; i < FIGURE_COUNT; i++) {
+        add_line(c, &figures[i], NULL, worse_percent);
+    }
+    for (uint32_t i = 0; i < first->phase_count; i++) {
+        for (uint32_t k = 0; k < PHASE_FIGURE_COUNT; k++) {
+            add_line(c, &phase_figures[k], first->phases[i].name, worse_percent);
+        }
+    }
+}
+
 int compare_runs(const struct compare_options *options, FILE *out, FILE *problems)
 {
     struct comparison *c = calloc(1, sizeof(*c));
@@ -447,10 +514,7 @@ int compare_runs(const struct compare_options *options, FILE *out, FILE *problem
     }
     find_differences(&c->before, &c->after, &c->differences);
     c->is_worse = unclean_count(&c->after) > 0 && unclean_count(&c->before) == 0;
-    for (uint32_t i = 0; i < FIGURE_COUNT; i++) {
-        c->lines[i] = line_of(&figures[i], &c->before, &c->after, options->worse_percent);
-        c->is_worse |= c->lines[i].is_worse;
-    }
+    add_lines(c, options->worse_percent);
     if (options->is_json) {
         print_json(c, out);
     } else {

@@ -173,12 +173,14 @@ static void print_latency_rows(const struct report *report, FILE *out)
 static void print_figures(const struct report *report, FILE *out)
 {
     fprintf(out, "| figure | value |\n|---|---|\n");
-    if (report->window_ns > 0) {
+    bool has_rate = report->phase_count == 0 ||
+                    report->connected_count > 0; /* phases have theirs */
+    if (report->window_ns > 0 && has_rate) {
         row_number(out, report->connected_count > 0 ? "connects/s" : "deliveries/s",
                    report_per_second(report), "");
         row_number(out, "measured for", (double)report->window_ns / 1e9, " s");
     }
-    if (report_per_second_and_core(report) > 0) {
+    if (report_per_second_and_core(report) > 0 && has_rate) {
         row_number(out, "the same per core of the broker", report_per_second_and_core(report), "");
     }
     print_latency_rows(report, out);

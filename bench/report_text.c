@@ -47,8 +47,8 @@ static void print_head(const struct report *report, FILE *out)
 static void print_rate(const struct report *report, FILE *out)
 {
     char each[WORDS_BYTES], core[WORDS_BYTES];
-    if (report->window_ns == 0) {
-        return;
+    if (report->window_ns == 0 || (report->phase_count > 0 && report->connected_count == 0)) {
+        return; /* of phases each has a rate of its own */
     }
     fprintf(out, "  rate:      %s %s/s over %.2f s", words_number(report_per_second(report), each),
             report->connected_count > 0 ? "connects" : "deliveries",
@@ -123,7 +123,9 @@ static void print_latency(const struct report *report, FILE *out)
                 MS(histogram_quantile(&report->latency, quantiles[i].part)));
     }
     fprintf(out, " mean %.3f ms%s\n", histogram_mean(&report->latency) / 1e6,
-            report->rate > 0 ? "" : " (of a closed loop: compare it, do not quote it)");
+            report->rate > 0 || report->phase_count > 0
+                ? ""
+                : " (of a closed loop: compare it, do not quote it)");
 }
 
 /* What each thing costs the broker, and the kernel on its behalf. */

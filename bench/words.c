@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ const char *words_number(double number, char out[WORDS_BYTES])
     if (!isfinite(number)) {
         return strcpy(out, "-");
     }
-    if (number >= 100 && number < 1e18) {
+    bool is_whole = number >= 0 && number == floor(number);
+    if ((number >= 100 || is_whole) && number < 1e18) {
         return words_count((uint64_t)(number + 0.5), out);
     }
     if (number != 0 && fabs(number) < 0.1) {

@@ -13,7 +13,7 @@ enum { WORDS_BYTES = 40 };
 /* "1,394,997". Each of these returns out. */
 const char *words_count(uint64_t count, char out[WORDS_BYTES]);
 
-/* The same of what is no whole number: rounded from 100 on, with three digits below. */
+/* The same of any number: rounded from 100 on, three digits of what is smaller and not whole. */
 const char *words_number(double number, char out[WORDS_BYTES]);
 
 /* "1.2M", "250k", "17": short, for axes. */

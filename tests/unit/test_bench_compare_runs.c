@@ -59,6 +59,9 @@ static const char *run_of(double cpu_us, uint64_t latency_ns, uint64_t lost, con
     report.target_after.cpu_ns = (uint64_t)(cpu_us * 1e6);
     report.target_after.resident_bytes = 1000000;
     report.lost_count = lost;
+    report.phase_count = 1;
+    report.phases[0] = (struct report_phase){
+        .name = "store", .unit = "messages", .count = 1000, .ns = (uint64_t)(cpu_us * 1e8)};
     report.environment = &environment;
     histogram_add(&report.latency, latency_ns);
     char *path = written[written_count];
@@ -107,6 +110,10 @@ static void two_runs_are_set_side_by_side(void **state)
     assert_non_null(strstr(line_of("latency p99, us"), "3.000  worse"));
     strcpy(out, keep);
     assert_non_null(strstr(line_of("deliveries or connects/s"), "1.000  same"));
+    strcpy(out, keep);
+    assert_non_null(strstr(line_of("store: per second"), "2.000  better"));
+    strcpy(out, keep);
+    assert_null(strstr(out, "store: p99")); /* nobody measured it */
     free(keep);
 }
 
@@ -131,7 +138,7 @@ static void runs_that_overlap_have_not_changed(void **state)
     assert_int_equal(compared(before, after, 10, false), 0);
     const char *line = line_of("broker CPU each, us");
     assert_non_null(strstr(line, "within the spread"));
-    assert_non_null(strstr(line, "5.00 +-20%"));
+    assert_non_null(strstr(line, "5 +-20%"));
     assert_non_null(strstr(line, "1.490"));
     snprintf(after, sizeof(after), "%s,%s", run_of(6.1, 1000, 0, "k"), run_of(9, 1000, 0, "k"));
     assert_int_equal(compared(before, after, 10, false), 1);
@@ -191,6 +198,7 @@ static void the_json_says_the_same(void **state)
     json_t *cpu = json_object_get(json_object_get(json, "figures"), "broker_cpu_us");
     assert_true(json_number_value(json_object_get(cpu, "ratio")) == 1.25);
     assert_true(json_is_true(json_object_get(cpu, "worse_than_allowed")));
+    assert_non_null(json_object_get(json_object_get(json, "figures"), "store.per_second"));
     assert_true(json_number_value(json_object_get(json_object_get(cpu, "a"), "median")) == 4);
     assert_true(json_is_null(
         json_object_get(json_object_get(json_object_get(json, "figures"), "jain"), "a")));
