@@ -89,7 +89,7 @@ static struct point point_of(const struct series *series, uint32_t first, uint32
         point.p99_ns = (double)histogram_quantile(scratch, 0.99);
     }
     double length_s = length_ns == 0 ? 1e-9 : (double)length_ns / 1e9;
-    point.is_short = length_ns < REST_NS_MIN;
+    point.is_short = length_ns < REST_NS_MIN && first > 0;
     point.end_s = begin_s + length_s;
     point.sent /= length_s;
     point.delivered /= length_s;
@@ -185,7 +185,7 @@ static double get_sent(const struct point *p)      { return p->is_short ? (doubl
 static double get_p50(const struct point *p)       { return p->has_latency ? p->p50_ns : (double)NAN; }
 static double get_p99(const struct point *p)       { return p->has_latency ? p->p99_ns : (double)NAN; }
 static double get_max(const struct point *p)       { return p->has_latency ? p->max_ns : (double)NAN; }
-static double get_cores(const struct point *p)     { return p->has_target ? 100 * p->cores : (double)NAN; }
+static double get_cores(const struct point *p)     { return p->has_target && !p->is_short ? 100 * p->cores : (double)NAN; }
 static double get_resident(const struct point *p)  { return p->has_target ? p->resident_bytes / 1048576 : (double)NAN; }
 /* clang-format on */
 
@@ -199,7 +199,7 @@ static double greatest(const struct points *points, value_of *get)
     return high;
 }
 
-/* A line through the middles of the points; a point alone between gaps is a dot. */
+/* A step per point, as wide as the time it stands for; gaps where nothing is known. */
 static void draw_line(struct page *page, const struct points *points, const struct panel *panel,
                       value_of *get, const char *class)
 {
@@ -208,35 +208,33 @@ static void draw_line(struct page *page, const struct points *points, const stru
     for (uint32_t i = 0; i < points->count; i++) {
         const struct point *point = &points->items[i];
         double value = get(point);
-        if (!isnan(value)) {
-            page_add(page, "%s%.1f %.1f", is_down ? "L" : "M",
-                     x_of(points, (point->begin_s + point->end_s) / 2), y_of(panel, value));
-            bool is_alone = !is_down &&
-                            (i + 1 == points->count || isnan(get(&points->items[i + 1])));
-            page_add(page, is_alone ? "h0" : "");
+        if (isnan(value)) {
+            is_down = false;
+            continue;
         }
-        is_down = !isnan(value);
+        if (is_down) {
+            page_add(page, "V%.1f", y_of(panel, value));
+        } else {
+            page_add(page, "M%.1f %.1f", x_of(points, point->begin_s), y_of(panel, value));
+        }
+        page_add(page, "H%.1f", x_of(points, point->end_s));
+        is_down = true;
     }
     page_add(page, "\"/>\n");
 }
 
-/* The area below a line, from the axis up. */
+/* The area below such a line, down to the axis; a gap is none. */
 static void draw_area(struct page *page, const struct points *points, const struct panel *panel,
                       value_of *get, const char *class)
 {
     double floor_y = panel->top + panel->height;
-    page_add(page, "<path class=\"area %s\" d=\"M%.1f %.1f", class,
-             x_of(points, (points->items[0].begin_s + points->items[0].end_s) / 2), floor_y);
-    double x = LEFT;
+    page_add(page, "<path class=\"area %s\" d=\"M%d %.1f", class, LEFT, floor_y);
     for (uint32_t i = 0; i < points->count; i++) {
-        const struct point *point = &points->items[i];
-        double value = get(point);
-        if (!isnan(value)) {
-            x = x_of(points, (point->begin_s + point->end_s) / 2);
-            page_add(page, "L%.1f %.1f", x, y_of(panel, value));
-        }
+        double value = get(&points->items[i]);
+        page_add(page, "V%.1fH%.1f", isnan(value) ? floor_y : y_of(panel, value),
+                 x_of(points, points->items[i].end_s));
     }
-    page_add(page, "L%.1f %.1fZ\"/>\n", x, floor_y);
+    page_add(page, "V%.1fZ\"/>\n", floor_y);
 }
 
 /* A label of the left or, when is_right, of the right axis, with its line across the panel. */
@@ -336,7 +334,7 @@ static void draw_time(struct page *page, const struct points *points, double bot
              "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"middle\">"
              "seconds since sending began%s</text>\n",
              (LEFT + RIGHT) / 2, bottom + 38,
-             is_window ? "; shaded: warm-up and drain, which are not in the figures" : "");
+             is_window ? "; shaded: outside the measured window" : "");
 }
 
 static void draw_frame(struct page *page, const struct panel *panel)
@@ -345,15 +343,18 @@ static void draw_frame(struct page *page, const struct panel *panel)
              panel->top + panel->height, RIGHT);
 }
 
-static void draw_rate(struct page *page, const struct points *points, const struct panel *panel)
+static void draw_rate(struct page *page, const struct points *points, const struct panel *panel,
+                      bool is_of_connects)
 {
-    static const struct legend legends[] = {{"sent", "sent"}, {"delivered", "delivered"}};
+    static const struct legend messages[] = {{"sent", "sent"}, {"delivered", "delivered"}};
+    static const struct legend connects[] = {{"sent", "begun"}, {"delivered", "welcomed"}};
     draw_linear_ticks(page, panel, "", false);
     draw_area(page, points, panel, get_delivered, "delivered");
     draw_line(page, points, panel, get_sent, "sent");
     draw_line(page, points, panel, get_delivered, "delivered");
     draw_frame(page, panel);
-    draw_heading(page, panel, "messages per second", legends, 2);
+    draw_heading(page, panel, is_of_connects ? "connects per second" : "messages per second",
+                 is_of_connects ? connects : messages, 2);
 }
 
 static void draw_latency(struct page *page, const struct points *points, const struct panel *panel)
@@ -456,7 +457,7 @@ static void draw(struct page *page, const struct report *report, const struct po
         draw_shade(page, points, fmin(window_end_s, points->end_s), points->end_s, rate.top,
                    bottom);
     }
-    draw_rate(page, points, &rate);
+    draw_rate(page, points, &rate, report->subscriber_count == 0);
     draw_latency(page, points, &latency);
     if (points->has_target) {
         draw_use(page, points, &use);

@@ -114,18 +114,20 @@ static void assert_on_paper(const char *text)
         sscanf(strstr(text, "viewBox=\"0 0 "), "viewBox=\"0 0 %lf %lf\"", &width, &height), 2);
     assert_null(strstr(text, "nan"));
     assert_null(strstr(text, "inf"));
-    for (const char *at = text; (at = strstr(at, " d=\"M")) != NULL;) {
-        at += 5;
-        for (const char *number = at; *number != '"';) {
-            char *end;
-            double x = strtod(number, &end);
-            if (end == number || *end != ' ') {
-                break; /* H, V, h and v: one number */
+    for (const char *at = text; (at = strstr(at, " d=\"")) != NULL;) {
+        at += 4;
+        while (*at != '"') {
+            char command = *at++, *end;
+            double first = command == 'Z' ? 0 : strtod(at, &end);
+            at = command == 'Z' ? at : end;
+            assert_non_null(strchr("MLHVZhv", command));
+            if (command == 'M' || command == 'L') {
+                assert_true(*at == ' ');
+                double y = strtod(at + 1, &end);
+                at = end;
+                assert_true(y >= 0 && y <= height);
             }
-            double y = strtod(end + 1, &end);
-            assert_true(x >= 0 && x <= width);
-            assert_true(y >= 0 && y <= height);
-            number = *end == 'L' || *end == 'M' ? end + 1 : "\"";
+            assert_true(first >= 0 && first <= (command == 'V' ? height : width));
         }
     }
 }
@@ -155,6 +157,11 @@ static void the_brokers_panel_is_there_when_its_use_is_known(void **state)
     char *text = drawn(plot_svg);
     assert_null(strstr(text, "the broker: CPU"));
     assert_non_null(strstr(text, "latency"));
+    assert_non_null(strstr(text, "messages per second"));
+    free(text);
+    report.subscriber_count = 0;
+    text = drawn(plot_svg);
+    assert_non_null(strstr(text, "connects per second"));
     free(text);
     series_begin(report.series, 0);
     fill(5, 1000, true);
