@@ -1,8 +1,10 @@
 /* A report as JSON, text and Markdown, and back again. */
+#include "bench/plot.h"
 #include "bench/report.h"
 #include "bench/report_json.h"
 #include "bench/report_markdown.h"
 #include "bench/words.h"
+#include "core/base/rng.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -231,6 +233,48 @@ static void half_a_report_is_no_report(void **state)
     free(text);
 }
 
+/* Digits and brackets changed at random: what is still read can be printed, drawn and merged. */
+static void a_report_that_lies_trips_nobody(void **state)
+{
+    static const char alphabet[] = "0123456789-.e,[]{}\":x";
+    char *text = written(&report);
+    size_t count = strlen(text);
+    struct rng rng;
+    uint32_t believed = 0;
+    FILE *out = fopen("/dev/null", "w");
+    (void)state;
+    rng_init(&rng, 19);
+    for (uint32_t round = 0; round < 1000; round++) {
+        struct report_saved *saved = NULL;
+        char *changed = malloc(count);
+        memcpy(changed, text, count);
+        for (uint32_t i = rng_below(&rng, 4); i < 4; i++) {
+            size_t at = rng_below(&rng, (uint32_t)count);
+            /* Mostly a figure for a figure, so that it stays JSON. */
+            bool is_digit = changed[at] >= '0' && changed[at] <= '9';
+            changed[at] = alphabet[rng_below(&rng, is_digit ? 10 : sizeof(alphabet) - 1)];
+        }
+        if (report_from_json(slice_of(changed, count), &saved, problem) == OK) {
+            struct report *back = report_saved_report(saved);
+            struct buf picture = {0};
+            believed++;
+            report_print(back, out);
+            report_print_markdown(back, out);
+            report_print_json(back, out);
+            (void)plot_html(back, &picture);
+            buf_deinit(&picture);
+            if (back->series != NULL) {
+                assert_int_equal(series_merge(report.series, back->series), OK);
+            }
+        }
+        report_saved_free(saved);
+        free(changed);
+    }
+    assert_true(believed > 50);
+    fclose(out);
+    free(text);
+}
+
 static char *printed(void (*print)(const struct report *, FILE *))
 {
     char *text = NULL;
@@ -403,6 +447,7 @@ int main(void)
         cmocka_unit_test(what_is_no_report_is_refused_with_the_key_that_is_wrong),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
         WITH_REPORT(half_a_report_is_no_report),
+        WITH_REPORT(a_report_that_lies_trips_nobody),
         WITH_REPORT(the_text_tells_what_a_reader_must_not_miss),
         WITH_REPORT(the_advice_names_the_figure_that_stands_out),
         WITH_REPORT(the_markdown_is_whole_and_its_tables_hold),
