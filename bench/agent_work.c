@@ -26,6 +26,7 @@ struct agent_work {
     struct report report; /* of all generators here, once they are over */
     struct series *series;
     struct crew_room *room;
+    struct crew_progress *progress;
     struct crew_team *team;
     struct crew_clock clock;
     uint64_t ping_ns;    /* when the next one is due */
@@ -71,14 +72,16 @@ static enum err begin(struct agent_work *work, uint32_t thread_count,
                                       .here_count = thread_count};
     work->room = crew_room_new(&config);
     work->series = series_new();
-    if (work->room == NULL || work->series == NULL) {
+    work->progress = crew_progress_new(thread_count);
+    if (work->room == NULL || work->series == NULL || work->progress == NULL) {
         return ERR_NOMEM;
     }
     TRY(read_job(work, problem));
     struct scenario_options *run = &work->job.run;
     run->crew = crew_room_member(work->room, config.first);
     TRY(crew_run_check(run->crew, work->job.scenario, run, problem));
-    work->team = crew_team_start(work->room, work->job.scenario, run, config.first, thread_count);
+    work->team = crew_team_start(work->room, work->job.scenario, run, work->progress, config.first,
+                                 thread_count);
     return work->team == NULL ? ERR_NOMEM : OK;
 }
 
@@ -113,6 +116,7 @@ void agent_work_free(struct agent_work *work)
         (void)crew_team_join(work->team, &work->report);
     }
     crew_team_free(work->team);
+    crew_progress_free(work->progress);
     crew_room_free(work->room);
     series_free(work->series);
     crew_message_deinit(&work->message);
@@ -161,6 +165,36 @@ static void tell_arrivals(struct agent_work *work, struct crew_link *leader)
     }
 }
 
+static void tell_second(struct crew_link *leader, uint32_t index,
+                        const struct series_second *second)
+{
+    uint32_t count = 4;
+    uint64_t *values = calloc(4 + 2 * (size_t)second->cell_count, sizeof(values[0]));
+    if (values == NULL) {
+        return; /* it is for eyes only */
+    }
+    values[0] = second->length_ns;
+    values[1] = second->sent_count;
+    values[2] = second->delivered_count;
+    values[3] = second->max_ns;
+    for (uint32_t i = 0; i < second->cell_count; i++) {
+        values[count++] = second->cells[i].index;
+        values[count++] = second->cells[i].count;
+    }
+    crew_link_say(leader, &(struct crew_message){
+                              .say = CREW_SAY_SECOND, .index = index, .second = {values, count}});
+    free(values);
+}
+
+static void tell_seconds(struct agent_work *work, struct crew_link *leader)
+{
+    struct series_second second;
+    uint32_t index;
+    while (crew_progress_take(work->progress, &index, &second)) {
+        tell_second(leader, index, &second);
+    }
+}
+
 void agent_work_turn(struct agent_work *work, struct crew_link *leader)
 {
     uint64_t now_ns = load_clock_ns();
@@ -174,6 +208,7 @@ void agent_work_turn(struct agent_work *work, struct crew_link *leader)
     ping(work, leader, now_ns);
     tell_failure(work, leader);
     tell_arrivals(work, leader);
+    tell_seconds(work, leader);
 }
 
 static void on_pong(struct agent_work *work, const struct crew_message *pong, uint64_t heard_ns)
@@ -280,6 +315,8 @@ bool agent_work_end(struct agent_work *work, struct crew_link *leader,
     crew_team_free(work->team);
     work->team = NULL;
     if (err == OK && leader != NULL) {
+        crew_progress_end(work->progress);
+        tell_seconds(work, leader);
         err = send_report(work, leader);
     }
     if (err == OK) {

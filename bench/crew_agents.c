@@ -197,15 +197,10 @@ static void tell_passed(struct leader *leader)
 }
 
 /* Without a generator here, the window as all agents know it is all we have to go by. */
-static void look_at_broker(struct leader *leader, uint64_t now_ns)
+static void look_at_window(struct leader *leader, uint64_t begin_ns, uint64_t now_ns)
 {
     const struct scenario_options *options = leader->options;
-    uint64_t begin_ns, unused_ns;
-    if (leader->team != NULL || options->broker_pid == 0 ||
-        !crew_room_passed(leader->room, CREW_READY, &begin_ns)) {
-        return;
-    }
-    uint64_t window_ns = begin_ns + (uint64_t)(options->warmup_seconds * 1e9);
+    uint64_t window_ns = begin_ns + (uint64_t)(options->warmup_seconds * 1e9), unused_ns;
     uint64_t end_ns = window_ns + (uint64_t)(options->seconds * 1e9);
     if (!leader->has_before && now_ns >= window_ns) {
         leader->has_before = target_usage(options->broker_pid, &leader->before) == OK;
@@ -213,6 +208,28 @@ static void look_at_broker(struct leader *leader, uint64_t now_ns)
     bool is_over = now_ns >= end_ns || crew_room_passed(leader->room, CREW_SENT, &unused_ns);
     if (leader->has_before && !leader->has_after && is_over) {
         leader->has_after = target_usage(options->broker_pid, &leader->after) == OK;
+    }
+}
+
+static void look_at_broker(struct leader *leader, uint64_t now_ns)
+{
+    struct target_usage usage;
+    uint64_t begin_ns;
+    int32_t pid = leader->options->broker_pid;
+    if (leader->observed == NULL || !crew_room_passed(leader->room, CREW_READY, &begin_ns) ||
+        now_ns < begin_ns) {
+        return;
+    }
+    look_at_window(leader, begin_ns, now_ns);
+    if (!leader->is_observing) {
+        leader->is_observing = true;
+        series_begin(leader->observed, begin_ns);
+        series_tick(leader->observed, now_ns,
+                    target_usage_quick(pid, &usage) == OK ? &usage : NULL);
+    }
+    if (series_is_due(leader->observed, now_ns)) {
+        series_tick(leader->observed, now_ns,
+                    target_usage_quick(pid, &usage) == OK ? &usage : NULL);
     }
 }
 
@@ -247,6 +264,9 @@ static void work(struct leader *leader)
         watch_peers(leader, now_ns);
         look_at_broker(leader, now_ns);
         tell_passed(leader);
+        if (leader->options->series != NULL) {
+            crew_progress_tell(leader->progress, leader->options->series);
+        }
         if (is_stopped(leader) && !leader->is_stop_told) {
             leader_say(leader, &(struct crew_message){.say = CREW_SAY_STOP});
             leader->is_stop_told = true;
@@ -330,6 +350,9 @@ static enum err sum_up(struct leader *leader, struct report *out)
         }
     }
     keep_words(out);
+    if (leader->observed != NULL && out->series != NULL) {
+        TRY(series_merge(out->series, leader->observed));
+    }
     if (leader->has_after) {
         out->has_target = true;
         out->target_before = leader->before;
@@ -346,6 +369,8 @@ static void free_all(struct leader *leader)
         (void)crew_team_join(leader->team, &unused);
     }
     crew_team_free(leader->team);
+    crew_progress_free(leader->progress);
+    series_free(leader->observed);
     crew_room_free(leader->room);
     io_free(leader->io);
     for (uint32_t i = 0; leader->peers != NULL && i < leader->peer_count; i++) {
@@ -365,13 +390,28 @@ static void check_options(struct leader *leader)
     }
 }
 
+/* Everybody with seconds of its own: our threads, each agent, and we if we look at the broker. */
+static void start_progress(struct leader *leader)
+{
+    uint32_t own_count = leader->agents->thread_count;
+    bool is_observer = own_count == 0 && leader->options->broker_pid > 0;
+    leader->progress = crew_progress_new(leader->peer_count + own_count + (is_observer ? 1 : 0));
+    leader->observed = is_observer ? series_new() : NULL;
+    if (leader->progress == NULL || (is_observer && leader->observed == NULL)) {
+        leader_fail(leader, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    } else if (is_observer) {
+        series_on_second(leader->observed, crew_progress_add, leader->progress);
+    }
+}
+
 static void start_own(struct leader *leader)
 {
     uint32_t count = leader->agents->thread_count;
     if (count == 0) {
         return;
     }
-    leader->team = crew_team_start(leader->room, leader->scenario, leader->options, 0, count);
+    leader->team = crew_team_start(leader->room, leader->scenario, leader->options,
+                                   leader->progress, 0, count);
     if (leader->team == NULL) {
         leader_fail(leader, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     }
@@ -381,7 +421,7 @@ static void start_own(struct leader *leader)
 static void lead(struct leader *leader)
 {
     static void (*const steps[])(struct leader *) = {
-        connect_all, number_all, check_options, send_jobs, start_own, work,
+        connect_all, number_all, check_options, start_progress, send_jobs, start_own, work,
     };
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && leader->err == OK; i++) {
         steps[i](leader);

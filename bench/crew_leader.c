@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { AGENT_LINE_BYTES_MAX = 512 * 1024 * 1024 }; /* a report with all seconds of a day */
 
@@ -88,6 +89,32 @@ static void on_arrived(struct peer *peer, const struct crew_message *arrived)
     peer->arrived_count++;
 }
 
+/* For eyes only: what does not fit is not shown. */
+static void on_second(struct peer *peer, const struct crew_message *message)
+{
+    const uint64_t *values = message->second.values;
+    uint32_t count = message->second.count, cell_count = count < 4 ? 0 : (count - 4) / 2;
+    if (count < 4 || count > CREW_SECOND_VALUES_MAX || message->index > UINT32_MAX) {
+        return;
+    }
+    struct histogram_cell *cells = calloc(cell_count + 1, sizeof(cells[0]));
+    for (uint32_t i = 0; cells != NULL && i < cell_count; i++) {
+        uint64_t index = values[4 + 2 * i];
+        cells[i].index = index < HISTOGRAM_CELLS ? (uint32_t)index : HISTOGRAM_CELLS;
+        cells[i].count = values[5 + 2 * i];
+    }
+    struct series_second second = {
+        .length_ns = values[0],
+        .sent_count = values[1],
+        .delivered_count = values[2],
+        .max_ns = values[3],
+        .cells = cells,
+        .cell_count = cells == NULL ? 0 : cell_count,
+    };
+    crew_progress_add(peer->leader->progress, (uint32_t)message->index, &second);
+    free(cells);
+}
+
 static void on_report(struct peer *peer, struct slice line)
 {
     char problem[REPORT_PROBLEM_BYTES];
@@ -118,6 +145,11 @@ static bool hear(struct peer *peer, const struct crew_message *message)
     case CREW_SAY_ARRIVED:
         if (state == WORKING) {
             on_arrived(peer, message);
+        }
+        return state == WORKING;
+    case CREW_SAY_SECOND:
+        if (state == WORKING) {
+            on_second(peer, message);
         }
         return state == WORKING;
     case CREW_SAY_FAILED:

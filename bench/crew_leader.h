@@ -45,8 +45,11 @@ struct leader {
     uint32_t peer_count, member_count;
     struct crew_room *room;
     struct crew_team *team; /* NULL: we generate nothing ourselves */
-    uint32_t told_count;    /* stages that the agents know to be passed */
-    bool is_stop_told, is_ending;
+    struct crew_progress *progress;
+    struct series
+        *observed;       /* the broker's use by the second, when no generator here looks at it */
+    uint32_t told_count; /* stages that the agents know to be passed */
+    bool is_stop_told, is_observing;
     struct target_usage before, after; /* of the broker, when no generator is here to look at it */
     bool has_before, has_after;
     enum err err; /* the first failure */

@@ -239,6 +239,7 @@ enum err crew_message_read(struct slice line, struct crew_message *out,
 void crew_message_deinit(struct crew_message *message)
 {
     free(message->sent.values);
+    free(message->second.values);
     free(message->texts.values);
     json_free(message->document);
     *message = (struct crew_message){0};

@@ -10,13 +10,15 @@
  *      pong    ns, at_ns                    ──>
  *                                           <──  arrived  stage, sent
  *      passed  stage, begin_ns, sent        ──>
+ *                                           <──  second   index, second         (to be shown)
  *                                           <──  report   offset_ns, error_ns; the next line is
  *                                                         the report itself, as report_json.h has it
  *      failed  text                        <──>  failed   text                  (the run is over)
  *      stop                                 ──>                                 (end it early)
  *
  * A member that a kind of message has no use for is skipped, one that it needs and has not makes the
- * message malformed. `sent` counts messages per publisher; it comes with stage "sent" only.
+ * message malformed. `sent` counts messages per publisher; it comes with stage "sent" only. `second`
+ * is length_ns, sent, delivered, max_ns of a second, and then index and count of each latency cell.
  *
  * Floor:  bench.
  * Thread: the owner.
@@ -25,6 +27,7 @@
 #define TERN_BENCH_CREW_MESSAGE_H
 
 #include "bench/crew.h"
+#include "bench/histogram.h"
 #include "core/base/buf.h"
 #include "core/base/json.h"
 
@@ -39,6 +42,7 @@
     X(PONG,     "pong",    NS | AT_NS)                        \
     X(ARRIVED,  "arrived", STAGE | SENT)                      \
     X(PASSED,   "passed",  STAGE | BEGIN_NS | SENT)           \
+    X(SECOND,   "second",  INDEX | FIGURES)                   \
     X(REPORT,   "report",  OFFSET_NS | ERROR_NS)              \
     X(FAILED,   "failed",  TEXT)                              \
     X(STOP,     "stop",    0)
@@ -59,7 +63,9 @@
     X(BEGIN_NS,   "begin_ns",   AS_NUMBER,    begin_ns)    \
     X(ERROR_NS,   "error_ns",   AS_NUMBER,    error_ns)    \
     X(OFFSET_NS,  "offset_ns",  AS_SIGNED,    offset_ns)   \
+    X(INDEX,      "index",      AS_NUMBER,    index)       \
     X(SENT,       "sent",       AS_NUMBERS,   sent)        \
+    X(FIGURES,    "second",     AS_NUMBERS,   second)      \
     X(TEXTS,      "texts",      AS_TEXTS,     texts)
 /* clang-format on */
 
@@ -77,7 +83,11 @@ struct crew_texts {
     uint32_t count;      /* up to CREW_TEXTS_MAX */
 };
 
-enum { CREW_TEXTS_MAX = 256, CREW_VERSION_BYTES = 192 };
+enum {
+    CREW_TEXTS_MAX = 256,
+    CREW_VERSION_BYTES = 192,
+    CREW_SECOND_VALUES_MAX = 4 + 2 * HISTOGRAM_CELLS,
+};
 
 /* Of this program, with its commit: leader and agents must be the same. Returns out. */
 const char *crew_version(char out[CREW_VERSION_BYTES]);
@@ -87,9 +97,9 @@ struct crew_message {
     enum crew_say say;
     struct slice version, key, clock, reason, text;
     uint64_t stage; /* enum crew_stage */
-    uint64_t generators, first, count, ns, at_ns, begin_ns, error_ns;
+    uint64_t generators, first, count, index, ns, at_ns, begin_ns, error_ns;
     int64_t offset_ns;
-    struct crew_numbers sent;
+    struct crew_numbers sent, second;
     struct crew_texts texts;
     struct json *document; /* read: what the slices are of */
 };

@@ -19,7 +19,8 @@ struct generator {
 struct crew_team {
     struct crew_room *room;
     const struct scenario *scenario;
-    struct series *series;     /* of the caller; where all seconds come together */
+    struct series *series; /* of the caller; where all seconds come together */
+    struct crew_progress *progress;
     _Atomic int err;           /* enum err of the first that failed; release, read after joining */
     atomic_uint running_count; /* release when a generator is over, pairs with is_over's acquire */
     uint32_t count;
@@ -58,6 +59,7 @@ static enum err start(struct generator *generator, struct crew_team *team,
         if (generator->options.series == NULL) {
             return ERR_NOMEM;
         }
+        series_on_second(generator->options.series, crew_progress_add, team->progress);
     }
     atomic_fetch_add_explicit(&team->running_count, 1, memory_order_relaxed);
     if (pthread_create(&generator->thread, NULL, generate, generator) != 0) {
@@ -69,8 +71,8 @@ static enum err start(struct generator *generator, struct crew_team *team,
 }
 
 struct crew_team *crew_team_start(struct crew_room *room, const struct scenario *scenario,
-                                  const struct scenario_options *options, uint32_t first,
-                                  uint32_t count)
+                                  const struct scenario_options *options,
+                                  struct crew_progress *progress, uint32_t first, uint32_t count)
 {
     ASSERT(count >= 1 && count <= CREW_THREADS_MAX);
     struct crew_team *team = calloc(1, sizeof(*team) + count * sizeof(team->generators[0]));
@@ -80,6 +82,7 @@ struct crew_team *crew_team_start(struct crew_room *room, const struct scenario 
     team->room = room;
     team->scenario = scenario;
     team->series = options->series;
+    team->progress = progress;
     team->count = count;
     for (uint32_t i = 0; i < count; i++) {
         enum err err = start(&team->generators[i], team, options, first + i);

@@ -8,19 +8,21 @@
 #ifndef TERN_BENCH_CREW_TEAM_H
 #define TERN_BENCH_CREW_TEAM_H
 
+#include "bench/crew_progress.h"
 #include "bench/crew_room.h"
 #include "bench/scenario.h"
 
 struct crew_team;
 
 /*
- * Start members first to first + count - 1 of the room, each with its own copy of the options.
+ * Start members first to first + count - 1 of the room, each with its own copy of the options, and
+ * with a series of its own when options.series wants one; progress hears of its seconds.
  * When a thread cannot be started the room fails, and those that run already end by that.
  * NULL: no memory, nothing was started.
  */
 struct crew_team *crew_team_start(struct crew_room *room, const struct scenario *scenario,
-                                  const struct scenario_options *options, uint32_t first,
-                                  uint32_t count);
+                                  const struct scenario_options *options,
+                                  struct crew_progress *progress, uint32_t first, uint32_t count);
 
 /* Whether every generator has returned: then joining does not wait. */
 bool crew_team_is_over(struct crew_team *team);

@@ -102,11 +102,16 @@ static void set_cells(struct series_second *second, const struct histogram *late
     second->cells = cells;
 }
 
-static void tell(struct series *series, uint32_t index, const struct series_second *second)
+static void tell(const struct series *series, uint32_t index, const struct series_second *second)
 {
     if (series->teller != NULL) {
         series->teller(series->teller_context, index, second);
     }
+}
+
+void series_tell(const struct series *series, uint32_t index, const struct series_second *second)
+{
+    tell(series, index, second);
 }
 
 /* The open second ends at end_ns, the next one begins there. */

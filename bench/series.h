@@ -61,6 +61,9 @@ void series_begin(struct series *series, uint64_t begin_ns);
 typedef void series_teller(void *context, uint32_t index, const struct series_second *second);
 void series_on_second(struct series *series, series_teller *teller, void *context);
 
+/* Tell one that was counted elsewhere: by all generators of a crew, while they run. */
+void series_tell(const struct series *series, uint32_t index, const struct series_second *second);
+
 /* Cheap: one cell of a histogram. */
 void series_delivery(struct series *series, uint64_t now_ns, uint64_t latency_ns);
 void series_sent(struct series *series, uint64_t now_ns, uint64_t count);
