@@ -20,6 +20,7 @@ enum traits {
     STAMPS = 1, /* payloads carry our stamp */
     CREW = 2,   /* several generators can share it */
     HELD = 4,   /* knows --held */
+    MIXED = 8,  /* publishers are of QoS 0, 1 and 2 in turn */
 };
 
 /* clang-format off */
@@ -34,6 +35,7 @@ static const struct scenario {
 } scenarios[] = {
     /*name             run                     shape        publ. subscr.       n  rate  traits         help */
     {"pairs",          NULL,                   SHAPE_PAIRS,     N_OF,  N_OF,      64, 1000, STAMPS | CREW, "n publishers, n subscribers, each pair on a topic of its own"},
+    {"mixed",          NULL,                   SHAPE_PAIRS,     N_OF,  N_OF,      63, 1000, STAMPS | CREW | MIXED, "n pairs of QoS 0, 1 and 2 in turn, side by side"},
     {"fanout",         NULL,                   SHAPE_ALL,          1,  N_OF,     500, 1000, STAMPS | CREW, "1 publisher, n subscribers of its topic"},
     {"fanin",          NULL,                   SHAPE_ALL,       N_OF,     1,     500, 1000, STAMPS | CREW, "n publishers on topics of their own, 1 subscriber of all"},
     {"shared",         NULL,                   SHAPE_SHARED,    N_OF,     5,     500, 1000, STAMPS | CREW, "n publishers, 5 subscribers that share one subscription: each message to one of them"},
@@ -93,6 +95,7 @@ static struct scenario_options fill_in(const struct scenario *scenario,
     if (mine.rate <= 0 && mine.window == 0) {
         mine.rate = scenario->rate;
     }
+    mine.is_mixed = (scenario->traits & MIXED) != 0;
     if (mine.is_persistent) {
         mine.load.clean_start = false;
         mine.load.session_expiry_s = first_given(mine.load.session_expiry_s, SESSION_EXPIRY_S, 1);
@@ -145,7 +148,7 @@ static enum err check_messages(const struct scenario *scenario,
                                char why[SCENARIO_WHY_BYTES])
 {
     const char *reason;
-    if (options->is_persistent && options->qos == 0) {
+    if (options->is_persistent && options->qos == 0 && !options->is_mixed) {
         return refuse(why, "persistent sessions keep nothing of QoS 0; use -q 1 or -q 2");
     }
     if (shape_init(scenario->shape, options->publisher_count, options->subscriber_count,
@@ -165,6 +168,9 @@ static enum err check_traits(const struct scenario *scenario,
     }
     if (options->qos > 2) {
         return refuse(why, "QoS is 0, 1 or 2");
+    }
+    if (options->is_mixed && options->qos > 0) {
+        return refuse(why, "this scenario has publishers of every QoS; leave -q out");
     }
     if ((scenario->traits & HELD) == 0 && options->held_count > 0) {
         return refuse(why, "--held is of the scenario storm; leave it out");
@@ -205,6 +211,7 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
     struct shape shape;
     char why[SCENARIO_WHY_BYTES];
     TRY(check(scenario, &mine, &shape, why));
+    mine.qos = mine.is_mixed ? 2 : mine.qos; /* what subscribers ask for */
     bool has_roles = is_messages(scenario) || scenario->publishers != N_OF;
     *out = (struct report){
         .scenario = scenario->name,

@@ -51,6 +51,7 @@ struct scenario_options {
     uint32_t burst;  /* closed loop: of those, how many leave in one write; 0: 1 */
     double rate;     /* open loop: a second, in all; 0: the scenario's own default */
     uint8_t qos;
+    bool is_mixed;      /* scenario mixed: publisher p is of QoS p mod 3. Not for users to set */
     bool is_persistent; /* clean start false, sessions that outlive their connection; QoS 1 or 2 */
     double seconds, warmup_seconds;
     int32_t broker_pid;              /* 0: unknown */

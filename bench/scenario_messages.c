@@ -139,7 +139,7 @@ static void measure_end(struct messages *run, struct window *window)
     report->window_ns = now_ns - window->measure_ns;
     run->measure_end_ns = run->measure_begin_ns + report->window_ns;
     watch_window(run->options, window->measure_ns, now_ns);
-    if (report->window_ns > 0) {
+    if (report->window_ns > 0 && !run->is_broken) {
         judge_generator(run, window);
     }
 }
@@ -219,7 +219,7 @@ static void stop_sending(struct messages *run)
             messages_send_due(run);
             turn(run, rest(run, load_clock_ns(), until_ns));
         }
-        messages_give_up(run, !run->report->is_stopped_early);
+        messages_give_up(run, !run->report->is_stopped_early && !run->is_broken);
     }
     run->is_sending = false;
 }
@@ -243,8 +243,9 @@ static const uint64_t *share_sent(struct messages *run, uint64_t *own)
 
 static bool is_finished(const struct messages *run)
 {
-    for (uint32_t i = 0; run->options->qos > 0 && i < run->shape->publisher_count; i++) {
-        if (run->publishers[i].finished < run->publishers[i].sent) {
+    for (uint32_t i = 0; i < run->shape->publisher_count; i++) {
+        const struct publisher *publisher = &run->publishers[i];
+        if (publisher->qos > 0 && publisher->finished < publisher->sent) {
             return false;
         }
     }
@@ -310,6 +311,7 @@ static enum err allocate_clients(struct messages *run)
     for (uint32_t i = 0; i < shape->publisher_count; i++) {
         run->publishers[i].run = run;
         run->publishers[i].index = i;
+        run->publishers[i].qos = run->options->is_mixed ? (uint8_t)(i % 3) : run->options->qos;
     }
     for (uint32_t i = 0; i < shape->subscriber_count; i++) {
         run->subscribers[i].run = run;

@@ -28,6 +28,7 @@ struct publisher {
     struct messages *run;
     struct load_client *client; /* M2 */
     uint32_t index;
+    uint8_t qos;
     uint64_t sent, finished;       /* finished: QoS 1 and 2, the broker has said so */
     uint64_t turn_count, given_up; /* open loop: M1 */
     /* Closed loop: deliveries so far; messages all of which came; deliveries up to one more. */

@@ -22,7 +22,7 @@ static bool publish(struct publisher *publisher, uint64_t intended_ns, uint64_t 
     uint8_t *payload = publisher->client == NULL
                            ? NULL
                            : load_publish(publisher->client, slice_of(topic->text, topic->bytes),
-                                          options->qos, false, options->payload_bytes);
+                                          publisher->qos, false, options->payload_bytes);
     if (payload == NULL) {
         return false;
     }
@@ -50,7 +50,7 @@ static uint64_t under_way(struct publisher *publisher)
         publisher->done_at += shape_receiver_count(run->shape, publisher->index, publisher->done);
     }
     uint64_t done = publisher->done;
-    if (run->options->qos > 0 && publisher->finished < done) {
+    if (publisher->qos > 0 && publisher->finished < done) {
         done = publisher->finished;
     }
     return publisher->sent - done;
@@ -58,7 +58,7 @@ static uint64_t under_way(struct publisher *publisher)
 
 static bool has_credit(const struct publisher *publisher, uint32_t count)
 {
-    return publisher->run->options->qos == 0 || publisher->client == NULL ||
+    return publisher->qos == 0 || publisher->client == NULL ||
            load_credit(publisher->client) >= count;
 }
 
@@ -147,7 +147,7 @@ static bool is_intact(const struct messages *run, const struct mqtt_publish *mes
 {
     if (message->payload.count != run->options->payload_bytes ||
         !stamp_read(message->payload, stamp) || stamp->publisher >= run->shape->publisher_count ||
-        message->qos != run->options->qos || message->dup || message->retain) {
+        message->qos != run->publishers[stamp->publisher].qos || message->dup || message->retain) {
         return false;
     }
     const struct topic *topic =
