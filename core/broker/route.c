@@ -12,13 +12,7 @@
 
 void route_deinit(struct route *route)
 {
-    for (uint32_t i = 0; route->sets != NULL && i < ROUTE_CACHE_SETS; i++) {
-        for (uint32_t way = 0; way < ROUTE_CACHE_WAYS; way++) {
-            free(route->sets[i].slots[way].leaves);
-            free(route->sets[i].slots[way].topic);
-        }
-    }
-    free(route->sets);
+    topic_cache_deinit(&route->topics);
     free(route->targets);
     free(route->ids);
     free(route->id_row);
@@ -28,90 +22,13 @@ void route_deinit(struct route *route)
 
 /* ---- which leaves -------------------------------------------------------------------------- */
 
-struct matched {
-    struct leaf *const *leaves;
-    uint32_t count;
-    uint64_t shards;
-};
-
-static bool slot_holds(const struct route_slot *slot, const struct msg *msg, uint64_t version)
-{
-    return slot->version == version && slot->hash == msg->topic_hash &&
-           slot->topic_bytes == msg->topic.count &&
-           memcmp(slot->topic, msg->topic.data, msg->topic.count) == 0;
-}
-
-/* The slot that holds msg's topic, or else the one to be filled with it. */
-static struct route_slot *slot_find(struct route_set *set, const struct msg *msg, uint64_t version)
-{
-    struct route_slot *stale = NULL;
-    for (uint32_t way = 0; way < ROUTE_CACHE_WAYS; way++) {
-        struct route_slot *slot = &set->slots[way];
-        if (slot_holds(slot, msg, version)) {
-            return slot;
-        }
-        stale = slot->version != version ? slot : stale;
-    }
-    return stale != NULL ? stale : &set->slots[set->next++ % ROUTE_CACHE_WAYS];
-}
-
-/* A slot keeps its memory from one topic to the next. */
-static bool slot_has_room(struct route_slot *slot, size_t topic_bytes, uint32_t leaf_count)
-{
-    if (topic_bytes > slot->topic_capacity) {
-        uint8_t *topic = realloc(slot->topic, topic_bytes);
-        if (topic == NULL) {
-            return false;
-        }
-        slot->topic = topic;
-        slot->topic_capacity = (uint16_t)topic_bytes;
-    }
-    if (leaf_count > slot->leaf_capacity) {
-        struct leaf **leaves = realloc(slot->leaves, leaf_count * sizeof(struct leaf *));
-        if (leaves == NULL) {
-            return false;
-        }
-        slot->leaves = leaves;
-        slot->leaf_capacity = leaf_count;
-    }
-    return true;
-}
-
-/* Remember a match. Without memory the slot stays empty: the cache is only a shortcut. */
-static void slot_fill(struct route_slot *slot, const struct msg *msg, uint64_t version,
-                      const struct leaf_set *set, uint64_t shards)
-{
-    slot->version = 0;
-    if (msg->topic.count > ROUTE_TOPIC_MAX || !slot_has_room(slot, msg->topic.count, set->count)) {
-        return;
-    }
-    memcpy(slot->topic, msg->topic.data, msg->topic.count);
-    for (uint32_t i = 0; i < set->count; i++) {
-        slot->leaves[i] = set->leaves[i];
-    }
-    slot->topic_bytes = (uint16_t)msg->topic.count;
-    slot->leaf_count = set->count;
-    slot->hash = msg->topic_hash;
-    slot->shards = shards;
-    slot->version = version;
-}
-
-static enum err match(struct shard *shard, const struct msg *msg, struct matched *out)
+static enum err match(struct shard *shard, const struct msg *msg, struct topic_match *out)
 {
     struct route *route = &shard->route;
     struct trie *trie = shard->trie;
-    /* Read before the walk: a change during it makes the entry stale, never wrong. */
-    uint64_t version = trie_version(trie);
-    if (route->sets == NULL) {
-        route->sets = calloc(ROUTE_CACHE_SETS, sizeof(*route->sets));
-    }
-    struct route_slot *slot = NULL;
-    if (route->sets != NULL) {
-        slot = slot_find(&route->sets[msg->topic_hash % ROUTE_CACHE_SETS], msg, version);
-    }
-    if (slot != NULL && slot_holds(slot, msg, version)) {
+    uint64_t version = trie_version(trie); /* before the walk, see topic_cache_put() */
+    if (topic_cache_find(&route->topics, msg, version, out)) {
         metric_add(shard->metrics, METRIC_topic_cache_hit, 1);
-        *out = (struct matched){slot->leaves, slot->leaf_count, slot->shards};
         return OK;
     }
     metric_add(shard->metrics, METRIC_topic_cache_miss, 1);
@@ -120,10 +37,8 @@ static enum err match(struct shard *shard, const struct msg *msg, struct matched
     for (uint32_t i = 0; i < route->leaves.count; i++) {
         shards |= leaf_shards(route->leaves.leaves[i]);
     }
-    if (slot != NULL) {
-        slot_fill(slot, msg, version, &route->leaves, shards);
-    }
-    *out = (struct matched){route->leaves.leaves, route->leaves.count, shards};
+    *out = (struct topic_match){route->leaves.leaves, route->leaves.count, shards};
+    topic_cache_put(&route->topics, msg, version, out);
     return OK;
 }
 
@@ -214,15 +129,15 @@ static bool id_add(struct route *route, struct target *target, uint32_t id)
  * Several leaves: a session whose filters overlap gets one copy, with the highest QoS of them
  * [MQTT-3.3.4-2] and all their identifiers [MQTT-3.3.4-3] [MQTT-3.3.4-4].
  */
-static enum err gather_targets(struct shard *shard, struct msg *msg, const struct matched *matched,
-                               uint32_t *count_out)
+static enum err gather_targets(struct shard *shard, struct msg *msg,
+                               const struct topic_match *matched, uint32_t *count_out)
 {
     struct route *route = &shard->route;
     uint32_t count = 0;
     enum err err = OK;
     route->match_turn++;
     route->id_count = 0;
-    for (uint32_t k = 0; k < matched->count; k++) {
+    for (uint32_t k = 0; k < matched->leaf_count; k++) {
         struct leaf_view view = leaf_subs(matched->leaves[k], shard->index);
         for (uint32_t i = 0; i < view.count; i++) {
             struct sub *sub = view.subs[i];
@@ -269,7 +184,8 @@ static const uint32_t *id_row(struct route *route, const struct target *target)
     return route->id_row;
 }
 
-static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct matched *matched)
+static enum err serve_leaves(struct shard *shard, struct msg *msg,
+                             const struct topic_match *matched)
 {
     uint32_t target_count;
     enum err err = gather_targets(shard, msg, matched, &target_count);
@@ -288,18 +204,18 @@ static enum err serve_leaves(struct shard *shard, struct msg *msg, const struct 
     return err;
 }
 
-static enum err serve(struct shard *shard, struct msg *msg, const struct matched *matched)
+static enum err serve(struct shard *shard, struct msg *msg, const struct topic_match *matched)
 {
     if ((matched->shards & UINT64_C(1) << shard->index) == 0) {
         return OK;
     }
-    return matched->count == 1 ? serve_leaf(shard, msg, matched->leaves[0])
-                               : serve_leaves(shard, msg, matched);
+    return matched->leaf_count == 1 ? serve_leaf(shard, msg, matched->leaves[0])
+                                    : serve_leaves(shard, msg, matched);
 }
 
 enum err route_local(struct shard *shard, struct msg *msg)
 {
-    struct matched matched;
+    struct topic_match matched;
     TRY(match(shard, msg, &matched));
     return serve(shard, msg, &matched);
 }
@@ -308,7 +224,7 @@ enum err route_local(struct shard *shard, struct msg *msg)
 
 bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
-    struct matched matched;
+    struct topic_match matched;
     enum err err = match(shard, msg, &matched);
     if (err != OK) {
         shard_count_drop(shard, TRAIL_DROP_MEMORY, err, slice_of(NULL, 0), msg->topic);

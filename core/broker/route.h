@@ -4,14 +4,14 @@
  * Floor:  broker.
  * Thread: a struct route belongs to a shard.
  *
- * Each shard keeps a cache from topic to matched leaves, valid while the trie's version stands: a
- * device that publishes to its usual topic does not walk the trie at all. On a match a shard serves
- * its own subscribers and mails the message once to each other shard that has any; that one matches
- * for itself, out of its own cache.
+ * On a match, found in the shard's topic cache or by a walk of the trie, a shard serves its own
+ * subscribers and mails the message once to each other shard that has any; that one matches for
+ * itself, out of its own cache.
  */
 #ifndef TERN_BROKER_ROUTE_H
 #define TERN_BROKER_ROUTE_H
 
+#include "core/broker/topic_cache.h"
 #include "core/pubsub/msg.h"
 #include "core/pubsub/trie.h"
 
@@ -21,23 +21,6 @@
 struct shard;
 struct session;
 struct receipt;
-
-/* The cache: a topic has its place in one of four slots. */
-enum { ROUTE_CACHE_SETS = 1024, ROUTE_CACHE_WAYS = 4, ROUTE_TOPIC_MAX = 512 };
-
-struct route_slot {
-    uint64_t hash, version; /* version 0: empty */
-    uint64_t shards;        /* union of the leaves' bitmaps */
-    struct leaf **leaves;
-    uint8_t *topic;
-    uint32_t leaf_count, leaf_capacity;
-    uint16_t topic_bytes, topic_capacity; /* at most ROUTE_TOPIC_MAX */
-};
-
-struct route_set {
-    struct route_slot slots[ROUTE_CACHE_WAYS];
-    uint32_t next; /* the slot that is given up when all four are in use */
-};
 
 /* One receiver of a match in which filters overlap. */
 struct target {
@@ -54,8 +37,8 @@ struct id_link {
 };
 
 struct route {
-    struct route_set *sets; /* NULL until first used */
-    struct leaf_set leaves; /* of the last match */
+    struct topic_cache topics;
+    struct leaf_set leaves; /* of the last walk of the trie */
     struct target *targets;
     uint32_t target_capacity;
     struct id_link *ids; /* of all targets of the match */
