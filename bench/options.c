@@ -333,29 +333,37 @@ static bool is_name(const char *name, const char *text, size_t count)
     return strlen(name) == count && memcmp(name, text, count) == 0;
 }
 
-static const struct row *row_of_name(const char *text, size_t count)
+/* Of rows alike the one that the command accepts, else any. */
+static const struct row *better_of(const struct row *found, const struct row *row, uint32_t command)
 {
+    return found == NULL || (row->commands & command) != 0 ? row : found;
+}
+
+static const struct row *row_of_name(const char *text, size_t count, uint32_t command)
+{
+    const struct row *found = NULL;
     for (uint32_t i = 0; i < ALIAS_COUNT; i++) {
         if (is_name(aliases[i].name, text, count)) {
-            return row_of_name(aliases[i].of, strlen(aliases[i].of));
+            return row_of_name(aliases[i].of, strlen(aliases[i].of), command);
         }
     }
     for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
         if (is_name(rows[i].name, text, count)) {
-            return &rows[i];
+            found = better_of(found, &rows[i], command);
         }
     }
-    return NULL;
+    return found;
 }
 
-static const struct row *row_of_letter(char letter)
+static const struct row *row_of_letter(char letter, uint32_t command)
 {
+    const struct row *found = NULL;
     for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
         if (rows[i].letter == letter) {
-            return &rows[i];
+            found = better_of(found, &rows[i], command);
         }
     }
-    return NULL;
+    return found;
 }
 
 static const struct refusal *refusal_of(char letter, const char *text, size_t count)
@@ -460,8 +468,9 @@ static enum err take_option(struct options *options, const char *word, const cha
         options->is_help = true;
         return OK;
     }
-    const struct row *row = is_long ? row_of_name(name, count) : row_of_letter(name[0]);
     uint32_t command = options->command;
+    const struct row *row = is_long ? row_of_name(name, count, command)
+                                    : row_of_letter(name[0], command);
     const struct refusal *refusal = refusal_of(is_long ? 0 : name[0], name, count);
     if (refusal != NULL && (refusal->commands & command) != 0) {
         return take_refused(&at, refusal, attached, next, used);
@@ -480,7 +489,7 @@ static enum err take_option(struct options *options, const char *word, const cha
 enum err options_set(struct options *options, const char *name, const char *value,
                      char problem[OPTIONS_PROBLEM_BYTES])
 {
-    const struct row *row = row_of_name(name, strlen(name));
+    const struct row *row = row_of_name(name, strlen(name), options->command);
     struct place at = {options, problem, name, strlen(name)};
     problem[0] = '\0';
     if (row == NULL) {

@@ -46,10 +46,18 @@ const struct preset *preset_find(const char *name)
     return NULL;
 }
 
-static void set_count(const struct options *options, enum option_index index, uint32_t count,
+/* Whether the preset has a say in it; from now on it counts as given, so that agents are told. */
+static bool is_ours(struct options *options, enum option_index index)
+{
+    bool is_given = options->is_given[index];
+    options->is_given[index] = true;
+    return !is_given;
+}
+
+static void set_count(struct options *options, enum option_index index, uint32_t count,
                       uint64_t *field)
 {
-    if (count > 0 && !options->is_given[index]) {
+    if (count > 0 && is_ours(options, index)) {
         double scaled = round((double)count * options->scale);
         *field = scaled < 1 ? 1 : (uint64_t)scaled;
     }
@@ -62,21 +70,22 @@ void preset_apply(const struct preset *preset, struct options *options)
     set_count(options, OPTION_INDEX_publishers, preset->publishers, &options->publishers);
     set_count(options, OPTION_INDEX_subscribers, preset->subscribers, &options->subscribers);
     /* A window asks for the closed loop, in which there is no rate. */
-    if (!options->is_given[OPTION_INDEX_rate] && !options->is_given[OPTION_INDEX_window]) {
+    if (!options->is_given[OPTION_INDEX_window] && is_ours(options, OPTION_INDEX_rate)) {
         options->rate = preset->rate * options->scale;
     }
-    if (!options->is_given[OPTION_INDEX_version]) {
+    if (is_ours(options, OPTION_INDEX_version)) {
         options->version = preset->version;
     }
-    if (!options->is_given[OPTION_INDEX_qos]) {
+    if (is_ours(options, OPTION_INDEX_qos)) {
         options->qos = 1;
     }
-    if (!options->is_given[OPTION_INDEX_payload_bytes]) {
+    if (is_ours(options, OPTION_INDEX_payload_bytes)) {
         options->payload_bytes = PAYLOAD_BYTES;
     }
-    if (!options->is_given[OPTION_INDEX_seconds]) {
+    if (is_ours(options, OPTION_INDEX_seconds)) {
         options->seconds = SECONDS;
     }
+    options->is_given[OPTION_INDEX_scale] = false; /* it is done */
 }
 
 void preset_print(const struct preset *preset, const struct options *options, FILE *out)

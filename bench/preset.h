@@ -25,7 +25,8 @@ const struct preset *preset_find(const char *name);
 
 /*
  * Expand: words[0] becomes the scenario, and everything that the preset says and the user did not
- * is set. options->scale multiplies clients and rates; no count falls below 1.
+ * is set, as if it had been given. options->scale multiplies clients and rates; no count falls
+ * below 1; after that --scale counts as not given, so that it is not done twice.
  */
 void preset_apply(const struct preset *preset, struct options *options);
 

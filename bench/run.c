@@ -35,9 +35,12 @@ struct run {
     char problem[JOB_PROBLEM_BYTES];
 };
 
+/* problem "": it has been said already. */
 static int say(const char *problem, int code)
 {
-    fprintf(stderr, "tern-bench: %s\n", problem);
+    if (problem[0] != '\0') {
+        fprintf(stderr, "tern-bench: %s\n", problem);
+    }
     return code;
 }
 
@@ -156,6 +159,7 @@ static enum err load_once(struct run *run, double rate)
 {
     struct scenario_options options = run->job.run;
     uint32_t thread_count = (uint32_t)run->options->threads;
+    struct report *report = &run->now->report;
     char why[LOAD_TEXT_MAX];
     enum err err;
 
@@ -164,17 +168,24 @@ static enum err load_once(struct run *run, double rate)
     if (run->is_told) {
         progress_attach(options.series, stderr);
     }
-    if (thread_count > 1) {
-        err = crew_run_threads(run->job.scenario, &options, thread_count, &run->now->report,
-                               run->problem);
+    run->problem[0] = '\0';
+    if (run->options->agents != NULL) {
+        struct crew_agents agents = {
+            .list = run->options->agents,
+            .key = run->options->agent_key,
+            .job = &run->job.options,
+            .thread_count = run->options->is_given[OPTION_INDEX_threads] ? thread_count : 0,
+        };
+        err = crew_run_agents(&agents, run->job.scenario, &options, report, run->problem);
+    } else if (thread_count > 1) {
+        err = crew_run_threads(run->job.scenario, &options, thread_count, report, run->problem);
     } else {
-        err = scenario_run(run->job.scenario, &options, &run->now->report);
-        if (err != OK) {
+        err = scenario_run(run->job.scenario, &options, report);
+        if (err != OK && err != ERR_CLOSED) { /* that one has been told, with its client */
             snprintf(run->problem, JOB_PROBLEM_BYTES, "%s: %s", run->job.options.words[0],
                      load_explain(&options.load, err, 0, why));
         }
     }
-    struct report *report = &run->now->report;
     if (err == OK) {
         report->series = series_count(options.series) > 0 ? options.series : NULL;
         report->environment = &run->environment;

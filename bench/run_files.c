@@ -1,5 +1,6 @@
 #include "bench/run_files.h"
 
+#include "bench/plot.h"
 #include "bench/report_markdown.h"
 
 #include <errno.h>
@@ -149,6 +150,14 @@ enum err run_files_write(const struct options *options, const struct report *rep
             memcpy(problem, why, sizeof(why));
             result = err;
         }
+    }
+    enum err err = options->plot == NULL ? OK : plot_write(report, options->plot);
+    if (err != OK && result == OK) {
+        snprintf(problem, RUN_FILES_PROBLEM_BYTES, "--plot: %.300s: %s", options->plot,
+                 err == ERR_NOT_FOUND && report->series == NULL
+                     ? "this scenario has no seconds to draw"
+                     : err_text(err));
+        result = err;
     }
     return result;
 }

@@ -6,7 +6,9 @@
  *
  * options.def has the options, scenario.c and preset.c what can be run.
  */
+#include "bench/agent.h"
 #include "bench/classic.h"
+#include "bench/compare_runs.h"
 #include "bench/options.h"
 #include "bench/preset.h"
 #include "bench/run.h"
@@ -27,7 +29,7 @@ static volatile bool is_stopped;
 /* The first one ends the run with its account, the second one ends us. */
 static void on_signal(int number)
 {
-    is_stopped = true;
+    __atomic_store_n(&is_stopped, true, __ATOMIC_RELAXED); /* scenario_is_stopped() */
     signal(number, SIG_DFL);
 }
 
@@ -46,6 +48,17 @@ static int list(void)
     return 0;
 }
 
+static int compare(const struct options *options)
+{
+    struct compare_options compare = {
+        .before = options->words[0],
+        .after = options->words[1],
+        .worse_percent = options->worse_than,
+        .is_json = options->compare_json,
+    };
+    return compare_runs(&compare, stdout, stderr);
+}
+
 /* What needs the door to the world. */
 static int make_load(const struct options *options, int count, char **values)
 {
@@ -58,8 +71,14 @@ static int make_load(const struct options *options, int count, char **values)
     signal(SIGTERM, on_signal);
     signal(SIGPIPE, SIG_IGN);
     sys_raise_file_limit();
-    return options->command == COMMAND_RUN ? run_command(options, count, values, &is_stopped)
-                                           : classic_command(options, &is_stopped);
+    switch (options->command) {
+    case COMMAND_RUN:
+        return run_command(options, count, values, &is_stopped);
+    case COMMAND_AGENT:
+        return agent_command(options, &is_stopped);
+    default:
+        return classic_command(options, &is_stopped);
+    }
 }
 
 int main(int count, char **values)
@@ -91,6 +110,8 @@ int main(int count, char **values)
     switch (options.command) {
     case COMMAND_LIST:
         return list();
+    case COMMAND_COMPARE:
+        return compare(&options);
     default:
         return make_load(&options, count, values);
     }

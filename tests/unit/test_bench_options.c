@@ -124,6 +124,10 @@ static void an_optional_value_may_be_left_out(void **state)
     assert_string_equal(good("run x --json -c 3").json, "-");
     assert_string_equal(good("run x --json - -c 3").json, "-");
     assert_string_equal(good("run x --json out.json -c 3").json, "out.json");
+    struct options compare = good("compare --json a b"); /* another one of that name */
+    assert_true(compare.compare_json);
+    assert_null(compare.json);
+    assert_string_equal(compare.words[1], "b");
 }
 
 static void lists_gather_and_have_an_end(void **state)
