@@ -113,15 +113,14 @@ static bool has_more(const struct feeder *feeder, uint64_t count)
                                          : feeder->finished_count < count;
 }
 
-void feeder_send(struct feeder *feeder, uint64_t count)
+/* Quotas are set and add up to count. */
+static void send_quotas(struct feeder *feeder, uint64_t count)
 {
     struct crowd *crowd = &feeder->crowd;
     feeder->sent_count = feeder->finished_count = 0;
     feeder->progress_ns = load_clock_ns();
     for (uint32_t i = 0; i < crowd->count; i++) {
-        struct feeder_sender *sender = &feeder->senders[i];
-        sender->sent = sender->finished = 0;
-        sender->quota = feeder_quota(feeder, i, count);
+        feeder->senders[i].sent = feeder->senders[i].finished = 0;
         if (crowd->members[i].client != NULL) {
             pump(feeder, &crowd->members[i]);
         }
@@ -133,6 +132,23 @@ void feeder_send(struct feeder *feeder, uint64_t count)
             return;
         }
     }
+}
+
+void feeder_send(struct feeder *feeder, uint64_t count)
+{
+    for (uint32_t i = 0; i < feeder->publisher_count; i++) {
+        feeder->senders[i].quota = feeder_quota(feeder, i, count);
+    }
+    send_quotas(feeder, count);
+}
+
+void feeder_send_again(struct feeder *feeder)
+{
+    uint64_t count = feeder->sent_count;
+    for (uint32_t i = 0; i < feeder->publisher_count; i++) {
+        feeder->senders[i].quota = feeder->senders[i].sent;
+    }
+    send_quotas(feeder, count);
 }
 
 uint64_t feeder_sent(const struct feeder *feeder, uint32_t publisher)

@@ -74,6 +74,9 @@ uint64_t feeder_quota(const struct feeder *feeder, uint32_t publisher, uint64_t 
  */
 void feeder_send(struct feeder *feeder, uint64_t count);
 
+/* As many messages of each publisher as it sent the last time, which may have ended early. */
+void feeder_send_again(struct feeder *feeder);
+
 /* How many messages of the last feeder_send() this publisher sent. */
 uint64_t feeder_sent(const struct feeder *feeder, uint32_t publisher);
 

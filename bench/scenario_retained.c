@@ -156,7 +156,7 @@ static enum err run_retained(struct retained *run)
     run->feeder.payload_bytes = 0;
     run->feeder.is_quiet = true;
     phase = phase_begin(run->options);
-    feeder_send(&run->feeder, stored_count);
+    feeder_send_again(&run->feeder);
     phase_end(&phase, report, load_clock_ns(), "erase", "messages", run->feeder.finished_count,
               NULL);
     run->is_erased = true;
