@@ -190,7 +190,7 @@ static enum err load_once(struct run *run, double rate)
         report->series = series_count(options.series) > 0 ? options.series : NULL;
         report->environment = &run->environment;
         report->transport = options.load.websocket_path != NULL ? "websocket" : NULL;
-        report->is_persistent = options.is_persistent;
+        report->is_persistent |= options.is_persistent;
     }
     return err;
 }
