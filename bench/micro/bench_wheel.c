@@ -68,6 +68,23 @@ static void sets_until_fired(void *context, uint64_t ops)
     }
 }
 
+/* How long does one turn stand still when many timers cascade at once? Over 30 s, each of 1 ms. */
+static void longest_turn(struct bench *bench)
+{
+    char name[64];
+    uint64_t longest_ns = 0;
+    for (uint64_t i = 0; i < micro_scaled(30000); i++) {
+        uint64_t start = micro_cpu_ns();
+        bench->now_ns += 1000000;
+        wheel_run(bench->wheel, bench->now_ns);
+        uint64_t ns = micro_cpu_ns() - start;
+        longest_ns = ns > longest_ns ? ns : longest_ns;
+    }
+    snprintf(name, sizeof(name), "wheel longest turn of 1 ms, %u timers", bench->timer_count);
+    micro_value(name, (double)longest_ns / 1000, "us");
+    turns(bench, 0); /* set again what fired */
+}
+
 static void run(uint32_t timer_count)
 {
     struct bench bench = {.timer_count = timer_count, .now_ns = 1000000000};
@@ -85,6 +102,7 @@ static void run(uint32_t timer_count)
     micro_run(name, nexts, &bench, 10000000);
     snprintf(name, sizeof(name), "wheel a turn of 50 ms, %u timers", timer_count);
     micro_run(name, turns, &bench, 1000);
+    longest_turn(&bench);
     snprintf(name, sizeof(name), "wheel set, cascade, fire, each of %u", timer_count);
     micro_run(name, sets_until_fired, &bench, 2000000);
     wheel_free(bench.wheel);
