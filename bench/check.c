@@ -17,20 +17,11 @@ static void pattern_fill(void)
     }
 }
 
-/* The bytes behind the stamp begin at a place that depends on the sequence. */
-static uint8_t pattern_bytes[PATTERN_BYTES + PATTERN_CYCLE];
-static pthread_once_t pattern_once = PTHREAD_ONCE_INIT; /* generators are threads */
-
-static void pattern_make(void)
-{
-    for (size_t i = 0; i < sizeof(pattern_bytes); i++) {
-        pattern_bytes[i] = (uint8_t)(i % PATTERN_CYCLE);
-    }
-}
-
+/* The bytes behind the stamp begin at a place that depends on the sequence. Threads share them. */
 static const uint8_t *pattern(void)
 {
-    pthread_once(&pattern_once, pattern_make);
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, pattern_fill);
     return pattern_bytes;
 }
 
