@@ -57,14 +57,33 @@ def garbage(act, seed):
     return []
 
 
+def hang_up_later(liar, act, seconds):
+    liar.loop.call_later(seconds, act.connection.transport.abort)
+    return [act]
+
+
 def lose_queued(act, count):
-    for _ in range(int(count)):
+    for _ in range(min(int(count), len(act.session.waiting))):
         act.session.waiting.popleft()
+    return [act]
+
+
+def repeat_queued(act):
+    act.session.waiting.extend(list(act.session.waiting)[-1:])
+    return [act]
+
+
+def swap_queued(act):
+    waiting = act.session.waiting
+    if len(waiting) > 1:
+        waiting[0], waiting[1] = waiting[1], waiting[0]
     return [act]
 
 
 def forget(liar, act):
     """The session is a new one, and CONNACK admits it."""
+    if not act.is_present:
+        return [act]
     old = act.session
     liar.drop(old)
     session, _ = liar.session(old.client_id, is_fresh=True)
@@ -87,12 +106,18 @@ FAULTS = {
                        lambda liar, fault, act: wait_with_it(liar, act, fault.value)),
     "no_welcome":     ("Welcome", "CONNACK never comes",
                        lambda liar, fault, act: []),
+    "drop_later":     ("Welcome", "the connection is reset VALUE seconds after its welcome",
+                       lambda liar, fault, act: hang_up_later(liar, act, fault.value)),
     "forget_session": ("Welcome", "a persistent session is forgotten, and CONNACK says so",
                        lambda liar, fault, act: forget(liar, act)),
     "hide_session":   ("Welcome", "CONNACK denies a session that is there",
                        lambda liar, fault, act: [act.but(is_present=False)]),
     "lose_queued":    ("Welcome", "the first VALUE queued messages are lost when the client comes back",
                        lambda liar, fault, act: lose_queued(act, fault.value)),
+    "repeat_queued":  ("Welcome", "the last queued message is there twice when the client comes back",
+                       lambda liar, fault, act: repeat_queued(act)),
+    "swap_queued":    ("Welcome", "the first two queued messages change places",
+                       lambda liar, fault, act: swap_queued(act)),
     "no_grant":       ("Grant",   "SUBACK never comes",
                        lambda liar, fault, act: []),
     "refuse_grant":   ("Grant",   "SUBACK with a failure code",
@@ -139,6 +164,8 @@ FAULTS = {
                        lambda liar, fault, act: [act.but(is_dup=True)]),
     "mark_retained":  ("Deliver", "a delivery says that it was retained",
                        lambda liar, fault, act: [act.but(retain=True)]),
+    "mark_fresh":     ("Deliver", "a retained message does not say that it was retained",
+                       lambda liar, fault, act: [act.but(retain=False)]),
     "late":           ("Deliver", "a delivery comes VALUE seconds late, others pass it",
                        lambda liar, fault, act: wait_with_it(liar, act, fault.value)),
     "no_release":     ("Release", "PUBREL to a subscriber never comes",

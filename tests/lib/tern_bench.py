@@ -9,7 +9,8 @@ import broker as broker_module
 CLEAN, VIOLATION, USAGE, NO_HOST, UNAVAILABLE = 0, 1, 64, 68, 69  # exit codes
 
 # What a report says of a run in which nothing went wrong.
-NOTHING = {"lost": 0, "repeated": 0, "disordered": 0, "corrupt": 0, "misdelivered": 0, "refused": 0, "stalled": False}
+NOTHING = {"lost": 0, "repeated": 0, "disordered": 0, "corrupt": 0, "misdelivered": 0, "forgotten": 0,
+           "refused": 0, "stalled": False}
 
 
 def program():
