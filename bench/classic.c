@@ -665,7 +665,8 @@ int classic_command(const struct options *options, const volatile bool *is_stopp
         bool is_bad = counts[CLASSIC_connect_fail] + counts[CLASSIC_disconnected] +
                           counts[CLASSIC_sub_fail] + counts[CLASSIC_cnt64_gap] >
                       0;
-        code = is_bad ? EXIT_VIOLATION : EXIT_WELL;
+        bool is_anybody = counts[CLASSIC_connect_succ] > 0;
+        code = !is_bad ? EXIT_WELL : is_anybody ? EXIT_VIOLATION : EXIT_UNAVAILABLE;
         if (ferror(stdout) != 0) {
             fprintf(stderr, "tern-bench: standard output cannot be written\n");
             code = EXIT_UNAVAILABLE;

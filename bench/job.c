@@ -58,6 +58,7 @@ static enum err find_scenario(const char *name, const struct scenario **out,
         return OK;
     }
     struct text_nearest nearest = text_nearest(slice_text(name));
+    scenario_offer(&nearest);
     preset_offer(&nearest);
     snprintf(problem, JOB_PROBLEM_BYTES,
              "'%.100s' is no scenario and no preset%s%s%s; tern-bench list shows them", name,

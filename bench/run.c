@@ -14,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SEARCH_RATE_FIRST 1000.0
-
 /* A run and, in a search, the best one so far: reports are large, and a series belongs to one. */
 struct result {
     struct report report;
@@ -132,6 +130,9 @@ static int prepare(struct run *run)
     if (err != OK) {
         return say(run->problem, code_of(err));
     }
+    if (o->search != NULL && scenario_rate(run->job.scenario) == 0) {
+        return say("--search: this scenario has no rate that could be searched for", EXIT_USAGE);
+    }
     if (run_files_try(o, problem) != OK) {
         return say(problem, EXIT_USAGE);
     }
@@ -199,11 +200,12 @@ static enum err load_once(struct run *run, double rate)
 static void fill_metrics(const struct run *run, struct result *result, uint64_t begin_ns,
                          uint64_t end_ns)
 {
+    uint64_t series_ns = series_begin_ns(result->series);
     uint64_t window_begin_ns = series_window_begin_ns(result->series);
     uint64_t window_end_ns = series_window_end_ns(result->series);
     bool is_marked = window_end_ns > window_begin_ns;
-    metrics_watch_fill(run->watch, is_marked ? window_begin_ns : begin_ns,
-                       is_marked ? window_end_ns : end_ns, &result->report);
+    metrics_watch_fill(run->watch, is_marked ? series_ns + window_begin_ns : begin_ns,
+                       is_marked ? series_ns + window_end_ns : end_ns, &result->report);
 }
 
 static enum err search_step_run(void *context, double rate, const struct report **report)
@@ -228,7 +230,7 @@ static enum err load_search(struct run *run, bool *is_found)
     struct search_result result = {0};
     struct search search = {
         .goals = &run->search_goals,
-        .rate_first = run->job.run.rate > 0 ? run->job.run.rate : SEARCH_RATE_FIRST,
+        .rate_first = run->job.run.rate > 0 ? run->job.run.rate : scenario_rate(run->job.scenario),
         .is_stopped = run->job.run.is_stopped,
         .out = run->people,
         .step = search_step_run,

@@ -4,6 +4,7 @@
 #include "bench/crew.h"
 #include "bench/scenario_kinds.h"
 #include "bench/watch.h"
+#include "core/base/text.h"
 
 #include <string.h>
 
@@ -67,6 +68,18 @@ void scenario_list(FILE *out)
         fprintf(out, "  %-13s %s; n is %u\n", scenarios[i].name, scenarios[i].help,
                 scenarios[i].count);
     }
+}
+
+void scenario_offer(struct text_nearest *nearest)
+{
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+        text_nearest_offer(nearest, scenarios[i].name);
+    }
+}
+
+double scenario_rate(const struct scenario *scenario)
+{
+    return scenario->rate;
 }
 
 bool scenario_sample(const struct scenario_options *options, struct target_usage *out)

@@ -66,6 +66,13 @@ const struct scenario *scenario_find(const char *name);
 /* One line per scenario, for --help. */
 void scenario_list(FILE *out);
 
+/* Offer all names to whoever looks for the nearest (core/base/text.h). */
+struct text_nearest;
+void scenario_offer(struct text_nearest *nearest);
+
+/* Of its open loop, a second, if nobody says another; 0: it has none. */
+double scenario_rate(const struct scenario *scenario);
+
 /*
  * Whether the options fit the scenario. ERR_INVALID: why[] says which do not, and what would do, as
  * a phrase for people.
