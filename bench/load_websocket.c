@@ -162,6 +162,11 @@ static enum err feed_head(struct load_client *client, struct slice *bytes)
     size_t count = bytes->count < HEAD_MAX - before ? bytes->count : HEAD_MAX - before;
     memcpy(bytes_extend(client->load, &client->carry, count), bytes->data, count);
     struct slice text = slice_of(client->carry.memory, client->carry.count);
+    struct slice begin = slice_text("HTTP/1.");
+    begin.count = begin.count < text.count ? begin.count : text.count;
+    if (!slice_starts_with(text, begin)) {
+        return ERR_PROTOCOL; /* another protocol greets, and would be waited for in vain */
+    }
     enum err err = http_head_find(text, HEAD_MAX, &websocket->scanned, &head_bytes);
     if (err != OK) {
         return err == ERR_MORE && text.count == HEAD_MAX ? ERR_TOO_LARGE : err;

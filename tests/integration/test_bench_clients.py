@@ -1,10 +1,16 @@
 """tern-bench, the scenarios about clients: storms, what a broker holds, sessions that are away.
 Small counts; each run checks everything itself, and the liar shows that it does."""
 
+import collections
+import contextlib
 import signal
+import socket
 import subprocess
+import threading
 
 import broker as broker_module
+import liar_websocket
+import mqtt
 from liar import Liar
 from suite import each, equal, short
 from tern_bench import CLEAN, UNAVAILABLE, USAGE, VIOLATION, bench, program, report_of, violations
@@ -141,3 +147,102 @@ def test_a_run_that_is_ended_early_still_gives_its_account(t, scenario):
     out, err = process.communicate(timeout=60)
     equal(process.returncode, CLEAN, f"{out}{err}exit code")
     assert "nothing lost" in out, out
+
+
+# ---------------------------------------------------------------------------------- WebSocket
+
+class Shredder(liar_websocket.Server):
+    """Cuts every MQTT packet into a message of many fragments, with pings between them, and gathers the pongs."""
+
+    pongs = collections.Counter()
+
+    def wrap(self, data):
+        size = 1 + len(data) // 7
+        pieces = [data[at:at + size] for at in range(0, len(data), size)]
+        out = b""
+        for number, piece in enumerate(pieces):
+            opcode = mqtt.BINARY_FRAME if number == 0 else 0
+            out += mqtt.WebSocket.encode(mqtt.PING_FRAME, b"there?", mask=False)
+            out += mqtt.WebSocket.encode(opcode, piece, fin=number == len(pieces) - 1, mask=False)
+        return out
+
+    def take_frame(self):
+        frame = super().take_frame()
+        if frame is not None and frame[0] == mqtt.PONG_FRAME:
+            self.pongs[frame[1]] += 1
+        return frame
+
+
+@short
+@each("pairs -c 4 -q 2 --window 8 --burst 4", "fanout -c 10 --rate 200", "pairs -c 1 -s 200000 --window 2 -V 5",
+      "connect -c 8", "idle -c 50", "queued -c 300 --subscribers 5", "retained -c 200", "subscriptions -c 300")
+def test_everything_goes_over_websocket_too(t, scenario):
+    broker = t.broker(lines=lines(), listeners={"ws": ["protocol websockets"]})
+    timing = () if "-c 300" in scenario or "-c 200" in scenario else ("--seconds", "0.3", "--warmup", "0.1")
+    report = report_of(broker.port, f"{scenario} --ws", *timing)
+    equal(violations(report), {})
+    equal(report["transport"], "websocket")
+
+
+def test_frames_of_any_size_and_pings_between_them_are_taken(t):
+    class Here(Shredder):
+        pongs = collections.Counter()
+
+    with Liar() as liar:
+        liar.websocket_server = Here
+        report = report_of(liar.port, "pairs -c 2 -q 1 --ws --rate 200 --seconds 0.5 --warmup 0")
+        equal(violations(report), {})
+        equal((report["sent"], report["received"]), (100, 100))
+        equal(set(Here.pongs), {b"there?"})
+
+
+class Saying:
+    """A server that answers whatever comes with the same bytes."""
+
+    def __init__(self, answer):
+        self.answer, self.server = answer, socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(ConnectionResetError):
+                client.recv(4096)
+                client.sendall(self.answer)
+                client.recv(4096)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.close()
+
+
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+ANSWERS = {
+    "no such path": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    "the answer to another key": UPGRADE + b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n"
+                                           b"Sec-WebSocket-Protocol: mqtt\r\n\r\n",
+    "no answer to the key": UPGRADE + b"\r\n",
+    "mail": b"220 mail.example.com ESMTP\r\n",
+}
+
+
+@each(*ANSWERS)
+def test_a_server_that_is_no_broker_over_websocket_is_told_from_one(t, name):
+    with Saying(ANSWERS[name]) as server:
+        code, _, err = bench("run", "pairs", "-c", 1, "--ws", "-p", server.port)
+        equal(code, UNAVAILABLE)
+        assert "does 127.0.0.1" in err and "over WebSocket" in err, err
+
+
+def test_a_path_that_is_none_is_refused(t):
+    code, out, err = bench("run", "pairs", "--ws", "--ws-path", "mqtt")
+    equal((code, out), (USAGE, ""))
+    assert "mqtt" in err, err
