@@ -28,6 +28,7 @@ enum {
     RUN = COMMAND_RUN,
     AGENT = COMMAND_AGENT,
     COMPARE = COMMAND_COMPARE,
+    SHOW = COMMAND_SHOW,
 };
 
 /* clang-format off */
@@ -96,6 +97,7 @@ static const struct {
     {"list",    COMMAND_LIST,    0, 0, "",         "the scenarios and presets of run"},
     {"agent",   COMMAND_AGENT,   0, 0, "",         "make load for a run on another machine (run --agents)"},
     {"compare", COMMAND_COMPARE, 2, 2, "A B",      "two runs (or A1,A2,... and B1,B2,...) kept with --json, side by side"},
+    {"show",    COMMAND_SHOW,    1, 1, "FILE",     "a run kept with --json, said or drawn again"},
 };
 /* clang-format on */
 

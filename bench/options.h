@@ -30,6 +30,7 @@ enum command {
     COMMAND_LIST = 16,
     COMMAND_AGENT = 32,
     COMMAND_COMPARE = 64,
+    COMMAND_SHOW = 128,
 };
 
 enum { OPTIONS_LIST_MAX = 16, OPTIONS_WORDS_MAX = 2, OPTIONS_PROBLEM_BYTES = 512 };
@@ -58,7 +59,7 @@ enum option_index {
 
 struct options {
     enum command command;
-    const char *words[OPTIONS_WORDS_MAX]; /* run: the scenario; compare: A and B */
+    const char *words[OPTIONS_WORDS_MAX]; /* run: the scenario; compare: A and B; show: a file */
     uint32_t word_count;
     bool is_help; /* --help was among them; the rest may be incomplete */
     bool is_given[OPTION_INDEX_COUNT];

@@ -203,7 +203,8 @@ static void fill_metrics(const struct run *run, struct result *result, uint64_t 
     uint64_t series_ns = series_begin_ns(result->series);
     uint64_t window_begin_ns = series_window_begin_ns(result->series);
     uint64_t window_end_ns = series_window_end_ns(result->series);
-    bool is_marked = window_end_ns > window_begin_ns;
+    bool is_marked = series_ns > 0 &&
+                     window_end_ns > window_begin_ns; /* 0: another machine's clock */
     metrics_watch_fill(run->watch, is_marked ? series_ns + window_begin_ns : begin_ns,
                        is_marked ? series_ns + window_end_ns : end_ns, &result->report);
 }

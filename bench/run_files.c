@@ -19,24 +19,9 @@ static void write_markdown(const struct report *report, FILE *out)
     report_print_markdown(report, out);
 }
 
-/* One line a second; times in ns, so that nothing is lost by rounding. */
 static void write_series(const struct report *report, FILE *out)
 {
-    fprintf(out, "second,length_ns,sent,delivered,p50_ns,p99_ns,max_ns,broker_cores,"
-                 "broker_resident_bytes\n");
-    for (uint32_t i = 0; i < series_count(report->series); i++) {
-        const struct series_second *second = series_second(report->series, i);
-        fprintf(out, "%u,%llu,%llu,%llu,%llu,%llu,%llu,", i, (unsigned long long)second->length_ns,
-                (unsigned long long)second->sent_count, (unsigned long long)second->delivered_count,
-                (unsigned long long)second->p50_ns, (unsigned long long)second->p99_ns,
-                (unsigned long long)second->max_ns);
-        if (second->has_target) {
-            fprintf(out, "%.6f,%llu\n", second->broker_cores,
-                    (unsigned long long)second->resident_bytes);
-        } else {
-            fprintf(out, ",\n");
-        }
-    }
+    series_print_csv(report->series, out);
 }
 
 typedef void file_writer(const struct report *report, FILE *out);

@@ -299,6 +299,9 @@ enum err series_merge(struct series *target, const struct series *source)
         }
     }
     free(scratch);
+    if (target->begin_ns == 0) {
+        target->begin_ns = source->begin_ns;
+    }
     if (target->window_end_ns == 0) {
         target->window_begin_ns = source->window_begin_ns;
         target->window_end_ns = source->window_end_ns;

@@ -97,7 +97,8 @@ uint64_t series_window_end_ns(const struct series *series);
 
 /*
  * Add source to target, second by second. Counts add and latencies merge; the broker's use is the
- * target's where it has one, else the source's. ERR_NOMEM, ERR_LIMIT: what is merged is whole up to
+ * target's where it has one, else the source's; so is the window, and
+ * the begin where it is 0. ERR_NOMEM, ERR_LIMIT: what is merged is whole up to
  * some second, and later ones are missing.
  */
 enum err series_merge(struct series *target, const struct series *source);

@@ -9,10 +9,12 @@
 #include "bench/agent.h"
 #include "bench/classic.h"
 #include "bench/compare_runs.h"
+#include "bench/environment.h"
 #include "bench/options.h"
 #include "bench/preset.h"
 #include "bench/run.h"
 #include "bench/scenario.h"
+#include "bench/show.h"
 #include "core/base/buf.h"
 #include "core/io/io.h"
 #include "core/io/sys.h"
@@ -42,8 +44,8 @@ static int list(void)
 {
     printf("scenarios:\n");
     scenario_list(stdout);
-    printf(
-        "\npresets, the use cases of the open MQTT benchmark suite (QoS 1, 24 bytes, 30 s; --scale F):\n");
+    printf("\npresets, the use cases of the open MQTT benchmark suite (QoS 1, 24 bytes, 30 s; "
+           "--scale F):\n");
     preset_list(stdout);
     return 0;
 }
@@ -95,12 +97,16 @@ int main(int count, char **values)
         return 0;
     }
     if (is_one_of(values[1], "--version", "version")) {
-        printf("tern-bench %s\n", TERN_VERSION);
+        printf("tern-bench %s, commit %s\n", TERN_VERSION, environment_commit());
         return 0;
     }
     enum err err = options_read(count - 1, (const char *const *)(values + 1), &options, problem);
     if (options.is_help) {
         options_help(options.command, stdout);
+        if (options.command == COMMAND_RUN) {
+            printf("\n");
+            list();
+        }
         return 0;
     }
     if (err != OK) {
@@ -112,6 +118,8 @@ int main(int count, char **values)
         return list();
     case COMMAND_COMPARE:
         return compare(&options);
+    case COMMAND_SHOW:
+        return show_command(&options);
     default:
         return make_load(&options, count, values);
     }
