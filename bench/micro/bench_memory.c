@@ -1,9 +1,11 @@
 /*
- * bench_memory: the allocators of a shard (pool, arena) and bytes that wait (buf), beside malloc().
+ * bench_memory: the allocators of a shard (pool, blocks, arena) and bytes that wait (buf), beside
+ * malloc().
  */
 #include "bench/micro/micro.h"
 #include "core/base/arena.h"
 #include "core/base/assert.h"
+#include "core/base/blocks.h"
 #include "core/base/buf.h"
 #include "core/base/pool.h"
 
@@ -23,6 +25,21 @@ static void takes_and_gives(void *context, uint64_t ops)
         if (alive[i] != NULL) {
             pool_give(pool, alive[i]);
         }
+        alive[i] = NULL;
+    }
+}
+
+static void blocks_given_and_taken(void *context, uint64_t ops)
+{
+    static void *alive[ALIVE];
+    (void)context;
+    for (uint64_t i = 0; i < ops; i++) {
+        blocks_give(alive[i % ALIVE], OBJECT_BYTES);
+        alive[i % ALIVE] = blocks_take(OBJECT_BYTES);
+        micro_keep((uint64_t)(uintptr_t)alive[i % ALIVE]);
+    }
+    for (uint32_t i = 0; i < ALIVE; i++) {
+        blocks_give(alive[i], OBJECT_BYTES);
         alive[i] = NULL;
     }
 }
@@ -76,9 +93,12 @@ int main(int argc, char **argv)
     ASSERT(pool != NULL);
     ASSERT(arena != NULL);
     micro_run("pool give, take; 96 B, 1024 alive", takes_and_gives, pool, OPS);
+    micro_run("blocks give, take; 96 B, 1024 alive", blocks_given_and_taken, NULL, OPS);
     micro_run("free, calloc; 96 B, 1024 alive", mallocs_and_frees, NULL, OPS);
     micro_run("arena take, reset after 16", pieces_of_a_turn, arena, OPS);
     micro_run("buf append 70 B, consume 15 of 16", appends_and_consumes, &buf, OPS);
+    blocks_thread_end();
+    blocks_end();
     buf_deinit(&buf);
     arena_free(arena);
     pool_free(pool);
