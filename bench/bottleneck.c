@@ -9,7 +9,7 @@
 bool bottleneck_is_generator(const struct bottleneck_facts *facts)
 {
     bool is_busy = facts->own_cores >= OWN_CORES_MAX; /* B1 */
-    bool is_late = facts->lateness_p99_ns > LATENESS_NS_MAX &&
+    bool is_late = facts->latency_p99_ns > 0 && facts->lateness_p99_ns > LATENESS_NS_MAX &&
                    facts->lateness_p99_ns > LATENESS_PART * facts->latency_p99_ns; /* B2 */
     bool is_short = facts->rate > 0 && facts->rate_reached < RATE_PART_MIN * facts->rate;
     bool is_broker_idle = !facts->has_broker_cores || facts->broker_cores < BROKER_CORES_MIN;

@@ -18,9 +18,9 @@
 #include <stdbool.h>
 
 struct bottleneck_facts {
-    double own_cores;       /* CPU of this generator's thread, per second of the window */
-    double lateness_p99_ns; /* 0 in a closed loop */
-    double latency_p99_ns;
+    double own_cores;          /* CPU of this generator's thread, per second of the window */
+    double lateness_p99_ns;    /* 0 in a closed loop */
+    double latency_p99_ns;     /* 0: nothing came */
     double rate, rate_reached; /* 0: closed loop */
     bool is_held_back;         /* the broker did not read: what was sent waited in our memory */
     bool has_broker_cores;

@@ -88,6 +88,13 @@ static void measure_begin(struct messages *run, struct window *window)
     run->measure_end_ns = UINT64_MAX;
 }
 
+/* Of the rate of all generators, what our publishers have. */
+static double rate_share(const struct messages *run)
+{
+    uint32_t own = crew_own_count(run->options->crew, run->shape->publisher_count);
+    return run->pace->rate * own / run->shape->publisher_count;
+}
+
 /*
  * Messages a second that left in the window: of those whose moment was in it, the part that left,
  * so that one more or less at either end of a short window makes no rate missed.
@@ -102,28 +109,13 @@ static double rate_reached(const struct messages *run, const struct window *wind
     return rate * (part < 1 ? part : 1);
 }
 
-static void judge_generator(struct messages *run, const struct window *window)
+/* How well the open loop kept its time. */
+static void measure_pace(struct messages *run, const struct window *window)
 {
     struct report *report = run->report;
-    struct bottleneck_facts facts = {
-        .own_cores = (double)report->bench_cpu_ns / (double)report->window_ns,
-        .latency_p99_ns = (double)histogram_quantile(&report->latency, 0.99),
-        .is_held_back = run->is_held_back,
-        .has_broker_cores = report->has_target,
-        .broker_cores = report_broker_cores(report),
-    };
-    if (run->pace != NULL) {
-        uint32_t own = crew_own_count(run->options->crew, run->shape->publisher_count);
-        double share = run->pace->rate * own / run->shape->publisher_count;
-        report->rate_reached = rate_reached(run, window, share);
-        report->lateness_p99_ns = histogram_quantile(&run->pace->lateness, 0.99);
-        report->lateness_max_ns = run->pace->lateness.value_max;
-        facts.lateness_p99_ns = (double)report->lateness_p99_ns;
-        facts.rate_reached = report->rate_reached;
-        /* Whether our share of the rate is missed is for the one to say who sees the broker. */
-        facts.rate = crew_measures(run->options->crew) ? share : 0;
-    }
-    report->is_generator_bound = bottleneck_is_generator(&facts);
+    report->rate_reached = rate_reached(run, window, rate_share(run));
+    report->lateness_p99_ns = histogram_quantile(&run->pace->lateness, 0.99);
+    report->lateness_max_ns = run->pace->lateness.value_max;
 }
 
 static void measure_end(struct messages *run, struct window *window)
@@ -139,8 +131,8 @@ static void measure_end(struct messages *run, struct window *window)
     report->window_ns = now_ns - window->measure_ns;
     run->measure_end_ns = run->measure_begin_ns + report->window_ns;
     watch_window(run->options, window->measure_ns, now_ns);
-    if (report->window_ns > 0 && !run->is_broken) {
-        judge_generator(run, window);
+    if (run->pace != NULL) {
+        measure_pace(run, window);
     }
 }
 
@@ -280,6 +272,29 @@ static void drain(struct messages *run, const uint64_t *sent)
     }
 }
 
+/* When all latencies are known. Of a broken run nothing is said: it broke. */
+static bool is_generator_bound(const struct messages *run)
+{
+    const struct report *report = run->report;
+    if (report->window_ns == 0 || run->is_broken) {
+        return false;
+    }
+    struct bottleneck_facts facts = {
+        .own_cores = (double)report->bench_cpu_ns / (double)report->window_ns,
+        .lateness_p99_ns = (double)report->lateness_p99_ns,
+        .latency_p99_ns = (double)histogram_quantile(&report->latency, 0.99),
+        .rate_reached = report->rate_reached,
+        .is_held_back = run->is_held_back,
+        .has_broker_cores = report->has_target,
+        .broker_cores = report_broker_cores(report),
+    };
+    /* Whether our share of the rate is missed is for the one to say who sees the broker. */
+    if (run->pace != NULL && crew_measures(run->options->crew)) {
+        facts.rate = rate_share(run);
+    }
+    return bottleneck_is_generator(&facts);
+}
+
 static void settle(struct messages *run, const uint64_t *sent)
 {
     struct report *report = run->report;
@@ -295,6 +310,7 @@ static void settle(struct messages *run, const uint64_t *sent)
     report->member_max = fairness.member_max;
     report->jain = fairness.jain;
     report->is_stalled |= !is_finished(run);
+    report->is_generator_bound = is_generator_bound(run);
 }
 
 /* ---- the run ---- */

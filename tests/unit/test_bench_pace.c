@@ -86,6 +86,8 @@ static void a_generator_is_the_bottleneck_for_each_reason_by_itself(void **state
     facts.lateness_p99_ns = 2e6;
     facts.latency_p99_ns = 5e6;
     assert_true(bottleneck_is_generator(&facts));
+    facts.latency_p99_ns = 0; /* nothing came: late for what? */
+    assert_false(bottleneck_is_generator(&facts));
     facts.latency_p99_ns = 50e6; /* late, but it is not what was measured */
     assert_false(bottleneck_is_generator(&facts));
 
