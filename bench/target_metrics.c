@@ -276,11 +276,12 @@ static enum err body_of(struct slice answer, struct slice *body, char *problem)
 {
     static const char blank[] = "\r\n\r\n";
     char status[16] = "";
-    if (answer.count < 12 || memcmp(answer.data, "HTTP/1.", 7) != 0) {
-        return ERR_MALFORMED;
+    const uint8_t *end = NULL;
+    if (answer.count >= 12 && memcmp(answer.data, "HTTP/1.", 7) == 0) {
+        end = memmem(answer.data, answer.count, blank, 4);
     }
-    const uint8_t *end = memmem(answer.data, answer.count, blank, 4);
     if (end == NULL) {
+        snprintf(problem, TARGET_PROBLEM_BYTES, "what answers there does not speak HTTP");
         return ERR_MALFORMED;
     }
     memcpy(status, answer.data + 9, 3);

@@ -234,9 +234,9 @@ static void an_answer_that_is_no_page_is_named_with_its_url(void **state)
         {"HTTP/1.1 404 Not Found\r\n\r\nprocess_cpu_seconds_total 1\n", ERR_NOT_FOUND,
          "status 404"},
         {"HTTP/1.1 200 OK\r\n\r\nup 1\n", ERR_UNSUPPORTED, "process_cpu_seconds_total"},
-        {"HTTP/1.1 200 OK\r\n", ERR_MALFORMED, "malformed"},
-        {"SSH-2.0-OpenSSH\r\n\r\n", ERR_MALFORMED, "malformed"},
-        {NULL, ERR_MALFORMED, "malformed"},
+        {"HTTP/1.1 200 OK\r\n", ERR_MALFORMED, "does not speak HTTP"},
+        {"SSH-2.0-OpenSSH\r\n\r\n", ERR_MALFORMED, "does not speak HTTP"},
+        {NULL, ERR_MALFORMED, "does not speak HTTP"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
