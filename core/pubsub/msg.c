@@ -2,6 +2,7 @@
 
 #include "core/base/blocks.h"
 #include "core/base/map.h"
+#include "core/limits.h"
 
 #include <stdatomic.h>
 
@@ -12,7 +13,11 @@
  * difference, and for a moment the total, may be negative.
  */
 enum { MEMORY_STEP_BYTES = 64 * 1024 };
-static _Atomic int64_t memory_bytes;
+static struct {
+    /* Read for each message by all: alone, or whatever the linker puts beside it would move it. */
+    _Alignas(LIMIT_APART_BYTES) _Atomic int64_t bytes;
+} memory;
+_Static_assert(sizeof(memory) == LIMIT_APART_BYTES, "nothing else is on its lines");
 static _Thread_local int64_t memory_bytes_own;
 
 void msg_memory_add(int64_t bytes)
@@ -20,14 +25,14 @@ void msg_memory_add(int64_t bytes)
     memory_bytes_own += bytes;
     if (memory_bytes_own >= MEMORY_STEP_BYTES || memory_bytes_own <= -MEMORY_STEP_BYTES) {
         /* Relaxed: a statistic, orders nothing. */
-        atomic_fetch_add_explicit(&memory_bytes, memory_bytes_own, memory_order_relaxed);
+        atomic_fetch_add_explicit(&memory.bytes, memory_bytes_own, memory_order_relaxed);
         memory_bytes_own = 0;
     }
 }
 
 uint64_t msg_memory_bytes(void)
 {
-    int64_t bytes = atomic_load_explicit(&memory_bytes, memory_order_relaxed) + memory_bytes_own;
+    int64_t bytes = atomic_load_explicit(&memory.bytes, memory_order_relaxed) + memory_bytes_own;
     return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
