@@ -43,6 +43,7 @@ struct house {
     struct config *config;
     struct broker *broker;
     uint32_t shard_count, guest_count_max, guest_count, guest_bytes;
+    uint32_t cut_bytes; /* see house_cut(); UINT32_MAX: all at once */
     struct guest *guests;
     bool has_moved; /* in this turn */
     void (*acts)(uint32_t shard);
@@ -216,10 +217,19 @@ static void guest_turn(struct guest *guest)
         return;
     }
     ASSERT(!link_is_closed(guest->link));
-    link_say(guest->link, slice_of(guest->say[guest->say_half], guest->say_count));
+    const uint8_t *said = guest->say[guest->say_half];
+    uint32_t cut = guest->house->cut_bytes;
+    uint32_t count = guest->say_count < cut ? guest->say_count : cut;
+    link_say(guest->link, slice_of(said, count));
     guest->say_half = 1 - guest->say_half;
-    guest->say_count = 0;
+    guest->say_count -= count;
+    memcpy(guest->say[guest->say_half], said + count, guest->say_count);
     guest->house->has_moved = true;
+}
+
+void house_cut(struct house *house, uint32_t bytes_max)
+{
+    house->cut_bytes = bytes_max > 0 ? bytes_max : UINT32_MAX;
 }
 
 void house_turn(struct house *house)
@@ -291,6 +301,7 @@ struct house *house_new(uint32_t shard_count, uint32_t guest_count, uint32_t gue
     house->guest_count_max = guest_count;
     house->guest_bytes = guest_bytes;
     house->acts = nobody_watches;
+    house->cut_bytes = UINT32_MAX;
     house->guests = must(calloc(guest_count, sizeof(*house->guests)));
     house->config = make_config(lines);
     struct broker_config config = {.config = house->config,

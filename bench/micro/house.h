@@ -34,6 +34,9 @@ void house_free(struct house *house);
 
 struct shard *house_shard(struct house *house, uint32_t index);
 
+/* Guests say at most so many bytes a turn, wherever a packet is cut by that; 0: all at once. */
+void house_cut(struct house *house, uint32_t bytes_max);
+
 /* One turn of each shard; what guests have said goes in, what they hear is answered. */
 void house_turn(struct house *house);
 

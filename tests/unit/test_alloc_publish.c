@@ -20,9 +20,10 @@ enum {
     BURST = 16,          /* messages of one publisher between two turns */
     WARM_UP_BURSTS = 40, /* caches, pools and rings reach the size that the load wants */
     COUNTED_BURSTS = 50,
+    CUT_BYTES = 1000, /* what a guest says in a turn: few packets end there */
 };
 
-enum { RETAIN = 1, IS_GROUP = 2, HAS_IDS = 4 };
+enum { RETAIN = 1, IS_GROUP = 2, HAS_IDS = 4, IS_CUT = 8 };
 
 /* Who publishes how, who listens to what. */
 struct load {
@@ -60,6 +61,7 @@ static void scene_init(struct scene *scene, const struct load *load)
     for (uint32_t i = 0; i < load->publisher_count; i++) {
         scene->publishers[i] = guest_new(scene->house, i % load->shard_count, load->version);
     }
+    house_cut(scene->house, (load->what & IS_CUT) != 0 ? CUT_BYTES : 0);
 }
 
 /* Returns how many messages were published. */
@@ -136,6 +138,10 @@ static const struct load loads[] = {
         {"plant/#"}, NULL},
     {"QoS 0 through filters that overlap",      1, 2,    10, MQTT_5,     0, HAS_IDS,     64,
         {"plant/#", "plant/+/1"}, NULL},
+    {"QoS 0 in packets cut anywhere",           1, 1,     1, MQTT_3_1_1, 0, IS_CUT,      64,
+        {"plant/#"}, NULL},
+    {"QoS 1 of 3000 bytes in pieces",           1, 1,     1, MQTT_3_1_1, 1, IS_CUT,    3000,
+        {"plant/#"}, NULL},
     {"QoS 0 that nobody wants",                 1, 1,     0, MQTT_3_1_1, 0, 0,           64,
         {NULL}, NULL},
     {"QoS 0 from shard to shard",               2, 2,    10, MQTT_3_1_1, 0, 0,           64,
