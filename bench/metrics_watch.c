@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,20 +17,45 @@ struct page {
     struct target_usage usage;
 };
 
-/* Shared by the caller and the thread until it is joined: is_stopped, under the lock. */
+/* What stands below the lock is shared by the caller and the thread, and touched under it. */
 struct metrics_watch {
     char url[URL_BYTES];
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool is_stopped;
-
-    bool has_usage, has_account;
-    struct target_account first, last;
+    bool has_account;
+    struct target_account first, last; /* of the run; the latest one */
     struct page *pages;
     uint32_t page_count;
 };
 
+/* The lock is held. A page that finds no memory is left out. */
+static void keep_page(struct metrics_watch *watch, uint64_t at_ns,
+                      const struct target_metrics *metrics)
+{
+    uint32_t count = watch->page_count;
+    if (metrics->has_account) {
+        watch->last = metrics->account;
+        watch->has_account = true;
+    }
+    bool is_late = count > 0 &&
+                   watch->pages[count - 1].at_ns >= at_ns; /* the other one was first */
+    if (!metrics->has_usage || count == PAGES_MAX || is_late) {
+        return;
+    }
+    if ((count & (count - 1)) == 0) { /* full: twice as many */
+        size_t count_max = count == 0 ? 1 : (size_t)count * 2;
+        struct page *pages = realloc(watch->pages, count_max * sizeof(pages[0]));
+        if (pages == NULL) {
+            return;
+        }
+        watch->pages = pages;
+    }
+    watch->pages[watch->page_count++] = (struct page){at_ns, metrics->usage};
+}
+
+/* A page that does not come is left out; its neighbours stand in for it. */
 static enum err fetch(struct metrics_watch *watch, char problem[TARGET_PROBLEM_BYTES])
 {
     struct target_metrics metrics;
@@ -37,25 +63,9 @@ static enum err fetch(struct metrics_watch *watch, char problem[TARGET_PROBLEM_B
     TRY(target_metrics_get(watch->url, &metrics, problem));
     uint64_t at_ns = before_ns + (load_clock_ns() - before_ns) / 2;
 
-    if (metrics.has_usage && watch->page_count < PAGES_MAX) {
-        if ((watch->page_count & (watch->page_count - 1)) == 0) { /* full: twice as many */
-            size_t count = watch->page_count == 0 ? 1 : (size_t)watch->page_count * 2;
-            struct page *pages = realloc(watch->pages, count * sizeof(pages[0]));
-            if (pages == NULL) {
-                return ERR_NOMEM;
-            }
-            watch->pages = pages;
-        }
-        watch->pages[watch->page_count++] = (struct page){at_ns, metrics.usage};
-        watch->has_usage = true;
-    }
-    if (metrics.has_account) {
-        if (!watch->has_account) {
-            watch->first = metrics.account;
-        }
-        watch->last = metrics.account;
-        watch->has_account = true;
-    }
+    pthread_mutex_lock(&watch->lock);
+    keep_page(watch, at_ns, &metrics);
+    pthread_mutex_unlock(&watch->lock);
     return OK;
 }
 
@@ -74,7 +84,6 @@ static bool sleep_a_second(struct metrics_watch *watch)
     return is_stopped;
 }
 
-/* A page that does not come is left out; its neighbours stand in for it. */
 static void *thread_main(void *context)
 {
     struct metrics_watch *watch = context;
@@ -82,8 +91,15 @@ static void *thread_main(void *context)
     while (!sleep_a_second(watch)) {
         (void)fetch(watch, problem);
     }
-    (void)fetch(watch, problem);
     return NULL;
+}
+
+static void deinit(struct metrics_watch *watch)
+{
+    pthread_mutex_destroy(&watch->lock);
+    pthread_cond_destroy(&watch->wake);
+    free(watch->pages);
+    free(watch);
 }
 
 enum err metrics_watch_new(const char *url, struct metrics_watch **out,
@@ -91,45 +107,27 @@ enum err metrics_watch_new(const char *url, struct metrics_watch **out,
 {
     pthread_condattr_t attributes;
     struct metrics_watch *watch = calloc(1, sizeof(*watch));
-    enum err err = ERR_NOMEM;
 
     problem[0] = '\0';
-    if (watch == NULL || strlen(url) >= URL_BYTES) {
-        goto fail;
-    }
-    memcpy(watch->url, url, strlen(url) + 1);
-    err = fetch(watch, problem);
-    if (err != OK) {
-        goto fail;
+    if (watch == NULL) {
+        return ERR_NOMEM;
     }
     pthread_mutex_init(&watch->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&watch->wake, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (pthread_create(&watch->thread, NULL, thread_main, watch) != 0) {
-        pthread_mutex_destroy(&watch->lock);
-        pthread_cond_destroy(&watch->wake);
+    snprintf(watch->url, sizeof(watch->url), "%s", url);
+    enum err err = strlen(url) < URL_BYTES ? fetch(watch, problem) : ERR_TOO_LARGE;
+    if (err == OK && pthread_create(&watch->thread, NULL, thread_main, watch) != 0) {
         err = ERR_LIMIT;
-        goto fail;
+    }
+    if (err != OK) {
+        deinit(watch);
+        return err;
     }
     *out = watch;
     return OK;
-fail:
-    if (watch != NULL) {
-        free(watch->pages);
-        free(watch);
-    }
-    return err;
-}
-
-void metrics_watch_stop(struct metrics_watch *watch)
-{
-    pthread_mutex_lock(&watch->lock);
-    watch->is_stopped = true;
-    pthread_cond_signal(&watch->wake);
-    pthread_mutex_unlock(&watch->lock);
-    pthread_join(watch->thread, NULL);
 }
 
 void metrics_watch_free(struct metrics_watch *watch)
@@ -137,11 +135,21 @@ void metrics_watch_free(struct metrics_watch *watch)
     if (watch == NULL) {
         return;
     }
-    ASSERT(watch->is_stopped);
-    pthread_mutex_destroy(&watch->lock);
-    pthread_cond_destroy(&watch->wake);
-    free(watch->pages);
-    free(watch);
+    pthread_mutex_lock(&watch->lock);
+    watch->is_stopped = true;
+    pthread_cond_signal(&watch->wake);
+    pthread_mutex_unlock(&watch->lock);
+    pthread_join(watch->thread, NULL);
+    deinit(watch);
+}
+
+void metrics_watch_begin(struct metrics_watch *watch)
+{
+    char problem[TARGET_PROBLEM_BYTES];
+    (void)fetch(watch, problem);
+    pthread_mutex_lock(&watch->lock);
+    watch->first = watch->last;
+    pthread_mutex_unlock(&watch->lock);
 }
 
 /* Of two pages around the moment; before the first and behind the last: that one. */
@@ -170,12 +178,14 @@ static struct target_usage usage_at(const struct metrics_watch *watch, uint64_t 
     return usage;
 }
 
-void metrics_watch_fill(const struct metrics_watch *watch, uint64_t begin_ns, uint64_t end_ns,
-                        struct report *report)
+void metrics_watch_end(struct metrics_watch *watch, uint64_t begin_ns, uint64_t end_ns,
+                       struct report *report)
 {
-    ASSERT(watch->is_stopped);
+    char problem[TARGET_PROBLEM_BYTES];
     ASSERT(begin_ns <= end_ns);
-    if (watch->has_usage && !report->has_target) {
+    (void)fetch(watch, problem);
+    pthread_mutex_lock(&watch->lock);
+    if (watch->page_count > 0 && !report->has_target) {
         report->target_before = usage_at(watch, begin_ns);
         report->target_after = usage_at(watch, end_ns);
         report->has_target = report->target_after.cpu_ns >= report->target_before.cpu_ns;
@@ -184,4 +194,5 @@ void metrics_watch_fill(const struct metrics_watch *watch, uint64_t begin_ns, ui
     if (watch->has_account) {
         target_account_since(&watch->first, &watch->last, &report->account);
     }
+    pthread_mutex_unlock(&watch->lock);
 }

@@ -6,7 +6,7 @@
  * taken from the two pages around that moment, in proportion.
  *
  * Floor:  bench.
- * Thread: the caller, and one of its own between _new and _stop.
+ * Thread: the caller, and one of its own until _free.
  * Memory: 64 bytes a second, for a day at most.
  */
 #ifndef TERN_BENCH_METRICS_WATCH_H
@@ -24,16 +24,17 @@ struct metrics_watch;
 enum err metrics_watch_new(const char *url, struct metrics_watch **out,
                            char problem[TARGET_PROBLEM_BYTES]);
 
-/* Fetch the last page and end the thread. */
-void metrics_watch_stop(struct metrics_watch *watch);
-void metrics_watch_free(struct metrics_watch *watch); /* accepts NULL; stopped */
+void metrics_watch_free(struct metrics_watch *watch); /* accepts NULL */
+
+/* A run begins: a page of this moment, from which on what the broker counts is the run's. */
+void metrics_watch_begin(struct metrics_watch *watch);
 
 /*
- * After _stop: what the broker used between two moments of load_clock_ns(), and what it counted
- * from the first page to the last, into report->target_before, target_after and account.
- * report->has_target and has_account say what was there.
+ * It is over: a page of this moment, and then what the broker used between two moments of
+ * load_clock_ns(), and what it counted since _begin, into report->target_before, target_after and
+ * account. report->has_target and has_account say what was there.
  */
-void metrics_watch_fill(const struct metrics_watch *watch, uint64_t begin_ns, uint64_t end_ns,
-                        struct report *report);
+void metrics_watch_end(struct metrics_watch *watch, uint64_t begin_ns, uint64_t end_ns,
+                       struct report *report);
 
 #endif

@@ -155,58 +155,72 @@ static int prepare(struct run *run)
 
 /* ---- the load ------------------------------------------------------------------------------ */
 
+/* By whichever generators were asked for. */
+static enum err make_load(struct run *run, const struct scenario_options *options,
+                          struct report *report)
+{
+    const struct options *given = run->options;
+    const struct scenario *scenario = run->job.scenario;
+    uint32_t thread_count = (uint32_t)given->threads;
+    char why[LOAD_TEXT_MAX];
+
+    run->problem[0] = '\0';
+    if (given->agents != NULL) {
+        struct crew_agents agents = {
+            .list = given->agents,
+            .key = given->agent_key,
+            .job = &run->job.options,
+            .thread_count = given->is_given[OPTION_INDEX_threads] ? thread_count : 0,
+        };
+        return crew_run_agents(&agents, scenario, options, report, run->problem);
+    }
+    if (thread_count > 1) {
+        return crew_run_threads(scenario, options, thread_count, report, run->problem);
+    }
+    enum err err = scenario_run(scenario, options, report);
+    if (err != OK && err != ERR_CLOSED) { /* that one has been told, with its client */
+        snprintf(run->problem, JOB_PROBLEM_BYTES, "%s: %s", run->job.options.words[0],
+                 load_explain(&options->load, err, 0, why));
+    }
+    return err;
+}
+
+/* The broker's own page, of the window where one is marked, else of everything. */
+static void look_at_metrics(struct run *run, uint64_t begin_ns)
+{
+    const struct series *series = run->now->series;
+    uint64_t end_ns = load_clock_ns();
+    if (series_window_end_ns(series) > series_window_begin_ns(series)) {
+        begin_ns = series_begin_ns(series) + series_window_begin_ns(series);
+        end_ns = series_begin_ns(series) + series_window_end_ns(series);
+    }
+    metrics_watch_end(run->watch, begin_ns, end_ns, &run->now->report);
+}
+
 /* One run of the scenario into run->now. */
 static enum err load_once(struct run *run, double rate)
 {
     struct scenario_options options = run->job.run;
-    uint32_t thread_count = (uint32_t)run->options->threads;
     struct report *report = &run->now->report;
-    char why[LOAD_TEXT_MAX];
-    enum err err;
+    uint64_t begin_ns = load_clock_ns();
 
     options.rate = rate;
     options.series = run->now->series;
     if (run->is_told) {
         progress_attach(options.series, stderr);
     }
-    run->problem[0] = '\0';
-    if (run->options->agents != NULL) {
-        struct crew_agents agents = {
-            .list = run->options->agents,
-            .key = run->options->agent_key,
-            .job = &run->job.options,
-            .thread_count = run->options->is_given[OPTION_INDEX_threads] ? thread_count : 0,
-        };
-        err = crew_run_agents(&agents, run->job.scenario, &options, report, run->problem);
-    } else if (thread_count > 1) {
-        err = crew_run_threads(run->job.scenario, &options, thread_count, report, run->problem);
-    } else {
-        err = scenario_run(run->job.scenario, &options, report);
-        if (err != OK && err != ERR_CLOSED) { /* that one has been told, with its client */
-            snprintf(run->problem, JOB_PROBLEM_BYTES, "%s: %s", run->job.options.words[0],
-                     load_explain(&options.load, err, 0, why));
-        }
+    if (run->watch != NULL) {
+        metrics_watch_begin(run->watch);
     }
-    if (err == OK) {
-        report->series = series_count(options.series) > 0 ? options.series : NULL;
-        report->environment = &run->environment;
-        report->transport = options.load.websocket_path != NULL ? "websocket" : NULL;
-        report->is_persistent |= options.is_persistent;
+    TRY(make_load(run, &options, report));
+    report->series = series_count(options.series) > 0 ? options.series : NULL;
+    report->environment = &run->environment;
+    report->transport = options.load.websocket_path != NULL ? "websocket" : NULL;
+    report->is_persistent |= options.is_persistent;
+    if (run->watch != NULL) {
+        look_at_metrics(run, begin_ns);
     }
-    return err;
-}
-
-/* The broker's own page, of the window where one is marked, else of everything. */
-static void fill_metrics(const struct run *run, struct result *result, uint64_t begin_ns,
-                         uint64_t end_ns)
-{
-    uint64_t series_ns = series_begin_ns(result->series);
-    uint64_t window_begin_ns = series_window_begin_ns(result->series);
-    uint64_t window_end_ns = series_window_end_ns(result->series);
-    bool is_marked = series_ns > 0 &&
-                     window_end_ns > window_begin_ns; /* 0: another machine's clock */
-    metrics_watch_fill(run->watch, is_marked ? series_ns + window_begin_ns : begin_ns,
-                       is_marked ? series_ns + window_end_ns : end_ns, &result->report);
+    return OK;
 }
 
 static enum err search_step_run(void *context, double rate, const struct report **report)
@@ -267,13 +281,8 @@ static int conclude(struct run *run, const struct report *report)
 static int run_it(struct run *run)
 {
     bool is_search = run->options->search != NULL, is_found = true;
-    uint64_t begin_ns = load_clock_ns();
     enum err err = is_search ? load_search(run, &is_found) : load_once(run, run->job.run.rate);
-    uint64_t end_ns = load_clock_ns();
 
-    if (run->watch != NULL) {
-        metrics_watch_stop(run->watch);
-    }
     environment_end(&run->environment);
     if (err != OK) {
         return say(run->problem, code_of(err));
@@ -282,9 +291,6 @@ static int run_it(struct run *run)
         return EXIT_VIOLATION;
     }
     struct result *result = is_search ? run->best : run->now;
-    if (run->watch != NULL) {
-        fill_metrics(run, result, begin_ns, end_ns);
-    }
     return conclude(run, &result->report);
 }
 
@@ -307,8 +313,6 @@ int run_command(const struct options *options, int count, char **values,
         environment_begin(&run->environment, count, values, (int32_t)options->broker_pid,
                           address_text(&run->job.run.load.to, address));
         code = run_it(run);
-    } else if (run->watch != NULL) {
-        metrics_watch_stop(run->watch);
     }
     metrics_watch_free(run->watch);
     free_result(run->now);

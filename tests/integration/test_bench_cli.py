@@ -174,6 +174,21 @@ def test_a_preset_is_a_scenario_with_options(t):
     equal((report["scenario"], report["publishers"], report["subscribers"]), ("fanout", 1, 4))
 
 
+def test_the_brokers_own_page_stands_in_for_its_process(t):
+    broker = t.broker(lines=["max_queued_messages 0"], metrics=True)
+    run = ["run", "pairs", "-c", "8", "--rate", "2000", "--seconds", "1.5", "--warmup", "0.1", "-p", broker.port]
+    url = f"http://127.0.0.1:{broker.http_port}/metrics"
+    code, out, err = bench(*run, "--target-metrics", url, "--json", "--assert", "cpu<60s,cores<99,memory<99G")
+    equal(code, CLEAN, err)
+    report = json.loads(out)
+    assert report["broker_cpu_us"] > 0 and report["broker_resident"] > 0, out
+    code, _, err = bench(*run, "--target-metrics", url + "/nothing")
+    equal(code, UNAVAILABLE)
+    assert err.startswith("tern-bench: --target-metrics: ") and url + "/nothing" in err, err
+    refused(USAGE, ["--target-metrics", "ftp://x/"], *run, "--target-metrics", "ftp://x/")
+    refused(USAGE, ["--broker-pid and --target-metrics"], *run, "--target-metrics", url, "--broker-pid", os.getpid())
+
+
 # ---- what is left of a run -------------------------------------------------------------------------------------------
 
 
