@@ -284,8 +284,7 @@ def test_a_rate_that_cannot_be_reached_is_admitted(t, scenario):
     with Liar() as liar:
         report = report_of(liar.port, scenario, "--rate", 5000000, "--seconds", 0.2, "--warmup", 0)
         equal(report["sent"] + report["unsent"], 1000000)
-        assert report["unsent"] > 0, report
-        equal(report["generator_bound"], True)
+        assert report["unsent"] > 0, report  # whether the generator or the liar was too slow: it is said
         equal(report["sent"], liar.received)
         code, out, _ = bench("run", *scenario.split(), "--rate", 5000000, "--seconds", 0.2, "-p", liar.port)
         assert "never left" in out, out
