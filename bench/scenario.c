@@ -1,5 +1,6 @@
 #include "bench/scenario.h"
 
+#include "bench/bottleneck.h"
 #include "bench/check.h"
 #include "bench/crew.h"
 #include "bench/scenario_kinds.h"
@@ -217,6 +218,24 @@ enum err scenario_check(const struct scenario *scenario, const struct scenario_o
     return check(scenario, &mine, &shape, why);
 }
 
+/* Of the scenarios about clients; those about messages know more. A crew is judged as a whole. */
+static bool is_generator_bound(const struct scenario_options *options, const struct report *report)
+{
+    if (report->window_ns == 0 || report->is_stopped_early) {
+        return false;
+    }
+    struct bottleneck_facts facts = {
+        .own_cores = (double)report->bench_cpu_ns / (double)report->window_ns,
+        .lateness_p99_ns = (double)report->lateness_p99_ns,
+        .latency_p99_ns = (double)histogram_quantile(&report->latency, 0.99),
+        .rate = crew_count(options->crew) == 1 ? options->rate : 0,
+        .rate_reached = report->rate_reached,
+        .has_broker_cores = report->has_target,
+        .broker_cores = report_broker_cores(report),
+    };
+    return bottleneck_is_generator(&facts);
+}
+
 enum err scenario_run(const struct scenario *scenario, const struct scenario_options *options,
                       struct report *out)
 {
@@ -244,5 +263,6 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
     watch_begin(&mine, load_clock_ns());
     enum err err = scenario->run(&mine, out);
     watch_end(&mine);
+    out->is_generator_bound = is_generator_bound(&mine, out);
     return err;
 }

@@ -297,6 +297,9 @@ static enum err away(const struct scenario_options *options, bool is_about_memor
     load_free(run.load);
     feeder_deinit(&run.feeder);
     crowd_deinit(&run.crowd);
+    for (uint32_t i = 0; run.tracks != NULL && i < session_count; i++) {
+        track_deinit(&run.tracks[i]);
+    }
     free(run.tracks);
     free(run.comebacks);
     free(run.waits);

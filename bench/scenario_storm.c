@@ -3,11 +3,15 @@
  * the broker fares, and all stay until the end. Before it, held_count clients are there already;
  * they are silent, and to lose one is a violation. Latency is from the moment a client should have
  * begun to connect to its CONNACK. How long it takes follows from n and rate: there is no warm-up.
+ *
+ * A few clients talk to themselves before and during the storm: those two latencies say whether it
+ * slows others.
  */
 #include "bench/crowd.h"
 #include "bench/footprint.h"
 #include "bench/pace.h"
 #include "bench/phase.h"
+#include "bench/probe.h"
 #include "bench/scenario_kinds.h"
 #include "bench/watch.h"
 
@@ -18,8 +22,11 @@ struct storm {
     struct report *report;
     struct load *load;
     struct crowd held, coming;
+    struct probe probe;
     struct pace *pace;
 };
+
+#define CALM_NS ((uint64_t)1000000000) /* how long others are listened to before the storm */
 
 static void on_opened(struct crowd_member *member)
 {
@@ -48,6 +55,23 @@ static void come_due(struct storm *run, uint64_t now_ns)
     }
 }
 
+/* The calm before: what others feel when nobody comes. */
+static void listen(struct storm *run)
+{
+    struct phase phase = phase_begin(run->options);
+    uint64_t now_ns = load_clock_ns(), sent_count = run->probe.sent_count;
+    uint64_t end_ns = now_ns + CALM_NS;
+    probe_begin(&run->probe, now_ns);
+    while (now_ns < end_ns && !crowd_is_over(&run->coming)) {
+        uint64_t next_ns = probe_publish_due(&run->probe, now_ns);
+        next_ns = next_ns < end_ns ? next_ns : end_ns;
+        watch_turn(run->options, run->load, next_ns - now_ns);
+        now_ns = load_clock_ns();
+    }
+    phase_end(&phase, run->report, now_ns, "others, calm", "messages",
+              run->probe.sent_count - sent_count, run->probe.latency);
+}
+
 static void blow(struct storm *run)
 {
     struct crowd *crowd = &run->coming;
@@ -56,9 +80,12 @@ static void blow(struct storm *run)
     uint64_t own_ns = phase_own_cpu_ns(), next_ns;
 
     pace_begin(run->pace, begin_ns);
+    probe_begin(&run->probe, begin_ns);
     run->pace->is_measuring = true;
     while ((next_ns = pace_next_ns(run->pace)) != UINT64_MAX && !crowd_is_over(crowd) &&
-           !run->held.is_broken) {
+           !run->held.is_broken && !run->probe.crowd.is_broken) {
+        uint64_t probe_ns = probe_publish_due(&run->probe, now_ns);
+        next_ns = probe_ns < next_ns ? probe_ns : next_ns;
         uint64_t wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
         watch_turn(run->options, run->load, wait_ns < CROWD_TURN_NS ? wait_ns : CROWD_TURN_NS);
         now_ns = load_clock_ns();
@@ -100,18 +127,27 @@ static enum err run_storm(struct storm *run)
         phase_end(&phase, run->report, load_clock_ns(), "held before", "clients", run->held.count,
                   NULL);
     }
+    TRY(probe_gather(&run->probe));
+    listen(run);
     footprint_before(run->options, true, run->report);
     crowd_meet(&run->coming, CREW_READY);
+    uint64_t sent_count = run->probe.sent_count;
+    phase = phase_begin(run->options);
     blow(run);
+    uint64_t end_ns = load_clock_ns();
     run->report->is_stopped_early = scenario_is_stopped(run->options);
     run->coming.is_settling = true;
     crowd_meet(&run->coming, CREW_SENT);
     settle(run);
+    probe_settle(&run->probe);
+    phase_end(&phase, run->report, end_ns, "others, storm", "messages",
+              run->probe.sent_count - sent_count, run->probe.latency);
     crowd_turn_until(&run->coming, load_clock_ns() + FOOTPRINT_SETTLE_NS);
     footprint_after(run->options, run->report);
     run->report->idle_count = run->coming.ready_count;
     crowd_meet(&run->coming, CREW_DRAINED);
     crowd_leave(&run->coming);
+    crowd_leave(&run->probe.crowd);
     crowd_leave(&run->held);
     return OK;
 }
@@ -140,7 +176,7 @@ enum err scenario_storm(const struct scenario_options *options, struct report *o
     struct load_config config = options->load;
     if (err == OK) {
         pace_init(run.pace, options->rate, duration_ns, crew_size, options->crew);
-        config.client_count_max = options->count + options->held_count + 64;
+        config.client_count_max = options->count + options->held_count + PROBE_CLIENTS + 64;
         err = load_new(&config, &run.load);
     }
     if (err == OK) {
@@ -151,9 +187,14 @@ enum err scenario_storm(const struct scenario_options *options, struct report *o
         err = crowd_init(&run.coming, options->count);
     }
     if (err == OK) {
+        run.probe = (struct probe){.options = options, .report = out, .load = run.load};
+        err = probe_init(&run.probe);
+    }
+    if (err == OK) {
         err = run_storm(&run);
     }
     load_free(run.load);
+    probe_deinit(&run.probe);
     crowd_deinit(&run.held);
     crowd_deinit(&run.coming);
     free(run.pace);

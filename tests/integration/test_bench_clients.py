@@ -61,6 +61,21 @@ def test_the_parts_of_a_life_are_told_one_by_one(t):
     equal(report["received"], 1050, "those that match are delivered, and no other")
 
 
+def test_others_are_listened_to_before_a_storm_and_in_it(t):
+    broker = t.broker()
+    report = report_of(broker.port, "storm -c 60 --rate 120 --held 20")
+    told = phases(report)
+    equal(told["held before"], 20)
+    assert told["others, calm"] > 0 and told["others, storm"] > 0, told
+    equal((report["connected"], report["sent"]), (60, 60))
+
+
+def test_a_message_of_the_others_that_is_lost_in_a_storm_is_counted(t):
+    with Liar("lose@30") as liar:
+        report = report_of(liar.port, "storm -c 60 --rate 120", code=VIOLATION)
+        equal(violations(report), {"lost": 1})
+
+
 def test_nothing_is_left_behind(t):
     """Sessions and retained messages of an earlier run are gone: the next one is clean, too."""
     broker = t.broker(lines=lines())
