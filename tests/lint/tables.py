@@ -99,6 +99,40 @@ def check_foreign_keys(table):
             yield f"{plain(columns[0])}: say why, or what to write instead"
 
 
+BENCH_COLUMNS = {  # of bench/options.def: where name, letter, commands stand
+    "OPTION": (2, 3, 7),
+    "OPTION_TEXT": (1, 2, 5),
+    "OPTION_LIST": (1, 2, 3),
+    "OPTION_REFUSED": (0, 1, 2),
+}
+BENCH_COMMANDS = {"CLASSIC": ("CONN", "PUB", "SUB"), "LOAD": ("CONN", "PUB", "SUB", "RUN")}
+
+
+def check_bench_options(table):
+    """Names and letters are unique per command, of what is there and what is refused alike."""
+    fields, uses = [], []
+    for macro, columns in table:
+        if macro not in BENCH_COLUMNS:
+            continue
+        name, letter, commands = (columns[at] for at in BENCH_COLUMNS[macro])
+        if macro != "OPTION_REFUSED":
+            fields.append(columns[0])
+        if not re.fullmatch(r'"[a-z][a-z0-9_-]+"', name):
+            yield f"{name}: not in lower case"
+        for word in (part.strip() for part in commands.split("|")):
+            for command in BENCH_COMMANDS.get(word, (word,)):
+                uses.append(f"--{plain(name)} of {command}")
+                uses += [] if letter == "0" else [f"-{letter[1]} of {command}"]
+        yield from bad_help(name, columns[-1])
+    if not fields:
+        yield "no option found"
+    yield from repeated("field", fields)
+    yield from repeated("option", uses)
+    for macro, columns in table:
+        if macro == "OPTION_DEFAULT" and columns[0] not in fields:
+            yield f"{columns[0]}: another default of no option"
+
+
 def check_unique_rows(table):
     """The least that holds for every table: its first column tells rows apart."""
     if not table:
@@ -110,11 +144,13 @@ CHECKS = {
     "core/metrics.def": check_metrics,
     "core/config.def": check_options,
     "core/config_mosquitto.def": check_foreign_keys,
+    "bench/options.def": check_bench_options,
     "core/wire/props.def": check_unique_rows,
     "core/wire/reason.def": check_unique_rows,
 }
 
 GOOD_METRIC = 'METRIC(turns, "turns_total", COUNTER, 1, NONE, "turns (of the shards), all")'
+BENCH_ROW = "OPTION(rate, NUMBER, \"rate\", 'r', 0, 0, 9, CLASSIC, \"N\", \"so many\")\n"
 SELF_TESTS = [
     ("a good row passes", check_metrics, GOOD_METRIC, 0),
     ("a row in a comment is none", check_metrics, GOOD_METRIC + "/*\n" + GOOD_METRIC + "*/", 0),
@@ -124,6 +160,14 @@ SELF_TESTS = [
     ("a gauge with _total is found", check_metrics, GOOD_METRIC.replace("COUNTER", "GAUGE"), 1),
     ("seconds kept in seconds are found", check_metrics, GOOD_METRIC.replace("turns_total", "turns_seconds_total"), 1),
     ("a metric without help is found", check_metrics, GOOD_METRIC.replace("turns (of the shards), all", ""), 1),
+    ("a row of the bench passes", check_bench_options, BENCH_ROW, 0),
+    ("a letter of two options of a command is found", check_bench_options,
+     BENCH_ROW + "OPTION_TEXT(file, \"file\", 'r', NULL, NULL, PUB | RUN, \"F\", \"a file\")", 1),
+    ("a letter of two commands is fine", check_bench_options,
+     BENCH_ROW + "OPTION_TEXT(file, \"file\", 'r', NULL, NULL, RUN, \"F\", \"a file\")", 0),
+    ("an option that is refused too is found", check_bench_options,
+     BENCH_ROW + 'OPTION_REFUSED("rate", 0, CONN, "there is none")', 1),
+    ("a default of no option is found", check_bench_options, BENCH_ROW + "OPTION_DEFAULT(rat, COUNT, RUN, 4)", 1),
     ("a key in capitals is found", check_options, 'OPTION(a, "aB", GLOBAL, BOOL, 0, 0, 1, true, "help")', 1),
     (
         "one field in both scopes is fine",
