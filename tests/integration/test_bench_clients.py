@@ -103,7 +103,7 @@ LIES = (
     ("subscriptions -c 300 --subscribers 7", "misdeliver@10",     {"lost": 1, "misdelivered": 1}),
     ("subscriptions -c 300 --subscribers 7 -q 1", "repeat@299",   {"repeated": 1}),
     ("reconnect -c 10 --seconds 0.1 -q 1",  "also_other@12",        {"misdelivered": 1}),
-    ("storm -c 20 --rate 200",            "refuse@3=0x87",        {"refused": 1}),
+    ("storm -c 20 --rate 200",            "refuse@12=0x87",        {"refused": 1}),
     ("connect -c 4 --seconds 0.2 --warmup 0", "refuse@3=0x87",    {"refused": 1}),
 )
 # fmt: on
