@@ -1,4 +1,3 @@
-#include "bench/classic.h"
 #include "bench/report.h"
 #include "bench/scenario.h"
 
@@ -124,20 +123,6 @@ static void options_that_make_no_sense_run_nothing(void **state)
     assert_int_equal(scenario_run(pairs, &options, &report), ERR_INVALID);
 }
 
-static void a_topic_pattern_names_the_client(void **state)
-{
-    char topic[16] = "before";
-    (void)state;
-    assert_true(classic_topic("a/%i/%c/%u", 7, "id", "me", topic, sizeof(topic)));
-    assert_string_equal(topic, "a/7/id/me");
-    assert_true(classic_topic("100%", 7, "id", "", topic, sizeof(topic)));
-    assert_string_equal(topic, "100%");
-    assert_true(classic_topic("%x%%i", 7, "id", "", topic, sizeof(topic)));
-    assert_string_equal(topic, "%x%7");
-    assert_true(classic_topic("123456789012345", 7, "", "", topic, sizeof(topic)));
-    assert_false(classic_topic("1234567890123456", 7, "", "", topic, sizeof(topic)));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,7 +131,6 @@ int main(void)
         cmocka_unit_test(any_violation_makes_a_run_unclean),
         cmocka_unit_test(the_json_is_json_and_says_the_same),
         cmocka_unit_test(options_that_make_no_sense_run_nothing),
-        cmocka_unit_test(a_topic_pattern_names_the_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
