@@ -1,9 +1,9 @@
 /*
  * A connection is a guest, and one guest at a time leads, for one job:
  *
- *      STRANGER ──hello──> LEADER ──job──> at work ──report──> DONE ──it hangs up
- *          │ └──hello while another one leads──> refused, DONE
- *          └──hello while an old job still cleans up──> WAITING ──> LEADER
+ *      STRANGER ──hello──> LEADER ──job──> at work ──report──> DONE ──> it hangs up
+ *          └──hello, we have a job──> WAITING ──another one leads for BUSY_NS more──> refused, DONE
+ *                                        └──nobody leads any more──> LEADER
  */
 #include "bench/agent.h"
 
@@ -23,6 +23,7 @@ enum { GUESTS_MAX = 16, LEADER_LINE_BYTES_MAX = 32 * 1024 * 1024 };
 #define IDLE_NS     (200 * MS_NS)   /* how late a signal is noticed */
 #define GREETING_NS (10000 * MS_NS) /* until a stranger says hello */
 #define JOB_NS      (60000 * MS_NS) /* until a leader, with all its agents, says what to do */
+#define BUSY_NS     (1000 * MS_NS)  /* a leader that has died is noticed by then */
 #define DONE_NS     (60000 * MS_NS) /* until our last words are taken */
 #define FAREWELL_NS (500 * MS_NS)
 
@@ -34,6 +35,7 @@ struct guest {
     struct crew_link link;
     enum guest_state state;
     uint64_t until_ns; /* our patience with it; a leader at work has its own */
+    uint64_t hello_ns; /* when it said so */
     bool is_same_clock;
     char name[ADDRESS_TEXT_MAX];
 };
@@ -117,14 +119,10 @@ static void on_hello(struct guest *guest, const struct crew_message *hello)
         refuse(guest, "version", text);
         return;
     }
-    if (agent->leader != NULL) {
-        snprintf(text, sizeof(text), "it works for %s", agent->leader->name);
-        refuse(guest, "busy", text);
-        return;
-    }
     guest->is_same_clock = agent->clock[0] != '\0' && slice_is(hello->clock, agent->clock);
     guest->state = WAITING; /* until the next turn at least */
-    guest->until_ns = load_clock_ns() + JOB_NS;
+    guest->hello_ns = load_clock_ns();
+    guest->until_ns = guest->hello_ns + JOB_NS;
 }
 
 /* ---- the job --------------------------------------------------------------------------------- */
@@ -217,6 +215,8 @@ static void on_closed(struct crew_link *link, enum err why)
     if (agent->leader == guest) {
         say(agent, guest->name, "gone: %s", err_text(why));
         agent->leader = NULL; /* what it had us do ends by that */
+    } else if (guest->state == STRANGER) {
+        say(agent, guest->name, "gone without a hello: %s", err_text(why));
     }
     list_remove(&guest->all);
     free(guest);
@@ -246,6 +246,11 @@ static void tend(struct agent *agent, struct guest *guest, uint64_t now_ns)
     crew_link_turn(&guest->link, now_ns);
     if (guest->state == WAITING && agent->leader == NULL && agent->work == NULL) {
         welcome(guest);
+    }
+    if (guest->state == WAITING && agent->leader != NULL && now_ns > guest->hello_ns + BUSY_NS) {
+        char text[CREW_PROBLEM_BYTES];
+        snprintf(text, sizeof(text), "it works for %s", agent->leader->name);
+        refuse(guest, "busy", text);
     }
     bool is_at_work = guest == agent->leader && agent->work != NULL;
     if (!is_at_work && now_ns > guest->until_ns) {
