@@ -221,7 +221,7 @@ enum err scenario_check(const struct scenario *scenario, const struct scenario_o
 /* Of the scenarios about clients; those about messages know more. A crew is judged as a whole. */
 static bool is_generator_bound(const struct scenario_options *options, const struct report *report)
 {
-    if (report->window_ns == 0 || report->is_stopped_early) {
+    if (report->window_ns == 0 || report->is_stopped_early || report->refused_count > 0) {
         return false;
     }
     struct bottleneck_facts facts = {

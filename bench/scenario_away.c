@@ -245,12 +245,18 @@ static enum err run_away(struct away *run)
     TRY(clear(run));
     TRY(subscribe_and_leave(run));
     TRY(feeder_gather(&run->feeder));
+    if (scenario_is_stopped(run->options)) {
+        run->report->is_stopped_early = true; /* not all have subscribed: nothing is promised */
+        crowd_leave(&run->feeder.crowd);
+        return OK;
+    }
     store(run);
     feeder_leave(&run->feeder);
     come_back(run);
     settle(run);
     crowd_leave(&run->crowd);
-    return run->crowd.is_broken ? OK : clear(run);
+    bool is_served = !run->report->is_stalled && run->report->refused_count == 0;
+    return is_served ? clear(run) : OK;
 }
 
 static enum err away(const struct scenario_options *options, bool is_about_memory,

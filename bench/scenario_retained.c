@@ -99,18 +99,20 @@ static const struct crowd_events scanner_events = {
 };
 
 /* Until all are found or nothing has come for long, and then a little more. */
-static enum err scan(struct retained *run, uint64_t want_count)
+static void scan(struct retained *run, uint64_t want_count)
 {
     run->scanner.is_settling = true;
-    TRY(crowd_gather(&run->scanner, 1));
     run->progress_ns = load_clock_ns();
+    if (crowd_gather(&run->scanner, 1) != OK) {
+        run->report->is_stalled |= !run->scanner.is_broken; /* what broke has been counted */
+        return;
+    }
     while (run->found_count < want_count && !run->scanner.is_broken &&
            load_clock_ns() - run->progress_ns < CROWD_DRAIN_NS) {
         watch_turn(run->options, run->load, CROWD_TURN_NS);
     }
     crowd_turn_until(&run->scanner, load_clock_ns() + CROWD_QUIET_NS);
     crowd_leave(&run->scanner);
-    return OK;
 }
 
 /* ---- the run ------------------------------------------------------------------------------- */
@@ -147,12 +149,14 @@ static enum err run_retained(struct retained *run)
     uint64_t stored_count = run->feeder.finished_count;
 
     struct phase phase = phase_begin(run->options);
-    TRY(scan(run, stored_count));
+    scan(run, stored_count);
     phase_end(&phase, report, run->progress_ns, "scan", "messages", run->found_count, NULL);
     report->lost_count += run->feeder.sent_count > run->found_count
                               ? run->feeder.sent_count - run->found_count
                               : 0;
-
+    if (report->is_stalled || report->refused_count > 0) {
+        return OK; /* it does not serve any more: nothing can be erased */
+    }
     run->feeder.payload_bytes = 0;
     run->feeder.is_quiet = true;
     phase = phase_begin(run->options);
@@ -160,7 +164,7 @@ static enum err run_retained(struct retained *run)
     phase_end(&phase, report, load_clock_ns(), "erase", "messages", run->feeder.finished_count,
               NULL);
     run->is_erased = true;
-    TRY(scan(run, 0));
+    scan(run, 0);
     feeder_leave(&run->feeder);
     return OK;
 }

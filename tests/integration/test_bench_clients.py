@@ -147,21 +147,38 @@ def test_options_without_use_are_refused(t, scenario):
 
 # ---------------------------------------------------------------------------------- ended early
 
-@each("retained -c 1000000", "queued -c 1000000", "idle -c 3000 --seconds 60", "storm -c 100000 --rate 100",
-      "subscriptions -c 1000000", "reconnect -c 20 --seconds 60", "connect -c 4 --seconds 60")
-def test_a_run_that_is_ended_early_still_gives_its_account(t, scenario):
-    broker = t.broker(lines=lines())
+LONG = ("retained -c 5M", "queued -c 5M", "subscriptions -c 5M", "idle -c 3000 --seconds 60",
+        "storm -c 100000 --rate 100", "reconnect -c 20 --seconds 60", "connect -c 4 --seconds 60")
+
+
+def after_a_second(scenario, port, act):
+    """(exit code, standard output, standard error) of a long run when act(process) came after its first second."""
     process = subprocess.Popen(
-        [program(), "run", *scenario.split(), "-p", str(broker.port), "--progress"],
+        [program(), "run", *scenario.split(), "-p", str(port), "--progress"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr.readline(), "it ended before its first second"
-    process.send_signal(signal.SIGINT)
+    act(process)
     out, err = process.communicate(timeout=60)
-    equal(process.returncode, CLEAN, f"{out}{err}exit code")
-    assert "nothing lost" in out, out
+    return process.returncode, out, err
+
+
+@each(*LONG)
+def test_a_run_that_is_ended_early_still_gives_its_account(t, scenario):
+    broker = t.broker(lines=lines())
+    code, out, err = after_a_second(scenario, broker.port, lambda process: process.send_signal(signal.SIGINT))
+    equal(code, CLEAN, f"{out}{err}exit code")
+    assert "nothing lost" in out and "stopped early" in out, out
+
+
+@each(*LONG)
+def test_a_broker_that_dies_is_told_in_the_account(t, scenario):
+    broker = t.broker(lines=lines())
+    code, out, err = after_a_second(scenario, broker.port, lambda process: broker.kill())
+    equal(code, VIOLATION, f"{out}{err}exit code")
+    assert "refused or broken" in out and "tern-bench: client bench-" in err, out + err
 
 
 # ---------------------------------------------------------------------------------- WebSocket
