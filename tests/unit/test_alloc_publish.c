@@ -167,14 +167,35 @@ static const struct load loads[] = {
 };
 /* clang-format on */
 
+/* Or none would ever be found. */
+static void an_allocation_is_counted_with_its_caller(void **state)
+{
+    (void)state;
+    if (!MICRO_COUNTS_ALLOCATIONS) {
+        skip();
+    }
+    micro_watch();
+    uint64_t before = micro_allocation_count;
+    void *volatile memory = malloc(100); /* volatile: the compiler may not leave it out */
+    free(memory);
+    memory = calloc(10, 10);
+    free(memory);
+    micro_is_watching = false;
+    assert_int_equal(micro_allocation_count - before, 2);
+    assert_int_equal(micro_sites[0].count, 1);
+    assert_int_equal(micro_sites[1].count, 1);
+    assert_true(micro_sites[0].caller != micro_sites[1].caller);
+}
+
 int main(void)
 {
     enum { COUNT = sizeof(loads) / sizeof(loads[0]) };
-    struct CMUnitTest tests[COUNT];
+    struct CMUnitTest tests[COUNT + 1];
     for (size_t i = 0; i < COUNT; i++) {
         tests[i] = (struct CMUnitTest){.name = loads[i].name,
                                        .test_func = messages_flow_without_allocations,
                                        .initial_state = (void *)(uintptr_t)&loads[i]};
     }
-    return _cmocka_run_group_tests("publish", tests, COUNT, NULL, NULL);
+    tests[COUNT] = (struct CMUnitTest)cmocka_unit_test(an_allocation_is_counted_with_its_caller);
+    return _cmocka_run_group_tests("publish", tests, COUNT + 1, NULL, NULL);
 }
