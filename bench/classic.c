@@ -451,7 +451,9 @@ static bool is_done(const struct classic *run, uint64_t now_ns, const volatile b
                        run->pending_count == 0;
     bool is_all_sent = is_limit_reached(run) &&
                        (options->qos == 0 || counts[CLASSIC_pub_succ] >= counts[CLASSIC_pub]);
-    return *is_stopped || is_time_over || is_all_gone || is_all_sent;
+    bool is_unheard = ferror(stdout) != 0; /* whoever read our lines has gone */
+    return __atomic_load_n(is_stopped, __ATOMIC_RELAXED) || is_time_over || is_all_gone ||
+           is_all_sent || is_unheard;
 }
 
 static uint64_t wait_ns(const struct classic *run, uint64_t now_ns, uint64_t line_ns)

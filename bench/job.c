@@ -93,6 +93,9 @@ enum err job_make(const struct options *options, struct job *out, char problem[J
     char why[SCENARIO_WHY_BYTES];
 
     problem[0] = '\0';
+    if (options->scale <= 0) {
+        return refuse(problem, "--scale", "nothing is left of a preset times 0");
+    }
     if (job.preset != NULL) {
         preset_apply(job.preset, &job.options);
     } else if (options->is_given[OPTION_INDEX_scale]) {

@@ -609,18 +609,13 @@ static void print_wrapped(const char *text, FILE *out)
     int column = HELP_COLUMN;
     while (*text != '\0') {
         int count = (int)strcspn(text, " ");
-        if (column + count > HELP_WIDTH) {
+        if (column > HELP_COLUMN && column + 1 + count > HELP_WIDTH) {
             fprintf(out, "\n%*s", HELP_COLUMN, "");
             column = HELP_COLUMN;
         }
-        fprintf(out, "%.*s", count, text);
-        text += count;
-        column += count;
-        if (*text == ' ') {
-            fputc(' ', out);
-            column++;
-            text++;
-        }
+        int rc = fprintf(out, "%s%.*s", column > HELP_COLUMN ? " " : "", count, text);
+        column += rc < 0 ? 0 : rc;
+        text += count + (text[count] == ' ' ? 1 : 0);
     }
     fputc('\n', out);
 }

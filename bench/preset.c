@@ -94,6 +94,10 @@ void preset_print(const struct preset *preset, const struct options *options, FI
     if (options->scale != 1) {
         fprintf(out, "; all times %g", options->scale);
     }
+    if (strcmp(preset->scenario, "storm") == 0) {
+        fprintf(out, " (until all are there; the suite then keeps them for 1800 s)\n");
+        return;
+    }
     fprintf(out,
             " (payload %llu bytes, the suite's 16 hold no stamp; %g s, the suite's are 1800)\n",
             (unsigned long long)options->payload_bytes, options->seconds);

@@ -64,11 +64,16 @@ static void print_step(const struct state *state, double rate, const struct repo
     fflush(state->search->out);
 }
 
+/* A signal sets it; relaxed: nothing else is read by it. */
+static bool is_stopped(const struct search *search)
+{
+    return search->is_stopped != NULL && __atomic_load_n(search->is_stopped, __ATOMIC_RELAXED);
+}
+
 static bool is_over(const struct state *state)
 {
     const struct search *search = state->search;
-    return (search->is_stopped != NULL && *search->is_stopped) ||
-           state->result.step_count >= SEARCH_STEPS_MAX;
+    return is_stopped(search) || state->result.step_count >= SEARCH_STEPS_MAX;
 }
 
 /* Run once or twice. Where the user stops it in the middle, *verdict is BROKEN and is_over(). */
@@ -82,7 +87,7 @@ static enum err attempt(struct state *state, double rate, enum verdict *verdict)
         const struct report *report = NULL;
         char why[SEARCH_WHY_BYTES];
         TRY(search->step(search->context, rate, &report));
-        if (search->is_stopped != NULL && *search->is_stopped) {
+        if (is_stopped(search)) {
             return OK; /* cut short: it tells nothing */
         }
         state->result.step_count++;

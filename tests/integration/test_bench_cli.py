@@ -41,6 +41,7 @@ def refused(code, words, *arguments):
     (["run", "pairs", "--rate", "10", "--window", "4"], "exclude each other"),
     (["run", "pairs", "--window", "2", "--burst", "4"], "does not fit into the window"),
     (["run", "pairs", "--scale", "2"], "--scale: it is for presets"),
+    (["run", "p2p-1K-1K-1K-1K", "--scale", "0"], "--scale: nothing is left"),
     (["run", "pairs", "-t", "x"], "-t (--topic): run has no use for it; it belongs to pub and sub"),
     (["run", "pairs", "-P", "secret"], "-P: MQTT 3 has no password without a user name"),
     (["run", "pairs", "-x", "60"], "-x: MQTT 3 has no session expiry"),
@@ -335,6 +336,31 @@ def test_clients_come_from_several_addresses(t):
                            "--seconds", "0.5", "--log_to", "null")
     equal(code, CLEAN, err)
     assert "connect_succ" in out and "connect ms: p50" in out and "total=" not in out, out
+
+
+def test_lines_that_nobody_reads_end_it(t):
+    broker = t.broker()
+    process = subprocess.Popen(
+        [tern_bench.program(), "pub", "-p", str(broker.port), "-c", "1", "-t", "x", "-I", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    try:
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    equal(process.returncode, UNAVAILABLE, err)
+    assert "standard output cannot be written" in err, err
+
+
+@each("localhost", "127.0.0.1")
+def test_a_name_is_tried_until_somebody_listens(t, host):
+    broker = t.broker()  # on 127.0.0.1 only; localhost may be ::1 first
+    code, out, err = bench("conn", "-h", host, "-p", broker.port, "-c", "2", "-i", "0", "--seconds", "0.2")
+    equal(code, CLEAN, out + err)
 
 
 def test_a_client_that_is_refused_is_counted(t):
