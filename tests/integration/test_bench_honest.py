@@ -86,10 +86,11 @@ def test_in_a_closed_loop_too(t, scenario):
     with Liar() as liar:
         report = report_of(liar.port, scenario, *short_run)
         equal(report["sent"], liar.received)
-    with Liar("repeat@20", "repeat@40") as liar:
+    with Liar("repeat@3", "repeat@9") as liar:
         report = report_of(liar.port, scenario, *short_run, code=VIOLATION)
+        equal(liar.spoiled, 2)
         equal(violations(report), {"repeated": 2})
-    with Liar("change@20=30") as liar:
+    with Liar("change@5=30") as liar:
         report = report_of(liar.port, scenario, *short_run, code=VIOLATION)
         equal(report["corrupt"], 1)
 
@@ -215,7 +216,7 @@ def test_a_connection_that_is_not_served_is_counted(t, lie):
 
 @each("storm -c 100", "idle -c 50", "connect -c 4", "reconnect -c 10")
 def test_connections_that_are_served_are_no_alarm(t, scenario):
-    with Liar("late_welcome@7=0.1") as liar:
+    with Liar("late_welcome@20=0.1") as liar:
         report = report_of(liar.port, scenario, "--seconds", 0.5, "--warmup", 0)
         equal(violations(report), {})
         if scenario.startswith("storm"):

@@ -222,7 +222,8 @@ class Connection(asyncio.Protocol):
             self.liar.route(self.will)
 
     def send(self, data):
-        self.transport.write(self.websocket.wrap(data) if self.websocket else data)
+        if not self.transport.is_closing():
+            self.transport.write(self.websocket.wrap(data) if self.websocket else data)
 
     def close(self):
         self.transport.close()
