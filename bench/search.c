@@ -80,12 +80,12 @@ static bool is_over(const struct state *state)
 static enum err attempt(struct state *state, double rate, enum verdict *verdict)
 {
     const struct search *search = state->search;
+    char why[SEARCH_WHY_BYTES] = "";
     uint32_t bound_count = 0;
 
     *verdict = BROKEN;
     for (uint32_t i = 0; i < 2 && !is_over(state); i++) {
         const struct report *report = NULL;
-        char why[SEARCH_WHY_BYTES];
         TRY(search->step(search->context, rate, &report));
         if (is_stopped(search)) {
             return OK; /* cut short: it tells nothing */
@@ -99,10 +99,10 @@ static enum err attempt(struct state *state, double rate, enum verdict *verdict)
             *verdict = KEPT;
             return OK;
         }
-        snprintf(state->result.why, SEARCH_WHY_BYTES, "%s", why);
         bound_count += report->is_generator_bound ? 1 : 0;
     }
     state->result.rate_broken = rate;
+    memcpy(state->result.why, why, sizeof(why));
     *verdict = bound_count == 2 ? BROKEN_BY_GENERATOR : BROKEN;
     return OK;
 }
