@@ -274,6 +274,15 @@ static void work(struct leader *leader)
     }
 }
 
+/* What not all of them have told. */
+static void end_progress(struct leader *leader)
+{
+    if (leader->options->series != NULL) {
+        crew_progress_end(leader->progress);
+        crew_progress_tell(leader->progress, leader->options->series);
+    }
+}
+
 /* Everybody still there hears that it is over, and why. */
 static void farewell(struct leader *leader)
 {
@@ -344,7 +353,10 @@ static enum err sum_up(struct leader *leader, struct report *out)
     if (leader->team == NULL) {
         TRY(report_merge_all(members, leader->peer_count, leader->options->series, out));
     } else {
-        TRY(crew_team_join(leader->team, out));
+        enum err err = crew_team_join(leader->team, out);
+        crew_team_free(leader->team);
+        leader->team = NULL;
+        TRY(err);
         for (uint32_t i = 0; i < leader->peer_count; i++) {
             TRY(report_merge(out, members[i]));
         }
@@ -421,7 +433,8 @@ static void start_own(struct leader *leader)
 static void lead(struct leader *leader)
 {
     static void (*const steps[])(struct leader *) = {
-        connect_all, number_all, check_options, start_progress, send_jobs, start_own, work,
+        connect_all, number_all, check_options, start_progress,
+        send_jobs,   start_own,  work,          end_progress,
     };
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && leader->err == OK; i++) {
         steps[i](leader);

@@ -24,6 +24,7 @@ struct crew_team {
     _Atomic int err;           /* enum err of the first that failed; release, read after joining */
     atomic_uint running_count; /* release when a generator is over, pairs with is_over's acquire */
     uint32_t count;
+    bool is_joined;
     struct generator generators[];
 };
 
@@ -112,6 +113,8 @@ static enum err merge(struct crew_team *team, struct report *out)
 
 enum err crew_team_join(struct crew_team *team, struct report *out)
 {
+    ASSERT(!team->is_joined);
+    team->is_joined = true;
     for (uint32_t i = 0; i < team->count; i++) {
         struct generator *generator = &team->generators[i];
         if (generator->is_started) {

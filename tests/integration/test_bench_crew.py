@@ -175,6 +175,37 @@ def test_a_leader_may_generate_too(t):
     equal(report["received"], 300)
 
 
+@each("", "--threads 1", "--threads 2")
+def test_the_seconds_of_all_are_one_series(t, own):
+    broker = t.broker(lines=lines())
+    with Agent() as one, Agent("--threads", "2") as other:
+        report = report_of(
+            broker.port,
+            "pairs -c 9 --rate 400 --seconds 1.2 --warmup 0.1",
+            *own.split(),
+            *("--agents", list_of(one, other), "--broker-pid", broker.process.pid, "--progress"),
+        )
+    seconds = report["series"]["seconds"]
+    equal(report["sent"], 520)
+    equal(sum(second["sent"] for second in seconds), 520)
+    equal(sum(second["delivered"] for second in seconds), 520)
+    assert seconds[0]["broker_resident"] > 0, seconds[0]
+
+
+@each(("--threads", "3"), ("--agents",))
+def test_progress_is_that_of_all(t, how):
+    broker = t.broker(lines=lines())
+    with Agent() as one, Agent() as other:
+        agents = (list_of(one, other),) if how == ("--agents",) else ()
+        scenario = ("pairs", "-c", "6", "--rate", "300", "--seconds", "2", "--warmup", "0.1")
+        code, out, err = bench("run", *scenario, "-p", broker.port, "--progress", "--json", *how, *agents)
+    equal(code, CLEAN, err)
+    told = [line for line in err.splitlines() if " s: sent " in line]
+    equal([int(line.split(" s: ")[0]) for line in told], list(range(1, len(told) + 1)))
+    equal(sum(int(line.split(" sent ")[1].split(",")[0]) for line in told), 630, err)
+    equal(json.loads(out)["sent"], 630)
+
+
 def test_an_agent_serves_one_leader_after_the_other(t):
     broker = t.broker(lines=lines())
     with Agent() as agent:
