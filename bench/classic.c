@@ -9,32 +9,21 @@
  *                 └─ it is gone, or the limit is reached: never again
  *
  * Invariants
- *   I1  a worker stands in `due` at most once, and only while it is_open.
+ *   I1  a worker stands in `due` at most once; of one that is gone the place is dropped when its
+ *       moment comes.
  *   I2  open_count + pending_count + gone_count = started_count.
  */
 #include "bench/classic.h"
 
-#include "bench/classic_lines.h"
-#include "bench/classic_payload.h"
-#include "bench/due.h"
-#include "bench/host.h"
-#include "bench/job.h"
+#include "bench/classic_run.h"
 #include "bench/run.h"
 #include "core/base/assert.h"
-#include "core/base/rng.h"
 
-#include <ctype.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
-    ID_BYTES = 64,
-    PREFIX_BYTES = 48,
-    TOPIC_BYTES = 1024,
-    SOURCES_MAX = 64,
     TURN_NS = 50 * 1000 * 1000,
     CONNECT_TURN_NS = 1000 * 1000,
     HELD_UP_NS = 1000 * 1000,
@@ -48,45 +37,6 @@ enum {
 #define SECOND_NS   ((uint64_t)1000000000)
 #define LATENCY_MAX (3600 * SECOND_NS) /* a stamp of longer ago is of another machine */
 
-static const char *kind_name(enum command command)
-{
-    return command == COMMAND_CONN ? "conn" : command == COMMAND_PUB ? "pub" : "sub";
-}
-
-struct classic;
-
-struct worker {
-    struct classic *run;
-    struct load_client *client;
-    uint32_t index;
-    uint32_t inflight;   /* QoS 1 and 2: not ended by the broker */
-    uint64_t moment_ns;  /* of the next message */
-    uint64_t sequence;   /* of the next message, from 0 */
-    uint64_t begun_ns;   /* when it began to connect */
-    uint64_t count_last; /* cnt64 of the last one received */
-    bool is_open, is_subscribed, is_held, has_count;
-    char *topic; /* pub: made once, where it is the same each time; else NULL */
-    char client_id[ID_BYTES];
-};
-
-struct classic {
-    const struct options *options;
-    struct load_config config;
-    struct load *load;
-    struct payload *payload;
-    struct due *due;
-    struct worker *workers;
-    struct address sources[SOURCES_MAX];
-    uint32_t source_count;
-    uint32_t started_count, pending_count, open_count, gone_count;
-    uint32_t complaint_count;
-    bool is_publishing; /* --wait-before-publishing is over */
-    bool is_stamped;    /* received payloads may carry our stamp */
-    struct rng rng;
-    uint64_t begin_ns;
-    struct classic_lines lines;
-};
-
 static void count_up(struct classic *run, enum classic_counter counter)
 {
     run->lines.counts[counter]++;
@@ -95,78 +45,6 @@ static void count_up(struct classic *run, enum classic_counter counter)
 static uint64_t ns_of_ms(double milliseconds)
 {
     return (uint64_t)(milliseconds * 1e6);
-}
-
-/* ---- topics -------------------------------------------------------------------------------- */
-
-/* The text of a variable that begins at `at`; *used: how many characters its name has, or 0. */
-static const char *variable(const char *at, const struct classic_names *names, char digits[24],
-                            size_t *used)
-{
-    static const char random_name[] = "%rand_";
-    *used = 2;
-    switch (at[1]) {
-    case 'i':
-        snprintf(digits, 24, "%u", names->number);
-        return digits;
-    case 'c':
-        return names->client_id;
-    case 'u':
-        return names->username == NULL ? "" : names->username;
-    case 's':
-        snprintf(digits, 24, "%" PRIu64, names->sequence);
-        return digits;
-    default:
-        break;
-    }
-    size_t count = strlen(random_name);
-    *used = 0;
-    if (strncmp(at, random_name, count) == 0 && isdigit((unsigned char)at[count])) {
-        char *end;
-        uint64_t high = strtoull(at + count, &end, 10);
-        *used = (size_t)(end - at);
-        snprintf(digits, 24, "%" PRIu64, 1 + names->random % (high == 0 ? 1 : high));
-    }
-    return digits;
-}
-
-bool classic_topic(const char *pattern, const struct classic_names *names, char *out,
-                   size_t out_bytes)
-{
-    char digits[24];
-    size_t count = 0;
-
-    for (const char *at = pattern; *at != '\0';) {
-        size_t used = 0;
-        const char *piece = at[0] == '%' ? variable(at, names, digits, &used) : at;
-        size_t piece_count = used == 0 ? 1 : strlen(piece);
-        if (count + piece_count >= out_bytes) {
-            return false;
-        }
-        memcpy(out + count, used == 0 ? at : piece, piece_count);
-        count += piece_count;
-        at += used == 0 ? 1 : used;
-    }
-    out[count] = '\0';
-    return true;
-}
-
-static bool is_new_each_time(const char *pattern)
-{
-    return strstr(pattern, "%s") != NULL || strstr(pattern, "%rand_") != NULL;
-}
-
-static bool make_topic(struct worker *worker, const char *pattern, char out[TOPIC_BYTES])
-{
-    struct classic *run = worker->run;
-    struct classic_names names = {
-        .number = (uint32_t)run->options->start_number + worker->index + 1,
-        .client_id = worker->client_id,
-        .username = run->options->username,
-        .sequence = run->lines.counts[CLASSIC_pub] + 1,
-        .random = rng_u64(&run->rng),
-    };
-    return classic_topic(pattern, &names, out, TOPIC_BYTES);
 }
 
 /* ---- publishing ---------------------------------------------------------------------------- */
@@ -198,7 +76,7 @@ static bool publish(struct worker *worker)
     const char *topic = worker->topic;
 
     if (topic == NULL) {
-        if (!make_topic(worker, options->topic.items[0], text)) {
+        if (!classic_make_topic(worker, options->topic.items[0], text)) {
             count_up(run, CLASSIC_pub_fail);
             return false;
         }
@@ -272,8 +150,8 @@ static void subscribe(struct worker *worker)
     struct mqtt_filter filters[OPTIONS_LIST_MAX] = {0};
 
     for (uint32_t i = 0; i < topics->count; i++) {
-        bool is_made = make_topic(worker, topics->items[i], texts[i]);
-        ASSERT(is_made); /* prepare_workers() has tried */
+        bool is_made = classic_make_topic(worker, topics->items[i], texts[i]);
+        ASSERT(is_made); /* classic_prepare() has tried */
         filters[i].filter = slice_text(texts[i]);
         filters[i].qos = (uint8_t)run->options->qos;
     }
@@ -504,151 +382,6 @@ static void leave(struct classic *run)
     }
 }
 
-/* ---- before and after ---------------------------------------------------------------------- */
-
-static int usage(const char *option, const char *why)
-{
-    fprintf(stderr, "tern-bench: %s: %s\n", option, why);
-    return EXIT_USAGE;
-}
-
-static int prepare_sources(struct classic *run)
-{
-    char problem[HOST_PROBLEM_BYTES], name[256];
-    for (uint32_t i = 0; i < run->options->ifaddr.count; i++) {
-        const char *at = run->options->ifaddr.items[i];
-        while (*at != '\0') {
-            size_t count = strcspn(at, ",");
-            if (run->source_count == SOURCES_MAX || count >= sizeof(name)) {
-                return usage("--ifaddr", "there are at most 64 addresses");
-            }
-            snprintf(name, sizeof(name), "%.*s", (int)count, at);
-            enum err err = host_find(name, 0, &run->sources[run->source_count++], problem);
-            if (err != OK) {
-                usage("--ifaddr", problem);
-                return EXIT_NO_HOST;
-            }
-            at += count + (at[count] == ',' ? 1 : 0);
-        }
-    }
-    return EXIT_WELL;
-}
-
-static void make_prefix(const struct options *options, char out[PREFIX_BYTES])
-{
-    const char *kind = kind_name(options->command);
-    if (options->shortids) {
-        snprintf(out, PREFIX_BYTES, "%s", options->prefix == NULL ? "" : options->prefix);
-    } else if (options->prefix != NULL) {
-        snprintf(out, PREFIX_BYTES, "%s_bench_%s_", options->prefix, kind);
-    } else {
-        snprintf(out, PREFIX_BYTES, "bench_%s_%ld_", kind, (long)getpid());
-    }
-}
-
-static int prepare_workers(struct classic *run)
-{
-    const struct options *options = run->options;
-    char prefix[PREFIX_BYTES], topic[TOPIC_BYTES];
-
-    if (options->prefix != NULL && strlen(options->prefix) > 24) {
-        return usage("--prefix", "24 characters at most");
-    }
-    make_prefix(options, prefix);
-    run->workers = calloc(options->count, sizeof(run->workers[0]));
-    if (run->workers == NULL) {
-        usage("-c", err_text(ERR_NOMEM));
-        return EXIT_UNAVAILABLE;
-    }
-    for (uint32_t i = 0; i < options->count; i++) {
-        struct worker *worker = &run->workers[i];
-        worker->run = run;
-        worker->index = i;
-        snprintf(worker->client_id, ID_BYTES, "%s%u", prefix,
-                 (uint32_t)options->start_number + i + 1);
-        for (uint32_t j = 0; j < options->topic.count; j++) {
-            if (!make_topic(worker, options->topic.items[j], topic)) {
-                return usage("-t", "the topic is too long");
-            }
-        }
-        if (options->command == COMMAND_PUB && !is_new_each_time(options->topic.items[0])) {
-            worker->topic = strdup(topic);
-        }
-    }
-    return EXIT_WELL;
-}
-
-static int check_options(const struct options *options)
-{
-    const struct option_list *topics = &options->topic;
-    bool has_topic = options->command != COMMAND_CONN;
-    if (has_topic && topics->count == 0) {
-        return usage("-t", "a topic is needed, such as bench/%i");
-    }
-    if (options->command == COMMAND_PUB && topics->count > 1) {
-        return usage("-t", "pub has one topic; start one tern-bench pub for each");
-    }
-    if (options->command == COMMAND_PUB && strpbrk(topics->items[0], "+#") != NULL) {
-        return usage("-t", "a message is published to a topic, which has no + and no #");
-    }
-    if (strcmp(options->log_to, "console") != 0 && strcmp(options->log_to, "null") != 0) {
-        return usage("--log_to", "console or null");
-    }
-    if (options->random_wait_low_ms > options->random_wait_high_ms) {
-        return usage("--min-random-wait", "it is above --max-random-wait");
-    }
-    return EXIT_WELL;
-}
-
-static int prepare(struct classic *run)
-{
-    const struct options *options = run->options;
-    char problem[JOB_PROBLEM_BYTES], why[PAYLOAD_PROBLEM_BYTES];
-
-    int code = check_options(options);
-    if (code != EXIT_WELL) {
-        return code;
-    }
-    if (payload_new(options, &run->payload, why) != OK) {
-        fprintf(stderr, "tern-bench: %s\n", why);
-        return EXIT_USAGE;
-    }
-    enum err err = job_load(options, &run->config, problem);
-    if (err != OK) {
-        fprintf(stderr, "tern-bench: %s\n", problem);
-        return err == ERR_NOT_FOUND ? EXIT_NO_HOST : EXIT_USAGE;
-    }
-    rng_init(&run->rng, rng_system_seed());
-    run->is_publishing = !options->wait_for_all;
-    run->is_stamped = options->message == NULL;
-    code = prepare_sources(run);
-    code = code == EXIT_WELL ? prepare_workers(run) : code;
-    if (code != EXIT_WELL) {
-        return code;
-    }
-    run->due = options->command == COMMAND_PUB ? due_new((uint32_t)options->count) : NULL;
-    run->config.client_count_max = (uint32_t)options->count + 64;
-    run->config.packet_max_bytes = MQTT_REMAINING_MAX;
-    err = load_new(&run->config, &run->load);
-    if (err != OK || (options->command == COMMAND_PUB && run->due == NULL)) {
-        fprintf(stderr, "tern-bench: cannot start: %s\n", err_text(err == OK ? ERR_NOMEM : err));
-        return EXIT_UNAVAILABLE;
-    }
-    return EXIT_WELL;
-}
-
-static void free_run(struct classic *run)
-{
-    for (uint32_t i = 0; run->workers != NULL && i < run->options->count; i++) {
-        free(run->workers[i].topic);
-    }
-    load_free(run->load);
-    due_free(run->due);
-    payload_free(run->payload);
-    free(run->workers);
-    free(run);
-}
-
 int classic_command(const struct options *options, const volatile bool *is_stopped)
 {
     struct classic *run = calloc(1, sizeof(*run));
@@ -657,7 +390,7 @@ int classic_command(const struct options *options, const volatile bool *is_stopp
         return EXIT_UNAVAILABLE;
     }
     run->options = options;
-    int code = prepare(run);
+    int code = classic_prepare(run);
     if (code == EXIT_WELL) {
         loop(run, is_stopped);
         uint64_t since_ns = load_clock_ns() - run->begin_ns;
@@ -674,6 +407,6 @@ int classic_command(const struct options *options, const volatile bool *is_stopp
             code = EXIT_UNAVAILABLE;
         }
     }
-    free_run(run);
+    classic_free(run);
     return code;
 }

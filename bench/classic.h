@@ -21,23 +21,6 @@
 #include "bench/options.h"
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-/* Who a topic is for. */
-struct classic_names {
-    uint32_t number;
-    const char *client_id, *username;
-    uint64_t sequence; /* pub: the number of the message over all clients, from 1 */
-    uint64_t random;   /* any number */
-};
-
-/*
- * Write the topic: %i the client's number, %c its id, %u its user, %s the message's number, %rand_N
- * a number from 1 to N. False when it is longer than out_bytes.
- */
-bool classic_topic(const char *pattern, const struct classic_names *names, char *out,
-                   size_t out_bytes);
 
 /*
  * Run until the time is over, the limit is reached or *is_stopped. Returns the exit code: 0 when no

@@ -1,11 +1,11 @@
 /*
- * One row per option, made of options.def; reading a value, telling what is wrong with it and
- * showing it in --help know only rows.
+ * One row per option, made of options.def; reading a value and telling what is wrong with it know
+ * only rows.
  */
 #include "bench/options.h"
 
+#include "bench/options_table.h"
 #include "core/base/assert.h"
-#include "core/base/json.h"
 #include "core/base/text.h"
 
 #include <errno.h>
@@ -15,10 +15,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { VALUE_BYTES = 64, WRITE_BYTES_MAX = 1 << 20, HELP_COLUMN = 30, HELP_WIDTH = 98 };
-
-enum kind { COUNT, NUMBER, BOOL, SIZE, SECONDS, MILLIS, PERCENT, TEXT, LIST };
 
 /* Names for the table's column of commands. */
 enum {
@@ -36,16 +32,7 @@ enum {
     _Static_assert((low) <= (high), #field ": an empty range");
 #include "bench/options.def"
 
-static const struct row {
-    const char *name;
-    char letter;
-    uint8_t kind;
-    uint8_t commands;
-    size_t offset;
-    double low, high;
-    const char *optional; /* of a text: its value when none follows */
-    const char *value, *help;
-} rows[OPTION_INDEX_COUNT] = {
+const struct option_row option_rows[OPTION_INDEX_COUNT] = {
 #define OPTION(field, kind, name, letter, def, low, high, commands, value, help) \
     [OPTION_INDEX_##field] = {name, letter, kind, commands, offsetof(struct options, field), low, high, NULL, value, help},
 #define OPTION_TEXT(field, name, letter, def, optional, commands, value, help) \
@@ -72,24 +59,7 @@ static const struct refusal {
 #include "bench/options.def"
 };
 
-/* Titles stand before a row: the first of the rows that follow. */
-static const struct {
-    const char *title;
-    int first;
-} groups[] = {
-#define OPTION_GROUP(title)     {title, -1},
-#define OPTION(field, ...)      {NULL, OPTION_INDEX_##field},
-#define OPTION_TEXT(field, ...) {NULL, OPTION_INDEX_##field},
-#define OPTION_LIST(field, ...) {NULL, OPTION_INDEX_##field},
-#include "bench/options.def"
-};
-
-static const struct {
-    const char *name;
-    enum command command;
-    uint32_t words_low, words_high;
-    const char *words, *help;
-} commands[] = {
+const struct option_command option_commands[OPTION_COMMAND_COUNT] = {
     {"conn",    COMMAND_CONN,    0, 0, "",         "connect clients and hold them, as emqtt-bench"},
     {"pub",     COMMAND_PUB,     0, 0, "",         "publish from many clients, as emqtt-bench"},
     {"sub",     COMMAND_SUB,     0, 0, "",         "subscribe with many clients, as emqtt-bench"},
@@ -102,10 +72,8 @@ static const struct {
 /* clang-format on */
 
 enum {
-    COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]),
     REFUSAL_COUNT = sizeof(refusals) / sizeof(refusals[0]),
     ALIAS_COUNT = sizeof(aliases) / sizeof(aliases[0]),
-    GROUP_COUNT = sizeof(groups) / sizeof(groups[0]),
 };
 
 /* Where a value is being read, for the messages. */
@@ -125,31 +93,32 @@ __attribute__((format(printf, 2, 3))) static enum err fail(char *problem, const 
     return ERR_INVALID;
 }
 
-static const char *command_name(uint32_t command)
+const char *option_command_name(uint32_t command)
 {
-    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
-        if (commands[i].command == command) {
-            return commands[i].name;
+    for (uint32_t i = 0; i < OPTION_COMMAND_COUNT; i++) {
+        if (option_commands[i].command == command) {
+            return option_commands[i].name;
         }
     }
     return "tern-bench";
 }
 
 /* "pub, sub and run" */
-static const char *command_names(uint32_t set, char out[VALUE_BYTES])
+static const char *command_names(uint32_t set, char out[OPTION_VALUE_BYTES])
 {
     size_t count = 0;
     out[0] = '\0';
-    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
-        uint32_t bit = commands[i].command;
+    for (uint32_t i = 0; i < OPTION_COMMAND_COUNT; i++) {
+        uint32_t bit = option_commands[i].command;
         if ((set & bit) == 0) {
             continue;
         }
         set &= ~bit;
         const char *before = count == 0 ? "" : set == 0 ? " and " : ", ";
-        int rc = snprintf(out + count, VALUE_BYTES - count, "%s%s", before, commands[i].name);
+        int rc = snprintf(out + count, OPTION_VALUE_BYTES - count, "%s%s", before,
+                          option_commands[i].name);
         count += rc > 0 ? (size_t)rc : 0;
-        ASSERT(count < VALUE_BYTES);
+        ASSERT(count < OPTION_VALUE_BYTES);
     }
     return out;
 }
@@ -236,19 +205,19 @@ static bool read_number(const char *text, const struct unit *units, double *out)
     return false;
 }
 
-static void *field_of(const struct row *row, struct options *options)
+static void *field_of(const struct option_row *row, struct options *options)
 {
     return (char *)options + row->offset;
 }
 
-static const void *field_in(const struct row *row, const struct options *options)
+const void *option_field(const struct option_row *row, const struct options *options)
 {
     return (const char *)options + row->offset;
 }
 
-static double get_number(const struct row *row, const struct options *options)
+double option_number(const struct option_row *row, const struct options *options)
 {
-    const void *field = field_in(row, options);
+    const void *field = option_field(row, options);
     switch (row->kind) {
     case COUNT:
     case SIZE:
@@ -260,7 +229,7 @@ static double get_number(const struct row *row, const struct options *options)
     }
 }
 
-static void put_number(const struct row *row, struct options *options, double value)
+static void put_number(const struct option_row *row, struct options *options, double value)
 {
     void *field = field_of(row, options);
     if (row->kind == COUNT || row->kind == SIZE) {
@@ -271,23 +240,23 @@ static void put_number(const struct row *row, struct options *options, double va
 }
 
 /* "0.5", "20000": short, and read back as the same. */
-static const char *show(double value, char out[VALUE_BYTES])
+const char *option_show(double value, char out[OPTION_VALUE_BYTES])
 {
     for (int digits = 6; digits <= 17; digits++) {
-        snprintf(out, VALUE_BYTES, "%.*g", digits, value);
+        snprintf(out, OPTION_VALUE_BYTES, "%.*g", digits, value);
         if (strtod(out, NULL) == value) {
             break;
         }
     }
     if (strchr(out, 'e') != NULL) {
-        snprintf(out, VALUE_BYTES, "%.9f", value);
+        snprintf(out, OPTION_VALUE_BYTES, "%.9f", value);
     }
     return out;
 }
 
-static enum err put_value(const struct place *at, const struct row *row, const char *value)
+static enum err put_value(const struct place *at, const struct option_row *row, const char *value)
 {
-    char bound[VALUE_BYTES];
+    char bound[OPTION_VALUE_BYTES];
     double number = 0;
     int shown = (int)at->shown_count;
 
@@ -318,11 +287,11 @@ static enum err put_value(const struct place *at, const struct row *row, const c
     }
     if (number < row->low) {
         return fail(at->problem, "%.*s: %s is below %s", shown, at->shown, value,
-                    show(row->low, bound));
+                    option_show(row->low, bound));
     }
     if (number > row->high) {
         return fail(at->problem, "%.*s: %s is above %s", shown, at->shown, value,
-                    show(row->high, bound));
+                    option_show(row->high, bound));
     }
     put_number(row, at->options, number);
     return OK;
@@ -336,33 +305,34 @@ static bool is_name(const char *name, const char *text, size_t count)
 }
 
 /* Of rows alike the one that the command accepts, else any. */
-static const struct row *better_of(const struct row *found, const struct row *row, uint32_t command)
+static const struct option_row *better_of(const struct option_row *found,
+                                          const struct option_row *row, uint32_t command)
 {
     return found == NULL || (row->commands & command) != 0 ? row : found;
 }
 
-static const struct row *row_of_name(const char *text, size_t count, uint32_t command)
+static const struct option_row *row_of_name(const char *text, size_t count, uint32_t command)
 {
-    const struct row *found = NULL;
+    const struct option_row *found = NULL;
     for (uint32_t i = 0; i < ALIAS_COUNT; i++) {
         if (is_name(aliases[i].name, text, count)) {
             return row_of_name(aliases[i].of, strlen(aliases[i].of), command);
         }
     }
     for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
-        if (is_name(rows[i].name, text, count)) {
-            found = better_of(found, &rows[i], command);
+        if (is_name(option_rows[i].name, text, count)) {
+            found = better_of(found, &option_rows[i], command);
         }
     }
     return found;
 }
 
-static const struct row *row_of_letter(char letter, uint32_t command)
+static const struct option_row *row_of_letter(char letter, uint32_t command)
 {
-    const struct row *found = NULL;
+    const struct option_row *found = NULL;
     for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
-        if (rows[i].letter == letter) {
-            found = better_of(found, &rows[i], command);
+        if (option_rows[i].letter == letter) {
+            found = better_of(found, &option_rows[i], command);
         }
     }
     return found;
@@ -384,8 +354,8 @@ static enum err fail_unknown(const struct place *at, const char *text, size_t co
     struct text_nearest nearest = text_nearest(slice_of(text, count));
     uint32_t command = at->options->command;
     for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
-        if ((rows[i].commands & command) != 0) {
-            text_nearest_offer(&nearest, rows[i].name);
+        if ((option_rows[i].commands & command) != 0) {
+            text_nearest_offer(&nearest, option_rows[i].name);
         }
     }
     if (nearest.word != NULL) {
@@ -393,7 +363,7 @@ static enum err fail_unknown(const struct place *at, const char *text, size_t co
                     at->shown, nearest.word);
     }
     return fail(at->problem, "%.*s: no such option; tern-bench %s --help lists them",
-                (int)at->shown_count, at->shown, command_name(command));
+                (int)at->shown_count, at->shown, option_command_name(command));
 }
 
 /* One of emqtt-bench's that we have not: fine if it is switched off. */
@@ -415,7 +385,7 @@ static bool is_option_like(const char *word)
     return word[0] == '-' && word[1] != '\0' && (word[1] < '0' || word[1] > '9');
 }
 
-static enum err fail_missing(const struct place *at, const struct row *row, const char *next)
+static enum err fail_missing(const struct place *at, const struct option_row *row, const char *next)
 {
     int shown = (int)at->shown_count;
     if (next == NULL) {
@@ -428,8 +398,8 @@ static enum err fail_missing(const struct place *at, const struct row *row, cons
 }
 
 /* The value of a row: attached, or the next word, or implied; *used: words taken from next. */
-static enum err take_value(const struct place *at, const struct row *row, const char *attached,
-                           const char *next, int *used)
+static enum err take_value(const struct place *at, const struct option_row *row,
+                           const char *attached, const char *next, int *used)
 {
     bool ignored;
     const char *value = attached;
@@ -447,7 +417,7 @@ static enum err take_value(const struct place *at, const struct row *row, const 
         return fail_missing(at, row, next);
     }
     TRY(put_value(at, row, value));
-    at->options->is_given[row - rows] = true;
+    at->options->is_given[row - option_rows] = true;
     return OK;
 }
 
@@ -460,7 +430,7 @@ static enum err take_option(struct options *options, const char *word, const cha
     size_t count = is_long ? strcspn(name, "=") : 1;
     const char *attached = NULL;
     struct place at = {options, problem, word, count + (is_long ? 2 : 1)};
-    char names[VALUE_BYTES];
+    char names[OPTION_VALUE_BYTES];
 
     *used = 0;
     if (name[count] != '\0') {
@@ -471,8 +441,8 @@ static enum err take_option(struct options *options, const char *word, const cha
         return OK;
     }
     uint32_t command = options->command;
-    const struct row *row = is_long ? row_of_name(name, count, command)
-                                    : row_of_letter(name[0], command);
+    const struct option_row *row = is_long ? row_of_name(name, count, command)
+                                           : row_of_letter(name[0], command);
     const struct refusal *refusal = refusal_of(is_long ? 0 : name[0], name, count);
     if (refusal != NULL && (refusal->commands & command) != 0) {
         return take_refused(&at, refusal, attached, next, used);
@@ -483,7 +453,8 @@ static enum err take_option(struct options *options, const char *word, const cha
     if ((row->commands & command) == 0) {
         return fail(problem, "%.*s%s%s%s: %s has no use for it; it belongs to %s",
                     (int)at.shown_count, word, is_long ? "" : " (--", is_long ? "" : row->name,
-                    is_long ? "" : ")", command_name(command), command_names(row->commands, names));
+                    is_long ? "" : ")", option_command_name(command),
+                    command_names(row->commands, names));
     }
     return take_value(&at, row, attached, next, used);
 }
@@ -491,14 +462,14 @@ static enum err take_option(struct options *options, const char *word, const cha
 enum err options_set(struct options *options, const char *name, const char *value,
                      char problem[OPTIONS_PROBLEM_BYTES])
 {
-    const struct row *row = row_of_name(name, strlen(name), options->command);
+    const struct option_row *row = row_of_name(name, strlen(name), options->command);
     struct place at = {options, problem, name, strlen(name)};
     problem[0] = '\0';
     if (row == NULL) {
         return fail_unknown(&at, name, strlen(name));
     }
     TRY(put_value(&at, row, value));
-    options->is_given[row - rows] = true;
+    options->is_given[row - option_rows] = true;
     return OK;
 }
 
@@ -507,12 +478,12 @@ enum err options_set(struct options *options, const char *name, const char *valu
 static enum err find_command(const char *word, uint32_t *index, char *problem)
 {
     struct text_nearest nearest = text_nearest(slice_text(word));
-    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i].name, word) == 0) {
+    for (uint32_t i = 0; i < OPTION_COMMAND_COUNT; i++) {
+        if (strcmp(option_commands[i].name, word) == 0) {
             *index = i;
             return OK;
         }
-        text_nearest_offer(&nearest, commands[i].name);
+        text_nearest_offer(&nearest, option_commands[i].name);
     }
     return fail(problem, "'%s' is no command%s%s%s; tern-bench --help lists them", word,
                 nearest.word == NULL ? "" : " (did you mean ",
@@ -530,168 +501,24 @@ enum err options_read(int count, const char *const *values, struct options *out,
         return fail(problem, "a command is missing; tern-bench --help lists them");
     }
     TRY(find_command(values[0], &index, problem));
-    options_defaults(commands[index].command, out);
+    options_defaults(option_commands[index].command, out);
     for (int i = 1; i < count; i++) {
         if (values[i][0] == '-' && values[i][1] != '\0') {
             int used = 0;
             const char *next = i + 1 < count ? values[i + 1] : NULL;
             TRY(take_option(out, values[i], next, &used, problem));
             i += used;
-        } else if (out->word_count < commands[index].words_high) {
+        } else if (out->word_count < option_commands[index].words_high) {
             out->words[out->word_count++] = values[i];
         } else {
             return fail(problem, "'%s': what is this for? tern-bench %s%s%s [options]", values[i],
-                        values[0], commands[index].words_high == 0 ? "" : " ",
-                        commands[index].words);
+                        values[0], option_commands[index].words_high == 0 ? "" : " ",
+                        option_commands[index].words);
         }
     }
-    if (out->word_count < commands[index].words_low && !out->is_help) {
-        return fail(problem, "tern-bench %s needs %s%s", values[0], commands[index].words,
+    if (out->word_count < option_commands[index].words_low && !out->is_help) {
+        return fail(problem, "tern-bench %s needs %s%s", values[0], option_commands[index].words,
                     out->command == COMMAND_RUN ? "; tern-bench list shows them" : "");
     }
     return OK;
-}
-
-static void write_option(struct json_writer *json, const struct row *row, const char *value)
-{
-    char text[1024];
-    int count = snprintf(text, sizeof(text), "--%s=%s", row->name, value);
-    if (count >= (int)sizeof(text)) {
-        json->err = json->err == OK ? ERR_TOO_LARGE : json->err;
-        return;
-    }
-    json_add_text(json, NULL, slice_text(text));
-}
-
-static void write_row(struct json_writer *json, const struct row *row,
-                      const struct options *options, bool is_public)
-{
-    char number[VALUE_BYTES];
-    const void *field = field_in(row, options);
-    bool is_secret = row == &rows[OPTION_INDEX_password] || row == &rows[OPTION_INDEX_agent_key];
-
-    if (row->kind == LIST) {
-        const struct option_list *list = field;
-        for (uint32_t i = 0; i < list->count; i++) {
-            write_option(json, row, list->items[i]);
-        }
-    } else if (row->kind == TEXT) {
-        write_option(json, row, is_public && is_secret ? "***" : *(const char *const *)field);
-    } else if (row->kind == BOOL) {
-        write_option(json, row, *(const bool *)field ? "true" : "false");
-    } else {
-        write_option(json, row, show(get_number(row, options), number));
-    }
-}
-
-enum err options_write(const struct options *options, bool is_public, struct buf *out)
-{
-    struct json_writer json = json_writer(out, WRITE_BYTES_MAX);
-    json_array_begin(&json, NULL);
-    json_add_text(&json, NULL, slice_text(command_name(options->command)));
-    for (uint32_t i = 0; i < options->word_count; i++) {
-        json_add_text(&json, NULL, slice_text(options->words[i]));
-    }
-    for (uint32_t i = 0; i < OPTION_INDEX_COUNT; i++) {
-        if (options->is_given[i]) {
-            write_row(&json, &rows[i], options, is_public);
-        }
-    }
-    json_array_end(&json);
-    return json_writer_end(&json);
-}
-
-/* ---- help ---------------------------------------------------------------------------------- */
-
-/* Text from HELP_COLUMN on, broken between words. */
-static void print_wrapped(const char *text, FILE *out)
-{
-    int column = HELP_COLUMN;
-    while (*text != '\0') {
-        int count = (int)strcspn(text, " ");
-        if (column > HELP_COLUMN && column + 1 + count > HELP_WIDTH) {
-            fprintf(out, "\n%*s", HELP_COLUMN, "");
-            column = HELP_COLUMN;
-        }
-        int rc = fprintf(out, "%s%.*s", column > HELP_COLUMN ? " " : "", count, text);
-        column += rc < 0 ? 0 : rc;
-        text += count + (text[count] == ' ' ? 1 : 0);
-    }
-    fputc('\n', out);
-}
-
-/* " [default]", or nothing where nothing is said by default. */
-static void default_text(const struct row *row, const struct options *defaults, char *out,
-                         size_t out_bytes)
-{
-    char number[VALUE_BYTES];
-    const char *shown = NULL;
-    if (row->kind == TEXT) {
-        shown = *(const char *const *)field_in(row, defaults);
-    } else if (row->kind == BOOL) {
-        shown = *(const bool *)field_in(row, defaults) ? "true" : NULL;
-    } else if (row->kind != LIST && get_number(row, defaults) != 0) {
-        shown = show(get_number(row, defaults), number);
-    }
-    snprintf(out, out_bytes, "%s%s%s", shown == NULL ? "" : " [", shown == NULL ? "" : shown,
-             shown == NULL ? "" : "]");
-}
-
-static void print_row(const struct row *row, const struct options *defaults, FILE *out)
-{
-    char left[VALUE_BYTES], text[512], letter[8] = "   ", shown[VALUE_BYTES + 4];
-    if (row->letter != 0) {
-        snprintf(letter, sizeof(letter), "-%c,", row->letter);
-    }
-    snprintf(left, sizeof(left), "  %s --%s %s", letter, row->name, row->value);
-    default_text(row, defaults, shown, sizeof(shown));
-    snprintf(text, sizeof(text), "%s%s", row->help, shown);
-    fprintf(out, "%-*s", HELP_COLUMN, left);
-    if (strlen(left) >= HELP_COLUMN) {
-        fprintf(out, "\n%*s", HELP_COLUMN, "");
-    }
-    print_wrapped(text, out);
-}
-
-static void print_options(enum command command, FILE *out)
-{
-    struct options defaults;
-    const char *title = NULL;
-    options_defaults(command, &defaults);
-    for (uint32_t i = 0; i < GROUP_COUNT; i++) {
-        if (groups[i].title != NULL) {
-            title = groups[i].title;
-            continue;
-        }
-        const struct row *row = &rows[groups[i].first];
-        if ((row->commands & (uint32_t)command) == 0) {
-            continue;
-        }
-        if (title != NULL) {
-            fprintf(out, "\n%s\n", title);
-            title = NULL;
-        }
-        print_row(row, &defaults, out);
-    }
-}
-
-void options_help(enum command command, FILE *out)
-{
-    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
-        if (command == 0) {
-            fprintf(out, "%s tern-bench %-7s %-8s  %s\n", i == 0 ? "usage:" : "      ",
-                    commands[i].name, commands[i].words, commands[i].help);
-        } else if (commands[i].command == command) {
-            fprintf(out, "usage: tern-bench %s %s%s[options]\n%s\n", commands[i].name,
-                    commands[i].words, commands[i].words[0] == '\0' ? "" : " ", commands[i].help);
-        }
-    }
-    if (command != 0) {
-        print_options(command, out);
-    } else {
-        fprintf(out, "\ntern-bench COMMAND --help shows its options; tern-bench --version.\n");
-    }
-    fprintf(out, "\nexit: 0 well; 1 messages lost, repeated, out of order or changed, clients "
-                 "refused, or a goal\nbroken; 64 usage; 68 no such host; 69 this machine or the "
-                 "broker cannot serve\n");
 }

@@ -1,8 +1,8 @@
 /* The topics, payloads and lines of conn, pub and sub. */
 #include "bench/check.h"
-#include "bench/classic.h"
 #include "bench/classic_lines.h"
 #include "bench/classic_payload.h"
+#include "bench/classic_topic.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,6 +48,14 @@ static void what_is_no_variable_stays(void **state)
     assert_string_equal(topic("%rand_"), "%rand_");
     assert_string_equal(topic("%rand_x"), "%rand_x");
     assert_string_equal(topic(""), "");
+}
+
+static void it_is_known_which_topics_vary(void **state)
+{
+    (void)state;
+    assert_true(classic_topic_varies("a/%s"));
+    assert_true(classic_topic_varies("a/%rand_9"));
+    assert_false(classic_topic_varies("a/%i/%c/%u"));
 }
 
 static void a_topic_that_does_not_fit_is_refused(void **state)
@@ -261,6 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topics_have_the_variables_of_emqtt_bench),
         cmocka_unit_test(what_is_no_variable_stays),
+        cmocka_unit_test(it_is_known_which_topics_vary),
         cmocka_unit_test(a_topic_that_does_not_fit_is_refused),
         cmocka_unit_test(a_payload_carries_our_stamp_when_it_fits),
         cmocka_unit_test(headers_stand_before_the_payload),
