@@ -122,6 +122,7 @@ static void on_report(struct peer *peer, struct slice line)
         leader_fail(peer->leader, ERR_UNAVAILABLE, "%s: its report: %s", peer->name, problem);
         return;
     }
+    report_saved_report(peer->saved)->clock_error_ns = peer->clock_error_ns;
     peer->state = REPORTED;
     crew_link_close(&peer->link, OK);
 }
@@ -158,6 +159,7 @@ static bool hear(struct peer *peer, const struct crew_message *message)
         return true;
     case CREW_SAY_REPORT:
         peer->is_report_next = true;
+        peer->clock_error_ns = message->error_ns;
         return state == WORKING;
     default:
         return false;

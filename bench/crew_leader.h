@@ -31,6 +31,7 @@ struct peer {
     enum peer_state state;
     uint32_t first, generators; /* its members of the crew */
     uint32_t arrived_count;     /* stages they have arrived at */
+    uint64_t clock_error_ns;    /* of the stamps of its generators, at most */
     bool is_report_next;        /* the next line is the report itself */
     struct report_saved *saved;
     char name[ADDRESS_TEXT_MAX + 8]; /* "agent 10.0.0.2:7883" */

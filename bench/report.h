@@ -52,6 +52,7 @@ struct report {
     /* How well the generator kept its own time. */
     double rate_reached;                       /* messages a second that left; open loop */
     uint64_t lateness_p99_ns, lateness_max_ns; /* how long after its moment a message left */
+    uint64_t clock_error_ns; /* of latencies between generators on several machines, at most */
     uint64_t unsent_count;   /* intended, never sent: the broker took no more; no violation */
     bool is_generator_bound; /* the figures are the generator's, not the broker's */
     bool is_stopped_early;   /* by the user; the account is whole, the window is shorter */

@@ -23,6 +23,7 @@ const struct report_field report_fields[] = {
     FIELD("rate_reached",     F64,  rate_reached),
     FIELD("lateness_p99_ns",  U64,  lateness_p99_ns),
     FIELD("lateness_max_ns",  U64,  lateness_max_ns),
+    FIELD("clock_error_ns",   U64,  clock_error_ns),
     FIELD("unsent",           U64,  unsent_count),
     FIELD("generator_bound",  BOOL, is_generator_bound),
     FIELD("stopped_early",    BOOL, is_stopped_early),

@@ -193,6 +193,9 @@ static void print_figures(const struct report *report, FILE *out)
         row_duration(out, "generator: lateness p99", report->lateness_p99_ns);
         row_duration(out, "generator: lateness max", report->lateness_max_ns);
     }
+    if (report->clock_error_ns > 0) {
+        row_duration(out, "generators: clocks agree to", report->clock_error_ns);
+    }
     if (report->member_count > 0) {
         row_number(out, "fairness (Jain's index)", report->jain, "");
         row_number(out, "least served member", (double)report->member_min, "");

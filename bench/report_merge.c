@@ -28,6 +28,7 @@ static void merge_timing(struct report *target, const struct report *member)
     target->rate_reached += member->rate_reached;
     target->lateness_p99_ns = greater(target->lateness_p99_ns, member->lateness_p99_ns);
     target->lateness_max_ns = greater(target->lateness_max_ns, member->lateness_max_ns);
+    target->clock_error_ns = greater(target->clock_error_ns, member->clock_error_ns);
     target->unsent_count += member->unsent_count;
     target->is_generator_bound |= member->is_generator_bound;
     target->is_stopped_early |= member->is_stopped_early;

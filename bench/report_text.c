@@ -128,6 +128,18 @@ static void print_latency(const struct report *report, FILE *out)
                 : " (of a closed loop: compare it, do not quote it)");
 }
 
+/* Several machines have several clocks. */
+static void print_clocks(const struct report *report, FILE *out)
+{
+    char error[WORDS_BYTES];
+    if (report->clock_error_ns > 0) {
+        fprintf(out,
+                "  clocks:    of leader and agents agree to %s at least; that is in every latency "
+                "between two machines\n",
+                words_duration(report->clock_error_ns, error));
+    }
+}
+
 /* What each thing costs the broker, and the kernel on its behalf. */
 static void print_held(const struct report *report, FILE *out)
 {
@@ -226,6 +238,7 @@ void report_print(const struct report *report, FILE *out)
     print_broker(report, out);
     print_generator(report, out);
     print_latency(report, out);
+    print_clocks(report, out);
     if (report->member_count > 0) {
         fprintf(out,
                 "  fairness:  %u members, least %" PRIu64 ", most %" PRIu64

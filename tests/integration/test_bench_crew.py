@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import broker as broker_module
@@ -446,6 +447,58 @@ def test_clocks_that_differ_are_reckoned_with(t, ahead_ns):
     equal(report["sent"], 120)
     equal(report["received"], 120)
     equal(violations(report), {})
+
+
+class Stretch(threading.Thread):
+    """A wire between leader and agent on which nobody learns that both are on one machine."""
+
+    def __init__(self, agent):
+        super().__init__()
+        self.agent = agent
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        leader, _ = self.listener.accept()
+        with leader, socket.create_connection(("127.0.0.1", self.agent.port)) as agent:
+            back = threading.Thread(target=self.carry, args=(agent, leader))
+            back.start()
+            file = leader.makefile("rb")
+            hello = json.loads(file.readline())
+            hello["clock"] = "of a far machine"
+            agent.sendall(json.dumps(hello).encode() + b"\n")
+            self.carry(file, agent)
+            back.join()
+            file.close()
+
+    @staticmethod
+    def carry(source, target):
+        read = source.read1 if hasattr(source, "read1") else source.recv
+        while data := read(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.join(WAIT_S)
+        self.listener.close()
+
+
+def test_a_report_says_how_well_clocks_agree(t):
+    broker = t.broker(lines=lines())
+    with Agent() as near, Agent() as far, Stretch(far) as wire:
+        report = report_of(
+            broker.port, "fanout -c 4 --rate 200", *QUICK, "--agents", f"{near.address},{wire.address}"
+        )
+    equal(violations(report), {})
+    equal(report["received"], 4 * report["sent"])
+    assert report["clock_error_ns"] > 0, report
+    with Agent() as near:
+        report = report_of(broker.port, "pairs -c 2 --rate 200", *QUICK, "--agents", near.address)
+    equal(report["clock_error_ns"], 0)
 
 
 # What a stranger sends before it is hung up on.

@@ -35,6 +35,7 @@ static void counts_add_up_and_what_is_of_the_whole_run_stays(void **state)
     a.received_count = 50, b.received_count = 5;
     a.rate_reached = 600, b.rate_reached = 300;
     a.unsent_count = 0, b.unsent_count = 9;
+    a.clock_error_ns = 70, b.clock_error_ns = 60;
     a.idle_count = 100, b.idle_count = 200;
     a.generator_count = 2;
     assert_int_equal(report_merge(&a, &b), OK);
@@ -48,6 +49,7 @@ static void counts_add_up_and_what_is_of_the_whole_run_stays(void **state)
     assert_int_equal(a.received_count, 55);
     assert_true(a.rate_reached == 900);
     assert_int_equal(a.unsent_count, 9);
+    assert_int_equal(a.clock_error_ns, 70); /* the worst of them bounds all */
     assert_int_equal(a.idle_count, 300);
     assert_int_equal(a.generator_count, 3); /* one that says nothing is one */
     assert_true(report_is_clean(&a));
