@@ -2,6 +2,7 @@
 #include "core/wire/reason.h"
 #include "core/wire/ws.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,12 @@ static enum err check_websocket(const struct load *load)
     return is_fine ? OK : ERR_INVALID;
 }
 
+/*
+ * Loads of several threads come and go one at a time: rings are mapped behind the back of the thread
+ * sanitizer, and memory that one gave back and another one got would look like a race.
+ */
+static pthread_mutex_t rings = PTHREAD_MUTEX_INITIALIZER;
+
 enum err load_new(const struct load_config *config, struct load **out)
 {
     struct load *load = calloc(1, sizeof(*load));
@@ -212,7 +219,9 @@ enum err load_new(const struct load_config *config, struct load **out)
     };
     enum err err = check_websocket(load);
     if (err == OK) {
+        pthread_mutex_lock(&rings);
         err = io_new(&io_config, &load->io);
+        pthread_mutex_unlock(&rings);
     }
     if (err != OK) {
         free(load);
@@ -227,7 +236,9 @@ void load_free(struct load *load)
     if (load == NULL) {
         return;
     }
+    pthread_mutex_lock(&rings);
     io_free(load->io);
+    pthread_mutex_unlock(&rings);
     LIST_EACH_SAFE (&load->clients, link) {
         client_free(CONTAINER_OF(link, struct load_client, all));
     }
