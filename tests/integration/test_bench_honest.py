@@ -1,6 +1,7 @@
 """Is tern-bench to be believed? It runs against a server that lies (tests/lib/liar.py): what went
 wrong is counted exactly, and where nothing went wrong it says so."""
 
+import json
 import shutil
 
 import mqtt
@@ -233,6 +234,41 @@ def test_websocket_is_judged_alike(t, lie):
         report = report_of(liar.port, "pairs -c 1 -q 1 --ws", *STEADY, code=VIOLATION if wanted else CLEAN)
         equal(violations(report), wanted)
         equal(report["sent"], liar.received)
+
+
+# ---------------------------------------------------------------------------------- several as one
+
+@each(
+    ("pairs -c 4 -q 1",  "lose@50 repeat@70 change@90=30", {"lost": 2, "repeated": 1, "corrupt": 1}),
+    ("fanout -c 5 -q 1", "swallow@50",                     {"lost": 5}),
+    ("fanin -c 5",       "repeat@50",                      {"repeated": 1}),
+    ("shared -c 8",      "group_twice@50 lose@80",         {"lost": 1, "repeated": 1}),
+    ("pairs -c 4 -q 2",  "no_answer@50",                   {"stalled": True}),
+    ("wildcards",        "lose@50 repeat@90",              {"lost": 1, "repeated": 1}),
+    ("pairs -c 4 -q 1",  "",                               {}),
+)  # fmt: skip
+def test_two_threads_give_one_account(t, lie):
+    scenario, faults, wanted = lie
+    with Liar(faults) as liar:
+        report = report_of(liar.port, scenario, *STEADY, "--threads", 2, code=VIOLATION if wanted else CLEAN)
+        equal(violations(report), wanted)
+        equal(report["sent"] + report["unsent"], 240)
+        equal(report["sent"], liar.received)
+
+
+def test_a_search_accepts_no_rate_at_which_anything_goes_wrong(t):
+    """From its 3000th delivery on everything comes twice, as if the broker broke under load: the third
+    step is the first that meets it."""
+    with Liar("repeat@3000-") as liar:
+        code, out, err = bench(
+            *("run", "pairs", "-c", 2, "--rate", 2000, "--seconds", 0.3, "--warmup", 0),
+            *("--search", "loss=0", "--json", "-p", liar.port),
+        )
+        equal(code, CLEAN, err)
+        report = json.loads(out)
+        equal(violations(report), {})
+        assert report["delivered"] <= 3000, report["delivered"]
+        assert "repeated" in err, err
 
 
 # ---------------------------------------------------------------------------------- time
