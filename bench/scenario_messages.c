@@ -415,7 +415,7 @@ enum err scenario_messages(const struct scenario_options *options, const struct 
         err = go(&run);
     }
     if (err != OK) {
-        crew_fail(options->crew, err_text(err));
+        crew_fail(options->crew, run.why_broken[0] != '\0' ? run.why_broken : err_text(err));
     }
     deallocate(&run);
     return err;

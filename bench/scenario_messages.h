@@ -66,6 +66,7 @@ struct messages {
      * they come: the drain of a broker that stood still at the end tells of it. */
     uint64_t measure_begin_ns, measure_end_ns;
     bool is_sending, is_measuring, is_broken, is_ending;
+    char why_broken[LOAD_TEXT_MAX]; /* "": it is not, or nobody knows */
     bool is_held_back; /* in the window the broker did not read what a publisher had queued */
 };
 

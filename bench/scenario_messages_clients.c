@@ -19,13 +19,12 @@ enum {
 
 void messages_lose(struct messages *run, enum err why, uint8_t reason)
 {
-    char text[LOAD_TEXT_MAX];
     if (run->is_ending) {
         return;
     }
     if (!run->is_broken) {
         fprintf(stderr, "tern-bench: a client was refused or lost: %s\n",
-                load_explain(&run->options->load, why, reason, text));
+                load_explain(&run->options->load, why, reason, run->why_broken));
     }
     run->report->refused_count++;
     run->is_broken = true;

@@ -141,7 +141,15 @@ def test_threads_without_a_broker_say_so(t):
     port = broker_module.free_port()
     code, _, err = bench("run", "pairs", "-c", "4", "--threads", "2", "-p", port, *QUICK)
     equal(code, UNAVAILABLE)
-    assert "connection refused" in err and "generator" in err, err
+    assert any("generator" in line and "connection refused" in line for line in err.splitlines()), err
+
+
+def test_agents_without_a_broker_say_so(t):
+    port = broker_module.free_port()
+    with Agent() as agent:
+        code, _, err = bench("run", "pairs", "-c", "4", "-p", port, "--agents", agent.address, *QUICK)
+        equal(code, UNAVAILABLE)
+        assert agent.address in err and "connection refused" in err and str(port) in err, err
 
 
 @short
