@@ -3,12 +3,14 @@ wrong is counted exactly, and where nothing went wrong it says so."""
 
 import json
 import shutil
+import signal
+import time
 
 import mqtt
 from broker import free_port
 from liar import Liar
 from suite import each, equal, eventually, short
-from tern_bench import CLEAN, UNAVAILABLE, VIOLATION, bench, report_of, violations
+from tern_bench import CLEAN, UNAVAILABLE, VIOLATION, bench, report_of, start, violations
 
 STEADY = ("--rate", "400", "--seconds", "0.5", "--warmup", "0.1")  # 240 messages
 
@@ -141,6 +143,17 @@ def test_a_client_that_is_refused_ends_the_run_before_it_begins(t, faults):
         equal(out, "")
         assert "refused or lost" in err, err
         equal(liar.received, 0)
+
+
+@each("pairs -c 3", "pairs -c 3 -q 1 --window 4", "shared -c 3", "storm -c 100000", "connect -c 3", "idle -c 20", "reconnect -c 3")
+def test_a_broker_that_dies_in_the_middle_is_no_clean_run(t, scenario):
+    with Liar() as liar:
+        process = start(liar.port, scenario, "--seconds", 60, "--warmup", 0)
+        eventually(lambda: liar.counts["Welcome"] >= 20 or liar.received > 50, what="the run has begun")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode in (VIOLATION, UNAVAILABLE), f"exit code {process.returncode}:\n{out}{err}"
+    assert out == "" or violations(json.loads(out))["refused"] > 0, out
+    assert "lost" in err or "refused" in err, err
 
 
 def test_a_slow_welcome_is_waited_for(t):
@@ -288,6 +301,22 @@ def test_a_stall_at_the_end_of_the_window_is_seen_too(t):
     with Liar("stall@190=1") as liar:
         latency = report_of(liar.port, "pairs -c 2 --rate 200 --seconds 1 --warmup 0")["latency_ns"]
         assert latency["max"] >= 0.94e9, latency
+
+
+def test_a_generator_that_stands_still_blames_itself(t):
+    with Liar() as liar:
+        process = start(liar.port, "pairs -c 2 --rate 200 --seconds 1.5 --warmup 0")
+        eventually(lambda: liar.received > 50, what="the run is under way")
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=30)
+        equal(process.returncode, CLEAN, err)
+        report = json.loads(out)
+        equal(report["sent"], 300)
+        equal(report["generator_bound"], True)
+        assert report["lateness_max_ns"] >= 0.45e9, report["lateness_max_ns"]
+        assert report["latency_ns"]["max"] >= 0.45e9, report["latency_ns"]  # since nobody else can tell
 
 
 def test_a_delay_is_in_every_latency(t):

@@ -456,9 +456,10 @@ class Liar:
         self.is_listening.set()
         self.loop.run_forever()
         server.close()
-        for connection in list(self.connections):
-            connection.transport.abort()
-        self.loop.run_until_complete(asyncio.sleep(0))
+        for _ in range(3):  # some are only just being accepted
+            for connection in list(self.connections):
+                connection.transport.abort()
+            self.loop.run_until_complete(asyncio.sleep(0.01))
         self.loop.close()
 
     def __enter__(self):

@@ -27,6 +27,14 @@ def bench(*arguments, seconds=120, **how):
     return result.returncode, result.stdout, result.stderr
 
 
+def start(port, scenario, *arguments):
+    """A run that goes on beside the test: a process, whose communicate() gives (JSON, standard error)."""
+    command = [program(), "run", *scenario.split(), *(str(argument) for argument in arguments), "-p", str(port), "--json"]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 def report_of(port, scenario, *arguments, code=CLEAN, seconds=120):
     """What `tern-bench run SCENARIO --json` reports; scenario is a text with its options."""
     got, out, err = bench("run", *scenario.split(), *arguments, "-p", port, "--json", seconds=seconds)
