@@ -17,6 +17,20 @@ enum { LIST_BYTES_MAX = CREW_AGENTS_MAX * 272 };
 #define SILENCE_NS  (15000 * MS_NS) /* pings come every second */
 #define FAREWELL_NS (2000 * MS_NS)
 
+/* An address that means something else on each machine. */
+static void warn_of_loopback(const struct peer *peer)
+{
+    char text[ADDRESS_TEXT_MAX];
+    const struct address *broker = &peer->leader->options->load.to;
+    if (address_is_loopback(broker) && !address_is_loopback(&peer->address)) {
+        fprintf(
+            stderr,
+            "tern-bench: %s loads %s of its own machine: if the broker is not there, name it by "
+            "an address that all reach (-h)\n",
+            peer->name, address_text(broker, text));
+    }
+}
+
 static enum err find_peers(struct leader *leader, char *list)
 {
     char problem[HOST_PROBLEM_BYTES], *rest = NULL;
@@ -37,6 +51,7 @@ static enum err find_peers(struct leader *leader, char *list)
             return err;
         }
         snprintf(peer->name, sizeof(peer->name), "agent %s", item);
+        warn_of_loopback(peer);
     }
     if (leader->peer_count == 0) {
         leader_fail(leader, ERR_INVALID, "--agents: '%s' names none (HOST:PORT,...)",

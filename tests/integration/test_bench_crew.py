@@ -20,10 +20,10 @@ WAIT_S = 30
 class Agent:
     """A running `tern-bench agent` on a port of the kernel's choice; its lines are kept."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, host="127.0.0.1"):
         self.log = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen(
-            [program(), "agent", "--listen", "127.0.0.1:0", *arguments], stdin=subprocess.DEVNULL, stderr=self.log
+            [program(), "agent", "--listen", f"{host}:0", *arguments], stdin=subprocess.DEVNULL, stderr=self.log
         )
         try:
             self.address = self.await_line("listening on ").rsplit(" ", 1)[1]
@@ -213,6 +213,14 @@ def test_progress_is_that_of_all(t, how):
     equal([int(line.split(" s: ")[0]) for line in told], list(range(1, len(told) + 1)))
     equal(sum(int(line.split(" sent ")[1].split(",")[0]) for line in told), 630, err)
     equal(json.loads(out)["sent"], 630)
+
+
+def test_an_agent_may_be_reached_by_ipv6(t):
+    broker = t.broker(lines=lines())
+    with Agent(host="[::1]") as agent:
+        assert agent.address.startswith("[::1]:"), agent.address
+        report = report_of(broker.port, "pairs -c 2 --rate 200", *QUICK, "--agents", agent.address)
+        equal(report["sent"], 120)
 
 
 def test_an_agent_serves_one_leader_after_the_other(t):
