@@ -145,7 +145,10 @@ def test_a_client_that_is_refused_ends_the_run_before_it_begins(t, faults):
         equal(liar.received, 0)
 
 
-@each("pairs -c 3", "pairs -c 3 -q 1 --window 4", "shared -c 3", "storm -c 100000", "connect -c 3", "idle -c 20", "reconnect -c 3")
+@each(
+    *("pairs -c 3", "pairs -c 3 -q 1 --window 4", "shared -c 3"),
+    *("storm -c 100000", "connect -c 3", "idle -c 20", "reconnect -c 3"),
+)
 def test_a_broker_that_dies_in_the_middle_is_no_clean_run(t, scenario):
     with Liar() as liar:
         process = start(liar.port, scenario, "--seconds", 60, "--warmup", 0)

@@ -29,7 +29,8 @@ def bench(*arguments, seconds=120, **how):
 
 def start(port, scenario, *arguments):
     """A run that goes on beside the test: a process, whose communicate() gives (JSON, standard error)."""
-    command = [program(), "run", *scenario.split(), *(str(argument) for argument in arguments), "-p", str(port), "--json"]
+    command = [program(), "run", *scenario.split(), *(str(argument) for argument in arguments)]
+    command += ["-p", str(port), "--json"]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
