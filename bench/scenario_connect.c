@@ -7,6 +7,7 @@
 struct connects {
     struct report *report;
     struct crowd crowd;
+    uint64_t begin_ns, end_ns; /* latencies are of connects that began from here to there */
     bool is_running, is_measuring;
 };
 
@@ -21,8 +22,8 @@ static void on_opened(struct crowd_member *member)
     struct connects *run = member->crowd->owner;
     uint64_t now_ns = load_clock_ns();
     run->report->received_count++;
-    if (run->is_measuring) {
-        run->report->connected_count++;
+    run->report->connected_count += run->is_measuring ? 1 : 0;
+    if (member->begin_ns >= run->begin_ns && member->begin_ns < run->end_ns) {
         histogram_add(&run->report->latency, now_ns - member->begin_ns);
     }
     watch_delivery(run->crowd.options, now_ns, now_ns - member->begin_ns);
@@ -48,12 +49,27 @@ static void measure(struct connects *run)
     run->is_measuring = true;
     report->has_target = scenario_sample(options, &report->target_before);
     uint64_t own_ns = phase_own_cpu_ns(), begin_ns = load_clock_ns();
+    run->begin_ns = begin_ns;
+    run->end_ns = UINT64_MAX;
     crowd_turn_until(&run->crowd, begin_ns + (uint64_t)(options->seconds * 1e9));
-    report->window_ns = load_clock_ns() - begin_ns;
-    watch_window(options, begin_ns, begin_ns + report->window_ns);
+    run->end_ns = load_clock_ns();
+    report->window_ns = run->end_ns - begin_ns;
+    watch_window(options, begin_ns, run->end_ns);
     report->has_target = report->has_target && scenario_sample(options, &report->target_after);
     report->bench_cpu_ns = phase_own_cpu_ns() - own_ns;
     run->is_measuring = false;
+}
+
+/* Who is on the way at the end is waited for: a welcome that never comes is not forgotten. */
+static void drain(struct connects *run)
+{
+    struct crowd *crowd = &run->crowd;
+    uint64_t until_ns = load_clock_ns() + CROWD_DRAIN_NS;
+    crowd->is_settling = true;
+    while (crowd->coming_count > 0 && !crowd->is_broken && load_clock_ns() < until_ns) {
+        watch_turn(crowd->options, crowd->load, CROWD_TURN_NS);
+    }
+    run->report->is_stalled |= crowd->coming_count > 0 && !crowd->is_broken;
 }
 
 enum err scenario_connects(const struct scenario_options *options, struct report *out)
@@ -83,6 +99,7 @@ enum err scenario_connects(const struct scenario_options *options, struct report
         measure(&run);
         out->is_stopped_early = scenario_is_stopped(options);
         run.is_running = false;
+        drain(&run);
         crowd_leave(&run.crowd);
         crowd_meet(&run.crowd, CREW_SENT);
         crowd_meet(&run.crowd, CREW_DRAINED);

@@ -221,6 +221,7 @@ def test_what_was_kept_is_found_again(t, scenario):
     ("storm -c 100", "no_welcome@30", {"stalled": True}),
     ("idle -c 10", "drop_later@3=0.2", {"refused": 1}),
     ("connect -c 4", "refuse@30=0x87", {"refused": 1}),
+    ("connect -c 4", "no_welcome@30", {"stalled": True}),
     ("reconnect -c 10", "repeat@30", {"repeated": 1}),
     ("reconnect -c 10", "lose@30", {"lost": 1, "stalled": True}),
 )
@@ -236,7 +237,7 @@ def test_connections_that_are_served_are_no_alarm(t, scenario):
     with Liar("late_welcome@20=0.1") as liar:
         report = report_of(liar.port, scenario, "--seconds", 0.5, "--warmup", 0)
         equal(violations(report), {})
-        if scenario.startswith("storm"):
+        if scenario.startswith(("storm", "connect")):
             assert report["latency_ns"]["max"] >= 0.1e9, report["latency_ns"]
         eventually(lambda: not liar.connections, what="everybody has left")
 
