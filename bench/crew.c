@@ -221,14 +221,14 @@ void crew_share_sent(struct crew *crew, const uint64_t *sent, uint32_t count)
         return;
     }
     struct crew_room *room = crew->room;
-    ASSERT(count <= CREW_PUBLISHERS_MAX);
     pthread_mutex_lock(&room->lock);
     ASSERT(crew->arrived_count <= (uint32_t)CREW_SENT);
-    enum err err = sums_add(&room->given, sent, count);
+    enum err err = count <= CREW_PUBLISHERS_MAX ? sums_add(&room->given, sent, count)
+                                                : ERR_TOO_LARGE;
     if (err != OK) {
         char why[CREW_PROBLEM_BYTES];
-        snprintf(why, sizeof(why), "%s: counts of %u publishers do not join the others': %s",
-                 crew->name, count, err_text(err));
+        snprintf(why, sizeof(why), "%s: counts of %u publishers cannot be shared: %s", crew->name,
+                 count, err_text(err));
         fail(room, why);
     }
     pthread_mutex_unlock(&room->lock);

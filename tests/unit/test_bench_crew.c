@@ -135,6 +135,11 @@ static void counts_that_do_not_fit_fail_the_crew(void **state)
     assert_true(crew_room_problem(room, problem));
     assert_non_null(strstr(problem, "generator 1"));
     crew_room_free(room);
+    room = new_room(2);
+    crew_share_sent(crew_room_member(room, 0), sent, CREW_PUBLISHERS_MAX + 1); /* not even read */
+    assert_true(crew_room_problem(room, problem));
+    assert_non_null(strstr(problem, "1000001"));
+    crew_room_free(room);
 }
 
 static void one_failure_ends_all_and_the_first_one_is_told(void **state)
