@@ -150,10 +150,19 @@ bool conn_has_room(const struct conn *conn)
            msg_memory_bytes() <= shard->broker_memory_limit / 4 * 3;
 }
 
+static void lost(struct conn *conn, enum err why);
+
 void conn_flush(struct conn *conn)
 {
     struct slice parts[IO_PARTS_MAX];
     uint64_t bytes = 0;
+    if (conn->is_finishing) {
+        out_clear(&conn->out, &conn->shard->output_bytes); /* nobody is there to hear it */
+        if (!conn->is_held) {
+            lost(conn, conn->finished_by);
+        }
+        return;
+    }
     if (conn->state == CONN_CLOSED || conn->state == CONN_MOVING) {
         return;
     }
@@ -181,6 +190,7 @@ static void on_sent(void *owner)
 {
     struct conn *conn = owner;
     out_sent(&conn->out, &conn->shard->output_bytes);
+    conn->progress_ns = io_now_ns(conn->shard->io);
     if (conn->state == CONN_MOVING) {
         io_detach(conn->stream);
         return;
@@ -198,7 +208,8 @@ static void on_sent(void *owner)
 
 void conn_pause(struct conn *conn)
 {
-    if (!conn->is_read_paused && conn->state < CONN_CLOSING && conn->state != CONN_MOVING) {
+    if (!conn->is_read_paused && conn->state < CONN_CLOSING && conn->state != CONN_MOVING &&
+        !conn->is_finishing) {
         conn->is_read_paused = true;
         io_pause(conn->stream);
     }
@@ -207,9 +218,10 @@ void conn_pause(struct conn *conn)
 void conn_unpause(struct conn *conn)
 {
     const struct conn_work *work = conn->work;
-    bool has_to_wait = work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
-                                        !list_is_empty(&work->stalled_link));
-    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) && !has_to_wait) {
+    bool has_to_wait = conn->is_held || (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
+                                                          !list_is_empty(&work->stalled_link)));
+    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) && !has_to_wait &&
+        !conn->is_finishing) {
         conn->is_read_paused = false;
         io_resume(conn->stream);
     }
@@ -232,6 +244,7 @@ static void work_stop(struct conn *conn)
         receipts_orphan(conn);
         subacks_orphan(conn);
         replays_free(conn);
+        hold_drop(conn);
         list_remove(&conn->work->stalled_link);
         list_remove(&conn->work->replaying_link);
     }
@@ -265,6 +278,7 @@ enum err conn_prepare(struct conn *conn)
     work->conn = conn;
     work->alias_in.count_max = conn->alias_in_max;
     work->alias_out.count_max = conn->alias_out_max;
+    list_init(&work->hold.link);
     list_init(&work->stalled_link);
     list_init(&work->replaying_link);
     list_init(&work->receipts);
@@ -310,6 +324,7 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));
     }
     if (conn->session != NULL) {
+        hold_forget(shard, conn->session);
         char host[ADDRESS_TEXT_MAX];
         if (shard->config->connection_messages) {
             log_event(LOG_NOTICE, "client disconnected", LOG_SLICE("client", conn_client_id(conn)),
@@ -319,6 +334,16 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         session_leave(conn, will);
     }
     work_stop(conn);
+}
+
+/* `closed` follows; or, if that has come already, the flush at the end of the turn. */
+static void close_now(struct conn *conn)
+{
+    if (conn->is_finishing) {
+        conn_mark_dirty(conn);
+    } else {
+        io_close(conn->stream);
+    }
 }
 
 static void conn_close_politely(struct conn *conn)
@@ -358,12 +383,13 @@ void conn_end_by_client(struct conn *conn, bool with_will)
 {
     metric_add(conn->shard->metrics, METRIC_disconnects_client, 1);
     conn_leave(conn, OK, with_will ? WILL_PUBLISH : WILL_DROP);
-    bool is_silent = conn->ws == NULL && conn->out.bytes == 0 && !io_is_sending(conn->stream);
+    bool is_silent = conn->is_finishing ||
+                     (conn->ws == NULL && conn->out.bytes == 0 && !io_is_sending(conn->stream));
     if (is_silent) {
         /* The usual end: it has said its last word and we owe none. */
         conn->state = CONN_CLOSED;
         wheel_unset(conn->shard->wheel, &conn->timer);
-        io_close(conn->stream);
+        close_now(conn);
         return;
     }
     conn_close_politely(conn);
@@ -379,18 +405,29 @@ void conn_drop(struct conn *conn, enum err why)
         conn_leave(conn, why, WILL_PUBLISH);
     }
     conn->state = CONN_CLOSED;
-    io_close(conn->stream);
+    close_now(conn);
 }
 
-static void on_closed(void *owner, enum err why)
+static void lost(struct conn *conn, enum err why)
 {
-    struct conn *conn = owner;
     if (conn->state < CONN_CLOSING) {
         /* Who looks whether the port is open is no client that was lost. */
         metric_add(conn->shard->metrics, METRIC_disconnects_lost, conn->session != NULL);
         conn_leave(conn, why, WILL_PUBLISH);
     }
     conn_free(conn);
+}
+
+static void on_closed(void *owner, enum err why)
+{
+    struct conn *conn = owner;
+    if (conn->is_held) {
+        conn->is_finishing =
+            true; /* what it said before is still to be handled: conn_flush ends it */
+        conn->finished_by = why;
+        return;
+    }
+    lost(conn, why);
 }
 
 /* ---- time ---------------------------------------------------------------------------------- */

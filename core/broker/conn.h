@@ -17,6 +17,7 @@
 #include "core/base/list.h"
 #include "core/base/wheel.h"
 #include "core/broker/conn_out.h"
+#include "core/broker/hold.h"
 #include "core/io/io.h"
 #include "core/session/alias.h"
 #include "core/session/inbound.h"
@@ -76,6 +77,7 @@ struct partial {
 struct conn_work {
     struct conn *conn;
     struct list stalled_link, replaying_link;
+    struct hold hold;
 
     size_t http_scanned;
     struct partial stash;       /* raw bytes that wait while the connection moves */
@@ -102,6 +104,8 @@ struct conn {
     struct list link, dirty_link;
     struct timer timer; /* CONNECT timeout, keep alive, linger */
     uint64_t last_read_ns, keepalive_ns;
+    uint64_t progress_ns;   /* when it last had taken what was sent */
+    uint64_t slow_until_ns; /* until then nobody waits for it, see hold.h; 0: no */
 
     /* What arrived. */
     struct partial packet; /* of an incomplete packet, PROXY header or HTTP head */
@@ -109,6 +113,9 @@ struct conn {
     uint32_t skip_bytes;   /* of a refused packet, still to come */
     struct ws_link *ws;    /* NULL: plain MQTT */
     bool is_read_paused;
+    bool is_held;         /* see hold.h: nothing that it sent is handled */
+    bool is_finishing;    /* its stream is gone, what it had sent is still handled */
+    enum err finished_by; /* how the stream ended */
     bool is_counted;      /* against the limits of connections */
     bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */
     bool has_moved;       /* it came from another shard */

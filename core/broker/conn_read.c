@@ -129,9 +129,19 @@ static size_t complete_packet(struct conn *conn, struct slice bytes)
     return count;
 }
 
+/* What is not handled now, and has to be later. false: memory is exhausted. */
+static bool keep(struct conn *conn, struct slice bytes)
+{
+    if (conn->is_held && conn->ws == NULL) {
+        return hold_keep(conn, bytes);
+    }
+    bool is_kept = conn->state == CONN_MOVING || conn->is_held;
+    return !is_kept || partial_append(&conn->packet, bytes, 0) == OK;
+}
+
 void conn_feed_mqtt(struct conn *conn, struct slice bytes)
 {
-    while (bytes.count > 0 && wants_packets(conn)) {
+    while (bytes.count > 0 && wants_packets(conn) && !conn->is_held) {
         if (conn->skip_bytes > 0) {
             size_t skipped = conn->skip_bytes < bytes.count ? conn->skip_bytes : bytes.count;
             conn->skip_bytes -= (uint32_t)skipped;
@@ -159,8 +169,7 @@ void conn_feed_mqtt(struct conn *conn, struct slice bytes)
             conn_end(conn, err);
         }
     }
-    if (bytes.count > 0 && conn->state == CONN_MOVING &&
-        partial_append(&conn->packet, bytes, 0) != OK) {
+    if (bytes.count > 0 && !keep(conn, bytes)) {
         conn_drop(conn, ERR_NOMEM);
     }
 }
@@ -275,7 +284,7 @@ static void feed_ws(struct conn *conn, struct slice bytes)
     /* Receive buffers are ours alone until the event returns: unmasking in place harms nobody. */
     uint8_t *at = (uint8_t *)(uintptr_t)bytes.data;
     size_t left = bytes.count;
-    while (wants_packets(conn)) {
+    while (wants_packets(conn) && !conn->is_held) {
         enum ws_event event;
         struct slice payload;
         uint16_t close_code;
@@ -290,8 +299,13 @@ static void feed_ws(struct conn *conn, struct slice bytes)
         }
         on_ws_event(conn, event, payload);
     }
-    if (conn->state == CONN_MOVING &&
-        partial_append(&conn->work->stash, slice_of(at, left), 0) != OK) {
+    bool is_kept = true;
+    if (conn->state == CONN_MOVING) {
+        is_kept = partial_append(&conn->work->stash, slice_of(at, left), 0) == OK;
+    } else if (conn->is_held) {
+        is_kept = hold_keep(conn, slice_of(at, left));
+    }
+    if (!is_kept) {
         conn_drop(conn, ERR_NOMEM);
     }
 }
@@ -373,6 +387,12 @@ static void stall(struct conn *conn)
 
 void conn_feed(struct conn *conn, struct slice bytes)
 {
+    if (conn->is_held) {
+        if (!hold_keep(conn, bytes)) {
+            conn_drop(conn, ERR_NOMEM);
+        }
+        return;
+    }
     if (conn->state == CONN_PROXY) {
         bytes = feed_proxy(conn, bytes);
     }

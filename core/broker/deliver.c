@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/hold.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shard.h"
@@ -216,6 +217,7 @@ static void send_qos0(struct session *session, const struct offer *offer, struct
         const struct cached_frame *known = &cache->frames[conn->version == MQTT_5];
         if (known->bytes != NULL && known->retain == offer->retain) {
             write_frame(conn, known, offer->msg);
+            hold_note(session);
             return;
         }
     }
@@ -233,6 +235,7 @@ static void send_qos0(struct session *session, const struct offer *offer, struct
     } else {
         outgoing_write(&out, conn, offer->msg);
     }
+    hold_note(session);
 }
 
 /* ---- QoS 1 and 2, and whatever has to wait -------------------------------------------------- */
@@ -364,7 +367,9 @@ enum err deliver_enqueue(struct session *session, const struct delivery *deliver
     if (queue_peek(&session->queue) == NULL && send_now(session, &copy)) {
         return OK;
     }
-    return queue_up(session, &copy);
+    enum err err = queue_up(session, &copy);
+    hold_note(session);
+    return err;
 }
 
 static enum err delivery_init(struct delivery *delivery, const struct offer *offer)

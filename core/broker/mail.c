@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
@@ -11,7 +12,9 @@
 
 static void on_mail_publish(struct shard *shard, struct mail *mail)
 {
+    hold_begin(shard);
     enum err err = route_local(shard, mail->msg);
+    hold_remote_publisher(shard);
     if (mail->receipt != NULL) {
         struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = err};
         mailbox_post(shard->mailbox, mail->from, &answer);

@@ -149,7 +149,9 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
     }
     metric_add_label(shard->metrics, METRIC_publish_received, publish->qos, 1);
     metric_add(shard->metrics, METRIC_publish_bytes_received, publish->payload.count);
+    hold_begin(shard);
     bool has_receivers = store_and_route(conn, msg, receipt, &err);
+    hold_publisher(conn);
     if (!has_receivers) {
         metric_add(shard->metrics, METRIC_publish_unrouted, 1);
     }

@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/broker/deliver.h"
+#include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
@@ -239,7 +240,9 @@ bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt
         if (receipt != NULL) {
             receipt_hold(receipt);
         }
-        mailbox_post(shard->mailbox, (uint32_t)__builtin_ctzll(left), &mail);
+        uint32_t target = (uint32_t)__builtin_ctzll(left);
+        mailbox_post(shard->mailbox, target, &mail);
+        hold_look_at(shard, target);
     }
     err = serve(shard, msg, &matched);
     if (receipt != NULL && err != OK) {

@@ -21,7 +21,8 @@ enum {
     STREAMS_RESERVED = 64,
 };
 
-#define DRAIN_NS UINT64_C(5000000000)
+#define DRAIN_NS     UINT64_C(5000000000)
+#define HELD_WAIT_NS UINT64_C(1000000) /* how soon those who hold are looked at again */
 
 uint32_t shard_of(const struct shard *shard, struct slice client_id)
 {
@@ -219,6 +220,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->conns);
     list_init(&shard->dirty);
     list_init(&shard->stalled);
+    list_init(&shard->held);
     list_init(&shard->replaying);
     list_init(&shard->subacks);
     list_init(&shard->orphans);
@@ -336,6 +338,10 @@ static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
                     mailbox_is_stalled(shard->mailbox);
     uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
     uint64_t until_timer = next > now ? next - now : 0;
+    bool is_holding = !list_is_empty(&shard->held) || shard->told.receiver != NULL;
+    if (is_holding && wait_ns_max > HELD_WAIT_NS) {
+        wait_ns_max = HELD_WAIT_NS;
+    }
     if (has_work || wait_ns_max == 0) {
         return 0;
     }
@@ -385,6 +391,7 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     io_turn(shard->io, wait_ns(shard, wait_ns_max));
     mailbox_read(shard->mailbox, mail_handle);
     wheel_run(shard->wheel, io_now_ns(shard->io));
+    holds_run(shard);
     replays_run(shard);
     flush(shard);
     mailbox_flush(shard->mailbox);

@@ -23,6 +23,7 @@
 #include "core/base/wheel.h"
 #include "core/broker/broker.h"
 #include "core/broker/conn_out.h"
+#include "core/broker/hold.h"
 #include "core/broker/route.h"
 #include "core/io/io.h"
 #include "core/session/session.h"
@@ -53,11 +54,15 @@ struct shard {
     uint64_t key_last;    /* of the last session made here */
     struct list conns;    /* all of them, in every state */
     uint32_t conn_count, connecting_count;
-    struct list dirty;     /* connections with output to flush at the end of the turn */
-    struct list stalled;   /* connections that wait for a mailbox to have room */
-    struct list replaying; /* connections with retained messages still to be looked up */
-    struct list subacks;   /* pending ones whose connection is gone */
-    struct list orphans;   /* receipts whose connection went before their verdict */
+    struct list dirty;      /* connections with output to flush at the end of the turn */
+    struct list stalled;    /* connections that wait for a mailbox to have room */
+    struct list replaying;  /* connections with retained messages still to be looked up */
+    struct list subacks;    /* pending ones whose connection is gone */
+    struct list orphans;    /* receipts whose connection went before their verdict */
+    struct list held;       /* publishers that wait for receivers, see hold.h */
+    struct session *behind; /* a receiver of the message being routed; NULL: none is behind */
+    struct pace told;       /* of whom behind_ns tells */
+    uint64_t behind_shards; /* where else somebody is behind */
 
     uint64_t output_bytes; /* waiting in all connections */
     struct queue_totals queue_totals;
@@ -80,6 +85,7 @@ struct shard {
     struct timer drain_timer;
 
     /* Shared: */
+    _Atomic uint64_t behind_ns; /* when a receiver here was last found behind; 0: it caught up */
     _Atomic(const struct config *) config_next; /* release by the main thread, acquire here */
     _Atomic(const struct config *) config_seen; /* release here, acquire by the main thread */
 };

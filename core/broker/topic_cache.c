@@ -84,8 +84,7 @@ static void grow(struct topic_cache *cache)
 /* A slot that does not hold any more, or the next in turn. */
 static struct slot *slot_for(struct topic_cache *cache, const struct msg *msg, uint64_t version)
 {
-    if (cache->pushed_out > cache->set_count &&
-        cache->set_count < TOPIC_CACHE_SETS_MAX) {
+    if (cache->pushed_out > cache->set_count && cache->set_count < TOPIC_CACHE_SETS_MAX) {
         grow(cache);
     }
     struct topic_set *set = set_of(cache, msg);
