@@ -1,23 +1,26 @@
 /*
- * Time is counted in ticks of 1 ms, written with digits of six bits. A timer waits in the level of
- * the highest digit in which its tick differs from now, in the slot of its own digit there:
+ * Time is counted in ticks of 1 ms. A timer waits at the lowest level that reaches as far as it is
+ * away, in the slot of its own tick there:
  *
- *      level 0   64 slots of 1 ms      what is due within this window of 64 ms
- *      level 1   64 slots of 64 ms     later windows of the same 4 s
- *      level 2   64 slots of 4 s       ...
- *      level 7   64 slots of 139 y     beyond what 64 bits of nanoseconds can say
+ *      level 0     64 slots of 1 ms     what is due within 63 ms
+ *      level 1   4096 slots of 64 ms    within 4 min: where keep alive waits
+ *      level 2     64 slots of 4 min    within 4 h
+ *      level 6     64 slots of 139 y    beyond what 64 bits of nanoseconds can say
  *
  * When now reaches the first tick of a slot of a higher level, its timers cascade: they are placed
- * again, lower. All 64 bits of nanoseconds fit, so no timer is ever too far away.
+ * again, lower. All that is in one slot moves in one turn, and a turn is what others wait for: so
+ * the level of keep alive has short slots and many of them. (Placed by the highest digit in which
+ * the tick differs from now, all timers beyond a border of 4 min cascaded there at once.)
  *
  * Invariants
- *   I1  a set timer with tick > now is in the slot that place_of(tick ^ now, tick) names, for the
- *       now of this moment: steps of now that cross no occupied slot keep it true, the others
- *       cascade. So a timer's slot need not be remembered.
- *   I2  every occupied slot of a level is after the digit of now there, so the lowest occupied
- *       slot of the lowest occupied level is the next thing to happen.
- *   I3  occupied[level] has a bit exactly for slots that are not empty; levels has a bit exactly
- *       for levels whose occupied is not 0.
+ *   I1  a set timer with tick > now is in a slot of its own tick, at a level whose slots reached
+ *       that far when it was placed. At each level that slot is after the one of now, by less than
+ *       the level's count of slots: so an index stands for one time only. (While wheel_run() is at a
+ *       tick where slots of several levels begin, the lower ones are those of now.)
+ *   I2  what is in a slot is not due before the slot's first tick, so the occupied slot with the
+ *       earliest first tick over all levels is the next thing to happen.
+ *   I3  a bit of occupied is set exactly for slots that are not empty; words has a bit exactly for
+ *       those words of occupied, within a level, that are not 0.
  *   I4  a set timer with tick <= now is in `late`, or waits in wheel_run() for its turn.
  */
 #include "core/base/wheel.h"
@@ -26,33 +29,31 @@
 
 #include <stdlib.h>
 
-enum { TICK_NS = 1000000, DIGIT_BITS = 6, SLOT_COUNT = 1 << DIGIT_BITS, LEVEL_COUNT = 8 };
-_Static_assert(DIGIT_BITS *LEVEL_COUNT >= 45, "2^64 ns are less than 2^45 ticks");
+enum { TICK_NS = 1000000, WORD_BITS = 64, LEVEL_COUNT = 7, SLOT_TOTAL = 4096 + 6 * 64 };
+
+static const struct level {
+    uint32_t shift;      /* a slot is 2^shift ticks long */
+    uint32_t slot_count; /* a power of two; 64 words of 64 bits at most */
+    uint32_t first;      /* of its slots, within wheel->slots */
+} levels[LEVEL_COUNT] = {
+    {0, 64, 0},     {6, 4096, 64},  {18, 64, 4160}, {24, 64, 4224},
+    {30, 64, 4288}, {36, 64, 4352}, {42, 64, 4416},
+};
+_Static_assert(42 + 6 >= 45, "2^64 ns are less than 2^45 ticks");
+_Static_assert(4416 + 64 == SLOT_TOTAL, "each level has its slots");
 
 struct wheel {
-    uint64_t now; /* in ticks */
-    uint32_t levels;
-    uint64_t occupied[LEVEL_COUNT];
+    uint64_t now;                              /* in ticks */
+    uint64_t words[LEVEL_COUNT];               /* I3 */
+    uint64_t occupied[SLOT_TOTAL / WORD_BITS]; /* I3 */
     struct list late;
-    struct list slots[LEVEL_COUNT][SLOT_COUNT];
-};
-
-struct place {
-    uint32_t level, slot;
+    struct list slots[SLOT_TOTAL];
 };
 
 /* Rounded up: a timer never fires early. */
 static uint64_t tick_of(const struct timer *timer)
 {
     return timer->at_ns / TICK_NS + (timer->at_ns % TICK_NS != 0);
-}
-
-static struct place place_of(const struct wheel *wheel, uint64_t tick)
-{
-    ASSERT(tick > wheel->now);
-    uint32_t bit = 63 - (uint32_t)__builtin_clzll(tick ^ wheel->now);
-    uint32_t level = bit / DIGIT_BITS;
-    return (struct place){level, (uint32_t)(tick >> (level * DIGIT_BITS)) & (SLOT_COUNT - 1)};
 }
 
 struct wheel *wheel_new(uint64_t now_ns)
@@ -63,10 +64,8 @@ struct wheel *wheel_new(uint64_t now_ns)
     }
     wheel->now = now_ns / TICK_NS;
     list_init(&wheel->late);
-    for (uint32_t level = 0; level < LEVEL_COUNT; level++) {
-        for (uint32_t slot = 0; slot < SLOT_COUNT; slot++) {
-            list_init(&wheel->slots[level][slot]);
-        }
+    for (uint32_t slot = 0; slot < SLOT_TOTAL; slot++) {
+        list_init(&wheel->slots[slot]);
     }
     return wheel;
 }
@@ -89,21 +88,38 @@ bool timer_is_set(const struct timer *timer)
     return timer->at_ns != 0;
 }
 
-static void slot_mark_empty(struct wheel *wheel, struct place place)
+/* Of a slot, by its place in wheel->slots. Level 1 begins with the second word. */
+static uint32_t level_of(uint32_t slot)
 {
-    wheel->occupied[place.level] &= ~(1ULL << place.slot); /* I3 */
-    if (wheel->occupied[place.level] == 0) {
-        wheel->levels &= ~(1u << place.level);
+    uint32_t level = LEVEL_COUNT - 1;
+    while (slot < levels[level].first) {
+        level--;
+    }
+    return level;
+}
+
+static void slot_mark_empty(struct wheel *wheel, uint32_t slot)
+{
+    uint32_t level = level_of(slot), word = slot / WORD_BITS;
+    wheel->occupied[word] &= ~(UINT64_C(1) << slot % WORD_BITS);
+    if (wheel->occupied[word] == 0) {
+        wheel->words[level] &= ~(UINT64_C(1) << (word - levels[level].first / WORD_BITS));
     }
 }
 
 /* tick > now */
 static void timer_place(struct wheel *wheel, struct timer *timer, uint64_t tick)
 {
-    struct place place = place_of(wheel, tick); /* I1 */
-    list_push_back(&wheel->slots[place.level][place.slot], &timer->link);
-    wheel->occupied[place.level] |= 1ULL << place.slot; /* I3 */
-    wheel->levels |= 1u << place.level;
+    const struct level *level = levels;
+    while ((tick >> level->shift) - (wheel->now >> level->shift) >= level->slot_count) { /* I1 */
+        level++;
+        ASSERT(level < levels + LEVEL_COUNT);
+    }
+    uint32_t index = (uint32_t)(tick >> level->shift) & (level->slot_count - 1);
+    uint32_t slot = level->first + index;
+    list_push_back(&wheel->slots[slot], &timer->link);
+    wheel->occupied[slot / WORD_BITS] |= UINT64_C(1) << slot % WORD_BITS; /* I3 */
+    wheel->words[level - levels] |= UINT64_C(1) << index / WORD_BITS;
 }
 
 void wheel_set(struct wheel *wheel, struct timer *timer, uint64_t at_ns)
@@ -123,48 +139,82 @@ void wheel_unset(struct wheel *wheel, struct timer *timer)
     if (timer->at_ns == 0) {
         return;
     }
-    uint64_t tick = tick_of(timer);
+    const struct list *head = timer->link.next; /* if the timer is alone in its list */
+    bool is_alone = head == timer->link.prev;
     list_remove(&timer->link);
     timer->at_ns = 0;
-    if (tick > wheel->now) {
-        struct place place = place_of(wheel, tick); /* I1 */
-        if (list_is_empty(&wheel->slots[place.level][place.slot])) {
-            slot_mark_empty(wheel, place);
-        }
+    if (is_alone && head >= wheel->slots && head < wheel->slots + SLOT_TOTAL) {
+        slot_mark_empty(wheel, (uint32_t)(head - wheel->slots)); /* I3 */
     }
 }
 
-/* The next occupied slot, and the first tick of it. At least one level is occupied. */
-static struct place next_place(const struct wheel *wheel, uint64_t *tick)
+/* The first bit of bits at or after `from`, and around; bits is not 0. */
+static uint32_t bit_after(uint64_t bits, uint32_t from)
 {
-    uint32_t level = (uint32_t)__builtin_ctz(wheel->levels); /* I2 */
-    uint32_t slot = (uint32_t)__builtin_ctzll(wheel->occupied[level]);
-    uint32_t shift = level * DIGIT_BITS;
-    uint64_t above = wheel->now >> (shift + DIGIT_BITS) << DIGIT_BITS;
-    *tick = (above | slot) << shift;
-    return (struct place){level, slot};
+    uint64_t above = bits >> from << from;
+    return (uint32_t)__builtin_ctzll(above != 0 ? above : bits);
+}
+
+/* The first occupied slot of a level, from the one of now on, as an index of the level; there is one. */
+static uint32_t level_next(const struct wheel *wheel, uint32_t number)
+{
+    const struct level *level = &levels[number];
+    const uint64_t *occupied = wheel->occupied + level->first / WORD_BITS;
+    uint32_t from = (uint32_t)(wheel->now >> level->shift) & (level->slot_count - 1);
+    uint32_t word = from / WORD_BITS;
+    uint64_t rest = occupied[word] >> from % WORD_BITS << from % WORD_BITS;
+    if (rest == 0) { /* the next word that has any, perhaps this one's beginning */
+        uint32_t word_count = level->slot_count / WORD_BITS;
+        word = bit_after(wheel->words[number], (word + 1) & (word_count - 1));
+        rest = occupied[word];
+    }
+    return word * WORD_BITS + (uint32_t)__builtin_ctzll(rest);
+}
+
+/*
+ * The occupied slot with the earliest first tick (I2), of equals the one of the highest level: what
+ * it holds may belong lower. false: there is none.
+ */
+static bool next_slot(const struct wheel *wheel, uint32_t *slot, uint64_t *tick)
+{
+    *tick = UINT64_MAX;
+    for (uint32_t number = 0; number < LEVEL_COUNT; number++) {
+        const struct level *level = &levels[number];
+        if (wheel->words[number] == 0) {
+            continue;
+        }
+        uint32_t index = level_next(wheel, number);
+        uint64_t now = wheel->now >> level->shift;
+        uint64_t away = (index - now) & (level->slot_count - 1); /* I1 */
+        uint64_t first = (now + away) << level->shift;
+        if (first <= *tick) {
+            *tick = first;
+            *slot = level->first + index;
+        }
+    }
+    return *tick != UINT64_MAX;
 }
 
 uint64_t wheel_next_ns(const struct wheel *wheel)
 {
+    uint32_t slot;
     uint64_t tick;
     if (!list_is_empty(&wheel->late)) {
         return wheel->now * TICK_NS;
     }
-    if (wheel->levels == 0) {
+    if (!next_slot(wheel, &slot, &tick)) {
         return UINT64_MAX;
     }
-    next_place(wheel, &tick);
     return tick > UINT64_MAX / TICK_NS ? UINT64_MAX : tick * TICK_NS;
 }
 
 /* now has reached the first tick of the slot: its timers are due, or wait lower. */
-static void slot_reached(struct wheel *wheel, struct place place, struct list *due)
+static void slot_reached(struct wheel *wheel, uint32_t slot, struct list *due)
 {
     struct list reached;
     list_init(&reached);
-    list_append(&reached, &wheel->slots[place.level][place.slot]);
-    slot_mark_empty(wheel, place);
+    list_append(&reached, &wheel->slots[slot]);
+    slot_mark_empty(wheel, slot);
     for (struct list *link; (link = list_pop_front(&reached)) != NULL;) {
         struct timer *timer = CONTAINER_OF(link, struct timer, link);
         uint64_t tick = tick_of(timer);
@@ -184,14 +234,11 @@ uint32_t wheel_run(struct wheel *wheel, uint64_t now_ns)
     struct list due;
     list_init(&due);
     list_append(&due, &wheel->late);
-    while (wheel->levels != 0) {
-        uint64_t tick;
-        struct place place = next_place(wheel, &tick);
-        if (tick > target) {
-            break;
-        }
+    uint32_t slot;
+    uint64_t tick;
+    while (next_slot(wheel, &slot, &tick) && tick <= target) {
         wheel->now = tick;
-        slot_reached(wheel, place, &due);
+        slot_reached(wheel, slot, &due);
     }
     if (target > wheel->now) {
         wheel->now = target;
