@@ -1,6 +1,6 @@
 /* bench_histogram: what it costs tern-bench to remember the latency of one delivery. */
-#include "bench/histogram.h"
 #include "bench/micro/micro.h"
+#include "bench/report/histogram.h"
 #include "core/base/rng.h"
 
 enum { OPS = 10000000, LATENCIES = 4096 };

@@ -99,7 +99,7 @@ def check_foreign_keys(table):
             yield f"{plain(columns[0])}: say why, or what to write instead"
 
 
-BENCH_COLUMNS = {  # of bench/options.def: where name, letter, commands stand
+BENCH_COLUMNS = {  # of bench/command/options.def: where name, letter, commands stand
     "OPTION": (2, 3, 7),
     "OPTION_TEXT": (1, 2, 5),
     "OPTION_LIST": (1, 2, 3),
@@ -144,7 +144,7 @@ CHECKS = {
     "core/metrics.def": check_metrics,
     "core/config.def": check_options,
     "core/config_mosquitto.def": check_foreign_keys,
-    "bench/options.def": check_bench_options,
+    "bench/command/options.def": check_bench_options,
     "core/wire/props.def": check_unique_rows,
     "core/wire/reason.def": check_unique_rows,
 }

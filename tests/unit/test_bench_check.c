@@ -2,7 +2,7 @@
  * bench/check against a model that remembers everything: whatever a network loses, repeats, delays
  * and mixes up, each arrival gets the right verdict, and the account is right at every moment.
  */
-#include "bench/check.h"
+#include "bench/load/check.h"
 #include "core/base/rng.h"
 
 #include <setjmp.h>

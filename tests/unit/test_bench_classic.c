@@ -1,8 +1,8 @@
 /* The topics, payloads and lines of conn, pub and sub. */
-#include "bench/check.h"
-#include "bench/classic_lines.h"
-#include "bench/classic_payload.h"
-#include "bench/classic_topic.h"
+#include "bench/command/classic_lines.h"
+#include "bench/command/classic_payload.h"
+#include "bench/command/classic_topic.h"
+#include "bench/load/check.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

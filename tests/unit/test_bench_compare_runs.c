@@ -1,5 +1,5 @@
-#include "bench/compare_runs.h"
-#include "bench/report_json.h"
+#include "bench/report/compare_runs.h"
+#include "bench/report/report_json.h"
 
 #include <jansson.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
-#include "bench/crew.h"
-#include "bench/crew_room.h"
-#include "bench/load.h"
+#include "bench/crew/crew.h"
+#include "bench/crew/crew_room.h"
+#include "bench/load/load.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-#include "bench/crew_clock.h"
+#include "bench/crew/crew_clock.h"
 #include "core/base/rng.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-#include "bench/crew_message.h"
-#include "bench/crew_room.h"
+#include "bench/crew/crew_message.h"
+#include "bench/crew/crew_room.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

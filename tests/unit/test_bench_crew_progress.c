@@ -1,4 +1,4 @@
-#include "bench/crew_progress.h"
+#include "bench/crew/crew_progress.h"
 
 #include <pthread.h>
 #include <setjmp.h>

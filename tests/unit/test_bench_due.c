@@ -1,4 +1,4 @@
-#include "bench/due.h"
+#include "bench/command/due.h"
 #include "core/base/rng.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* bench/exchanges: an answer that belongs to no question is noticed. */
-#include "bench/exchanges.h"
+#include "bench/load/exchanges.h"
 #include "core/base/rng.h"
 
 #include <setjmp.h>

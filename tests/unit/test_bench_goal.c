@@ -1,4 +1,4 @@
-#include "bench/goal.h"
+#include "bench/command/goal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* bench/pace, bench/bottleneck: an open loop keeps its moments, and says when it could not. */
-#include "bench/bottleneck.h"
-#include "bench/pace.h"
+#include "bench/scenario/bottleneck.h"
+#include "bench/scenario/pace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-#include "bench/plot.h"
-#include "bench/plot_page.h"
+#include "bench/report/plot.h"
+#include "bench/report/plot_page.h"
 
 #include <math.h>
 #include <setjmp.h>

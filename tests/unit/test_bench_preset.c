@@ -1,4 +1,4 @@
-#include "bench/preset.h"
+#include "bench/command/preset.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

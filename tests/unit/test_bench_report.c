@@ -1,9 +1,9 @@
 /* A report as JSON, text and Markdown, and back again. */
-#include "bench/plot.h"
-#include "bench/report.h"
-#include "bench/report_json.h"
-#include "bench/report_markdown.h"
-#include "bench/words.h"
+#include "bench/command/words.h"
+#include "bench/report/plot.h"
+#include "bench/report/report.h"
+#include "bench/report/report_json.h"
+#include "bench/report/report_markdown.h"
 #include "core/base/rng.h"
 
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-#include "bench/report_merge.h"
+#include "bench/report/report_merge.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "bench/search.h"
+#include "bench/command/search.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "bench/series.h"
+#include "bench/report/series.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* bench/shape, bench/account: who hears whom is known in advance, and a difference is found. */
-#include "bench/account.h"
-#include "bench/shape.h"
+#include "bench/scenario/account.h"
+#include "bench/scenario/shape.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* What a broker uses, seen from outside: its process, or the page on which it tells. */
-#include "bench/target.h"
-#include "bench/target_metrics.h"
+#include "bench/report/target.h"
+#include "bench/report/target_metrics.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,5 +1,5 @@
 /* bench/check: nothing that goes wrong with a message may pass unnoticed. */
-#include "bench/check.h"
+#include "bench/load/check.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

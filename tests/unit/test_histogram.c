@@ -1,4 +1,4 @@
-#include "bench/histogram.h"
+#include "bench/report/histogram.h"
 #include "core/base/rng.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-#include "bench/report.h"
-#include "bench/scenario.h"
+#include "bench/report/report.h"
+#include "bench/scenario/scenario.h"
 
 #include <jansson.h>
 #include <setjmp.h>
