@@ -21,6 +21,7 @@
 enum {
     COMPLETIONS_PER_TURN_MAX = 8192,
     SUBMIT_TRIES_MAX = 1000,
+    LOOK_AGAIN_MIN = 2, /* completions; a lone message does not pay for a second look */
     SWEEP_NS_MIN = 10 * 1000 * 1000, /* a sweep walks over all who linger: not too often */
     FREE_WAIT_NS_MAX = 1000 * 1000 * 1000,
 };
@@ -248,7 +249,11 @@ uint32_t io_turn(struct io *io, uint64_t wait_ns)
     }
     clock_read(io);
     uint32_t count = streams_finish(io);
-    count += drain(io);
+    uint32_t drained = drain(io);
+    count += drained;
+    if (drained >= LOOK_AGAIN_MIN && io_uring_get_events(&io->ring) >= 0) {
+        count += drain(io); /* while we worked more came: it shares the sends of this turn */
+    }
     streams_feed(io);
     if (io->now_ns >= io->sweep_ns) {
         io->sweep_ns = UINT64_MAX;
