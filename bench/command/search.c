@@ -6,7 +6,7 @@
 
 #define REACHED_LOW 0.99 /* of the rate that was asked for */
 
-enum verdict { KEPT, BROKEN, BROKEN_BY_GENERATOR };
+enum verdict { KEPT, BROKEN, BROKEN_BY_GENERATOR, NOTHING_CAME };
 
 struct state {
     const struct search *search;
@@ -81,7 +81,7 @@ static enum err attempt(struct state *state, double rate, enum verdict *verdict)
 {
     const struct search *search = state->search;
     char why[SEARCH_WHY_BYTES] = "";
-    uint32_t bound_count = 0;
+    uint32_t bound_count = 0, silent_count = 0;
 
     *verdict = BROKEN;
     for (uint32_t i = 0; i < 2 && !is_over(state); i++) {
@@ -100,10 +100,11 @@ static enum err attempt(struct state *state, double rate, enum verdict *verdict)
             return OK;
         }
         bound_count += report->is_generator_bound ? 1 : 0;
+        silent_count += report->received_count == 0 && !report->is_generator_bound ? 1 : 0;
     }
     state->result.rate_broken = rate;
     memcpy(state->result.why, why, sizeof(why));
-    *verdict = bound_count == 2 ? BROKEN_BY_GENERATOR : BROKEN;
+    *verdict = bound_count == 2 ? BROKEN_BY_GENERATOR : silent_count == 2 ? NOTHING_CAME : BROKEN;
     return OK;
 }
 
@@ -123,6 +124,10 @@ static enum err find_bounds(struct state *state, enum search_end *end, bool *is_
         }
         if (verdict == BROKEN_BY_GENERATOR && state->result.rate > 0) {
             *end = SEARCH_GENERATOR;
+            return OK;
+        }
+        if (verdict == NOTHING_CAME && state->result.rate <= 0) {
+            *end = SEARCH_SILENCE;
             return OK;
         }
         if (verdict == KEPT ? is_down : state->result.rate > 0) {
@@ -189,6 +194,12 @@ void search_print(const struct search_result *result, const struct report *best,
                 "broker's limit but this generator's; give it --threads, --agents or cores of "
                 "its own\n",
                 broken, result->why);
+    } else if (result->end == SEARCH_SILENCE) {
+        fprintf(
+            out,
+            "  nothing at all arrived at %s/s, twice, and at lower rates there is less to come: "
+            "does the broker deliver, and is a step (--seconds) long enough for some messages?\n",
+            broken);
     } else if (result->end == SEARCH_STOPPED) {
         fprintf(out, "  stopped before the end, after %u steps\n", result->step_count);
     } else if (result->end == SEARCH_CEILING) {

@@ -12,7 +12,8 @@
  * broker's limit; of two the better one counts.
  *
  * Where both runs of a broken step say that the generator was the bottleneck, what is found is the
- * generator's limit: the search ends there and says so.
+ * generator's limit: the search ends there and says so. Where no rate was kept yet and nothing at all
+ * arrived in both runs, it ends too: the way down has nothing to show.
  *
  * Floor:  bench; knows neither sockets nor clocks.
  * Thread: the caller.
@@ -49,6 +50,7 @@ struct search {
 enum search_end {
     SEARCH_FOUND,     /* the knee lies between rate and rate_broken */
     SEARCH_NOTHING,   /* not even SEARCH_RATE_LOW keeps the goals */
+    SEARCH_SILENCE,   /* twice nothing at all arrived, and no lower rate would bring more */
     SEARCH_GENERATOR, /* higher rates are beyond this generator */
     SEARCH_CEILING,   /* SEARCH_RATE_HIGH is kept: there is no goal */
     SEARCH_STOPPED,   /* by the user, or after SEARCH_STEPS_MAX */

@@ -17,7 +17,7 @@ static struct model {
         generator_from; /* from this rate on the generator says it was the bottleneck; 0: never */
     uint32_t hiccup_at; /* this step breaks, whatever the rate; 0: none */
     uint32_t fail_at, stop_at;
-    bool loses, is_slow_to_send;
+    bool loses, is_slow_to_send, is_silent;
     volatile bool is_stopped;
     uint32_t run_count, kept_count;
     double rates[RATES_MAX];
@@ -43,6 +43,7 @@ static enum err step(void *context, double rate, const struct report **out)
     uint64_t bad_ns = m->run_count == m->hiccup_at ? 900000000 : 100000000;
     histogram_add(&report.latency, is_good || m->loses || m->is_slow_to_send ? 1000000 : bad_ns);
     report.window_ns = 1000000000;
+    report.received_count = m->is_silent && !is_good ? 0 : 1;
     report.lost_count = m->loses && !is_good ? 1 : 0;
     report.unsent_count = m->is_slow_to_send && !is_good ? 7 : 0;
     report.is_generator_bound = m->generator_from > 0 && rate >= m->generator_from;
@@ -134,6 +135,24 @@ static void a_broker_that_keeps_nothing_has_no_knee(void **state)
     assert_true(model.rates[model.run_count - 1] == SEARCH_RATE_LOW);
 }
 
+static void a_broker_that_delivers_nothing_is_not_searched_down_to_the_ground(void **state)
+{
+    (void)state;
+    model = (struct model){.capacity = 0, .is_silent = true};
+    struct search_result result = search_from(1000);
+    assert_int_equal(result.end, SEARCH_SILENCE);
+    assert_int_equal(model.run_count, 2);
+    assert_true(result.rate == 0 && result.rate_broken == 1000);
+
+    /* Silent only beyond what it can do: that is its knee, or a hiccup. */
+    model = (struct model){.capacity = 5000, .is_silent = true};
+    result = search_from(1000);
+    assert_int_equal(result.end, SEARCH_FOUND);
+    assert_true(result.rate <= 5000 && result.rate * SEARCH_PRECISION >= 5000);
+    model = (struct model){.capacity = 5000, .is_silent = true, .hiccup_at = 1};
+    assert_int_equal(search_from(1000).end, SEARCH_FOUND);
+}
+
 static void goals_that_nothing_breaks_come_to_an_end(void **state)
 {
     (void)state;
@@ -189,6 +208,7 @@ int main(void)
         cmocka_unit_test(one_hiccup_is_not_the_limit),
         cmocka_unit_test(loss_and_what_was_never_sent_break_a_step_too),
         cmocka_unit_test(a_broker_that_keeps_nothing_has_no_knee),
+        cmocka_unit_test(a_broker_that_delivers_nothing_is_not_searched_down_to_the_ground),
         cmocka_unit_test(goals_that_nothing_breaks_come_to_an_end),
         cmocka_unit_test(the_generators_limit_is_not_taken_for_the_brokers),
         cmocka_unit_test(the_user_may_stop_it),
