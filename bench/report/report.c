@@ -145,7 +145,8 @@ double report_thing_bytes(const struct report *report)
 double report_kernel_bytes(const struct report *report)
 {
     uint64_t count = held_count(report);
-    if (count == 0 || report->kernel_bytes_after == 0) {
+    if (count < REPORT_KERNEL_CONNECTIONS_MIN ||
+        report->kernel_bytes_after <= report->kernel_bytes_before) {
         return 0;
     }
     return ((double)report->kernel_bytes_after - (double)report->kernel_bytes_before) /

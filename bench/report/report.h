@@ -110,8 +110,15 @@ double report_per_second_and_core(const struct report *report);
 /* Bytes of the broker's memory per idle connection. */
 double report_idle_bytes(const struct report *report);
 
-/* Bytes per thing (or idle connection), of the broker and of the kernel; 0 if not known. */
+/* Bytes of the broker's memory per thing (or idle connection); 0 if not known. */
 double report_thing_bytes(const struct report *report);
+
+/*
+ * The same of the kernel; 0 if not known. What it holds is known of the whole machine only: of fewer
+ * connections than these, or where it shrank meanwhile, the rest of the machine is all there is to
+ * see, and that is not known either.
+ */
+enum { REPORT_KERNEL_CONNECTIONS_MIN = 1000 };
 double report_kernel_bytes(const struct report *report);
 
 /* Why the generator was the bottleneck and what to do about it; "" when it was not. */

@@ -99,7 +99,7 @@ static void write_conclusions(const struct report *report, struct json_writer *w
     if (report->thing_count > 0) {
         json_add_f64(w, "thing_bytes", report_thing_bytes(report));
     }
-    if (report->kernel_bytes_after > 0) {
+    if (report_kernel_bytes(report) > 0) {
         json_add_f64(w, "kernel_bytes", report_kernel_bytes(report));
     }
 }

@@ -144,7 +144,7 @@ static void print_held_rows(const struct report *report, FILE *out)
     if (report->has_target) {
         row_bytes(out, "memory of the broker each", report_thing_bytes(report));
     }
-    if (report->kernel_bytes_after > 0) {
+    if (report_kernel_bytes(report) > 0) {
         row_bytes(out,
                   report->is_same_machine ? "memory of the kernel each, both ends"
                                           : "memory of the kernel each",

@@ -355,7 +355,9 @@ enum err report_from_file(const char *path, struct report_saved **out,
     char why[REPORT_PROBLEM_BYTES] = "", *text;
     size_t count;
     enum err err = sys_load_file(path, REPORT_JSON_BYTES_MAX, &text, &count);
-    if (err == OK) {
+    if (err == ERR_INVALID) {
+        snprintf(why, sizeof(why), "this is a directory");
+    } else if (err == OK) {
         err = report_from_json(slice_of(text, count), out, why);
         free(text);
     }

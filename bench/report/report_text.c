@@ -140,6 +140,29 @@ static void print_clocks(const struct report *report, FILE *out)
     }
 }
 
+/* Of connections: the kernel's share, or that it cannot be told from what else goes on. */
+static void print_kernel(const struct report *report, FILE *out)
+{
+    char least[WORDS_BYTES], before[WORDS_BYTES], after[WORDS_BYTES];
+    words_bytes((double)report->kernel_bytes_before, before);
+    words_bytes((double)report->kernel_bytes_after, after);
+    if (report->kernel_bytes_after == 0) {
+        return;
+    }
+    if (report_kernel_bytes(report) <= 0) {
+        fprintf(out,
+                "  kernel:    not known: slab and socket memory %s -> %s is noise of the machine; "
+                "some %s connections or more stand out\n",
+                before, after, words_count(REPORT_KERNEL_CONNECTIONS_MIN, least));
+        return;
+    }
+    fprintf(out, "  kernel:    %.0f bytes each (slab and socket memory %s -> %s%s)\n",
+            report_kernel_bytes(report), before, after,
+            report->is_same_machine
+                ? "; the generator's end of each connection is in it: about half is the broker's"
+                : "");
+}
+
 /* What each thing costs the broker, and the kernel on its behalf. */
 static void print_held(const struct report *report, FILE *out)
 {
@@ -159,15 +182,7 @@ static void print_held(const struct report *report, FILE *out)
                 words_bytes((double)report->target_before.resident_bytes, before),
                 words_bytes((double)report->target_after.resident_bytes, after));
     }
-    if (report->kernel_bytes_after > 0) {
-        fprintf(
-            out, "  kernel:    %.0f bytes each (slab and socket memory %s -> %s%s)\n",
-            report_kernel_bytes(report), words_bytes((double)report->kernel_bytes_before, before),
-            words_bytes((double)report->kernel_bytes_after, after),
-            report->is_same_machine
-                ? "; the generator's end of each connection is in it: about half is the broker's"
-                : "");
-    }
+    print_kernel(report, out);
 }
 
 static void print_phases(const struct report *report, FILE *out)

@@ -217,6 +217,8 @@ static void a_file_that_cannot_be_read_is_named(void **state)
     assert_non_null(strstr(problem, "no/such/file.json: "));
     assert_int_equal(report_from_file("CMakeLists.txt", &saved, problem), ERR_INVALID);
     assert_non_null(strstr(problem, "CMakeLists.txt: "));
+    assert_int_equal(report_from_file("/", &saved, problem), ERR_INVALID);
+    assert_string_equal(problem, "/: this is a directory");
     assert_null(saved);
 }
 
@@ -312,6 +314,35 @@ static void the_text_tells_what_a_reader_must_not_miss(void **state)
     assert_null(strstr(text, "expired"));
     assert_null(strstr(text, "checked:"));
     free(text);
+}
+
+/* The text of a report of so many connections, and what the kernel held before and after. */
+static bool kernel_is_told(uint64_t count, uint64_t before, uint64_t after, char *text,
+                           size_t bytes)
+{
+    report = (struct report){.scenario = "idle", .idle_count = count};
+    report.kernel_bytes_before = before;
+    report.kernel_bytes_after = after;
+    FILE *file = fmemopen(text, bytes, "w");
+    assert_non_null(file);
+    report_print(&report, file);
+    fclose(file);
+    assert_true((strstr(text, "is noise of the machine") != NULL) ==
+                (report_kernel_bytes(&report) == 0));
+    return report_kernel_bytes(&report) > 0;
+}
+
+static void what_the_kernel_holds_is_a_number_only_where_it_stands_out(void **state)
+{
+    char text[4096];
+    (void)state;
+    assert_true(kernel_is_told(1000, 1 << 20, 5 << 20, text, sizeof(text)));
+    assert_non_null(strstr(text, "kernel:    4194 bytes each"));
+    assert_false(kernel_is_told(999, 1 << 20, 5 << 20, text, sizeof(text)));
+    assert_null(strstr(text, "bytes each"));
+    assert_false(kernel_is_told(100000, 5 << 20, 1 << 20, text, sizeof(text))); /* it shrank */
+    assert_null(strstr(text, "bytes each"));
+    assert_non_null(strstr(text, "some 1,000 connections or more"));
 }
 
 static void the_advice_names_the_figure_that_stands_out(void **state)
@@ -452,6 +483,7 @@ int main(void)
         WITH_REPORT(the_advice_names_the_figure_that_stands_out),
         WITH_REPORT(the_markdown_is_whole_and_its_tables_hold),
         WITH_REPORT(violations_come_in_order_and_once_each),
+        cmocka_unit_test(what_the_kernel_holds_is_a_number_only_where_it_stands_out),
         cmocka_unit_test(numbers_read_well),
         cmocka_unit_test(the_command_line_is_told_without_its_secrets),
         cmocka_unit_test(the_machine_is_described_and_nothing_is_invented),
