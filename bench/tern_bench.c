@@ -83,7 +83,7 @@ static int make_load(const struct options *options, int count, char **values)
     }
 }
 
-int main(int count, char **values)
+static int take_command(int count, char **values)
 {
     static struct options options;
     char problem[OPTIONS_PROBLEM_BYTES];
@@ -123,4 +123,14 @@ int main(int count, char **values)
     default:
         return make_load(&options, count, values);
     }
+}
+
+int main(int count, char **values)
+{
+    int code = take_command(count, values);
+    if (code == EXIT_WELL && (fflush(stdout) != 0 || ferror(stdout) != 0)) {
+        fprintf(stderr, "tern-bench: standard output cannot be written\n");
+        code = EXIT_UNAVAILABLE;
+    }
+    return code;
 }

@@ -11,6 +11,36 @@ static enum err refuse(char problem[JOB_PROBLEM_BYTES], const char *option, cons
     return ERR_INVALID;
 }
 
+/* A URL, or a host with its port: each has an option of its own. */
+static bool is_more_than_host(const char *host)
+{
+    struct address ignored;
+    const char *colon = strchr(host, ':');
+    if (colon == NULL || address_parse(host, 0, &ignored) == OK) {
+        return false;
+    }
+    return host[0] == '[' || strchr(colon + 1, ':') == NULL || strstr(host, "://") != NULL;
+}
+
+static enum err check_host(const char *host, char problem[JOB_PROBLEM_BYTES])
+{
+    if (host[0] == '\0') {
+        return refuse(problem, "-h", "the name is empty; leave it out for 127.0.0.1");
+    }
+    if (strchr(host, ',') != NULL) {
+        return refuse(problem, "-h",
+                      "one host at a time; for several brokers start a tern-bench for each");
+    }
+    if (is_more_than_host(host)) {
+        snprintf(problem, JOB_PROBLEM_BYTES,
+                 "-h: '%.200s' is more than a host; say host and port apart, without mqtt://: "
+                 "-h HOST -p PORT",
+                 host);
+        return ERR_INVALID;
+    }
+    return OK;
+}
+
 enum err job_load(const struct options *options, struct load_config *out,
                   char problem[JOB_PROBLEM_BYTES])
 {
@@ -37,10 +67,7 @@ enum err job_load(const struct options *options, struct load_config *out,
             problem, "-x",
             "MQTT 3 has no session expiry: use -V 5, or -C false for a session that stays");
     }
-    if (strchr(options->host, ',') != NULL) {
-        return refuse(problem, "-h",
-                      "one host at a time; for several brokers start a tern-bench for each");
-    }
+    TRY(check_host(options->host, problem));
     enum err err = host_find(options->host, (uint16_t)options->port, &load.to, why);
     if (err != OK) {
         snprintf(problem, JOB_PROBLEM_BYTES, "-h: %s", why);
@@ -121,7 +148,7 @@ enum err job_make(const struct options *options, struct job *out, char problem[J
         .broker_pid = (int32_t)o->broker_pid,
     };
     if (o->seconds <= 0) {
-        return refuse(problem, "--seconds", "a run measures for some time; use 5s or more");
+        return refuse(problem, "--seconds", "a run measures for some time, such as 5s or 500ms");
     }
     if (scenario_check(job.scenario, &job.run, why) != OK) {
         snprintf(problem, JOB_PROBLEM_BYTES, "%s: %s", o->words[0], why);

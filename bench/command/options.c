@@ -71,6 +71,8 @@ const struct option_command option_commands[OPTION_COMMAND_COUNT] = {
 };
 /* clang-format on */
 
+#define WHOLE_MAX 1e15 /* whole numbers below it are exact, and are shown with all their digits */
+
 enum {
     REFUSAL_COUNT = sizeof(refusals) / sizeof(refusals[0]),
     ALIAS_COUNT = sizeof(aliases) / sizeof(aliases[0]),
@@ -242,6 +244,10 @@ static void put_number(const struct option_row *row, struct options *options, do
 /* "0.5", "20000": short, and read back as the same. */
 const char *option_show(double value, char out[OPTION_VALUE_BYTES])
 {
+    if (value == floor(value) && fabs(value) < WHOLE_MAX) {
+        snprintf(out, OPTION_VALUE_BYTES, "%.0f", value);
+        return out;
+    }
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(out, OPTION_VALUE_BYTES, "%.*g", digits, value);
         if (strtod(out, NULL) == value) {
@@ -250,6 +256,22 @@ const char *option_show(double value, char out[OPTION_VALUE_BYTES])
     }
     if (strchr(out, 'e') != NULL) {
         snprintf(out, OPTION_VALUE_BYTES, "%.9f", value);
+    }
+    return out;
+}
+
+/* "300", "10000000 (10M)", "268369000 (255.9M)": millions also as people write them, not rounded up. */
+static const char *show_bound(const struct option_row *row, double value,
+                              char out[OPTION_VALUE_BYTES])
+{
+    double million = row->kind == SIZE ? 1048576 : 1e6;
+    bool has_letter = row->kind == SIZE || row->kind == COUNT || row->kind == NUMBER;
+
+    option_show(value, out);
+    if (has_letter && value >= million) {
+        size_t count = strlen(out);
+        snprintf(out + count, OPTION_VALUE_BYTES - count, " (%gM)",
+                 floor(value / million * 10) / 10);
     }
     return out;
 }
@@ -287,11 +309,11 @@ static enum err put_value(const struct place *at, const struct option_row *row, 
     }
     if (number < row->low) {
         return fail(at->problem, "%.*s: %s is below %s", shown, at->shown, value,
-                    option_show(row->low, bound));
+                    show_bound(row, row->low, bound));
     }
     if (number > row->high) {
         return fail(at->problem, "%.*s: %s is above %s", shown, at->shown, value,
-                    option_show(row->high, bound));
+                    show_bound(row, row->high, bound));
     }
     put_number(row, at->options, number);
     return OK;

@@ -46,7 +46,6 @@ static int code_of(enum err err)
 {
     switch (err) {
     case ERR_INVALID:
-    case ERR_LIMIT:
         return EXIT_USAGE;
     case ERR_NOT_FOUND:
         return EXIT_NO_HOST;

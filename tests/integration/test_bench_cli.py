@@ -36,7 +36,11 @@ def refused(code, words, *arguments):
     (["run", "pairs", "--windw", "3"], "--windw: no such option; did you mean --window?"),
     (["run", "pairs", "--window", "0.5"], "--window: '0.5' is not a whole number"),
     (["run", "pairs", "--burst", "0"], "--burst: 0 is below 1"),
-    (["run", "pairs", "--seconds", "0"], "--seconds: a run measures for some time"),
+    (["run", "pairs", "--window", "0"], "--window: 0 is below 1"),
+    (["run", "pairs", "--seconds", "0"], "--seconds: a run measures for some time, such as 5s"),
+    (["run", "pairs", "-s", "300M"], "-s: 300M is above 268369000 (255.9M)"),
+    (["run", "pairs", "-c", "20M"], "-c: 20M is above 10000000 (10M)"),
+    (["pub", "-t", "a", "-q", "3"], "-q: 3 is above 2\n"),
     (["run", "pairs", "-s", "10"], "24 bytes"),
     (["run", "pairs", "--rate", "10", "--window", "4"], "exclude each other"),
     (["run", "pairs", "--window", "2", "--burst", "4"], "does not fit into the window"),
@@ -47,6 +51,10 @@ def refused(code, words, *arguments):
     (["run", "pairs", "-x", "60"], "-x: MQTT 3 has no session expiry"),
     (["run", "pairs", "--ws", "--ws-path", "mqtt"], "--ws-path: the path of a URL begins with a slash"),
     (["run", "pairs", "-h", "a,b"], "-h: one host at a time"),
+    (["run", "pairs", "-h", ""], "-h: the name is empty"),
+    (["run", "pairs", "-h", "mqtt://127.0.0.1:1883"], "'mqtt://127.0.0.1:1883' is more than a host"),
+    (["conn", "-h", "localhost:1883"], "say host and port apart, without mqtt://: -h HOST -p PORT"),
+    (["pub", "-t", "a", "-h", "[::1]:1883"], "'[::1]:1883' is more than a host"),
     (["run", "pairs", "--broker-pid", "2147483647"], "--broker-pid: there is no process 2147483647"),
     (["run", "pairs", "--assert", "p98<5ms"], "--assert: there is no figure 'p98'"),
     (["run", "pairs", "--assert", "p99<5"], "'5' (character 5) is not a time"),
@@ -226,13 +234,23 @@ def test_a_file_that_cannot_be_written_is_told_before_the_run(t):
 
 def test_standard_output_that_is_full_is_told(t):
     broker = t.broker()
-    for command in (["run", "pairs", "-c", "1", *QUICK], ["run", "pairs", "-c", "1", *QUICK, "--json"],
-                    ["conn", "-c", "1", "--seconds", "0.2"]):
+    load = ["-p", str(broker.port), "-c", "1"]
+    for command in (["run", "pairs", *load, *QUICK], ["run", "pairs", *load, *QUICK, "--json"],
+                    ["conn", *load, "--seconds", "0.2"], ["--help"], ["run", "--help"], ["--version"], ["list"]):
         with open("/dev/full", "w", encoding="utf-8") as full:
-            result = subprocess.run([tern_bench.program(), *command, "-p", str(broker.port)], stdout=full,
-                                    stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            result = subprocess.run([tern_bench.program(), *command], stdout=full, stderr=subprocess.PIPE, text=True,
+                                    timeout=60, check=False)
         equal(result.returncode, UNAVAILABLE, f"{command}: {result.stderr}")
         assert "tern-bench: " in result.stderr, result.stderr
+
+
+@each(["run", "pairs", "-c", "200", *QUICK], ["run", "idle", "-c", "200", *QUICK])
+def test_too_few_open_files_are_the_machines_fault(t, command):
+    broker = t.broker()
+    limits = ["prlimit", "--nofile=100:100", tern_bench.program(), *command, "-p", str(broker.port)]
+    result = subprocess.run(limits, capture_output=True, text=True, timeout=60, check=False)
+    equal(result.returncode, UNAVAILABLE, result.stderr)
+    assert "ulimit -n" in result.stderr, result.stderr
 
 
 def test_progress_is_a_line_for_every_second(t):
