@@ -83,8 +83,11 @@ static void measure_begin(struct messages *run, struct window *window)
     run->is_measuring = true;
     window->own_cpu_ns = own_cpu_ns();
     window->sent_count = run->sent_count;
+    /* Of the open loop every moment of the window counts, also one that we came late to. */
+    uint64_t planned_ns = window->measure_ns;
     window->measure_ns = load_clock_ns();
-    run->measure_begin_ns = crew_common_ns(run->options->crew, window->measure_ns);
+    uint64_t begin_ns = run->pace != NULL ? planned_ns : window->measure_ns;
+    run->measure_begin_ns = crew_common_ns(run->options->crew, begin_ns);
     run->measure_end_ns = UINT64_MAX;
 }
 
@@ -129,7 +132,7 @@ static void measure_end(struct messages *run, struct window *window)
     report->bench_cpu_ns = own_cpu_ns() - window->own_cpu_ns;
     report->has_target = report->has_target && scenario_sample(run->options, &report->target_after);
     report->window_ns = now_ns - window->measure_ns;
-    run->measure_end_ns = run->measure_begin_ns + report->window_ns;
+    run->measure_end_ns = crew_common_ns(run->options->crew, now_ns);
     watch_window(run->options, window->measure_ns, now_ns);
     if (run->pace != NULL) {
         measure_pace(run, window);
@@ -180,7 +183,7 @@ static void run_window(struct messages *run)
             messages_pump(&run->publishers[i]);
         }
     }
-    while (now_ns < window.end_ns && !is_done_early(run)) {
+    do { /* once at least: a process that got no core for so long still measures */
         if (!run->is_measuring && now_ns >= window.measure_ns) {
             measure_begin(run, &window);
         }
@@ -194,7 +197,7 @@ static void run_window(struct messages *run)
             run->report->is_stalled = true;
             break;
         }
-    }
+    } while (now_ns < window.end_ns && !is_done_early(run));
     if (run->is_measuring) {
         measure_end(run, &window);
     }
