@@ -358,6 +358,7 @@ static void conn_close_politely(struct conn *conn)
 
 void conn_end(struct conn *conn, enum err why)
 {
+    hold_hear_out(conn);
     if (conn->state >= CONN_CLOSING) {
         return;
     }

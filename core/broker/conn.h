@@ -115,6 +115,7 @@ struct conn {
     bool is_read_paused;
     bool is_held;         /* see hold.h: nothing that it sent is handled */
     bool is_finishing;    /* its stream is gone, what it had sent is still handled */
+    bool is_heard_out;    /* it ends: what it had sent is handled without waiting any more */
     enum err finished_by; /* how the stream ended */
     bool is_counted;      /* against the limits of connections */
     bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */

@@ -177,7 +177,8 @@ void hold_publisher(struct conn *conn)
     uint64_t shards = shard->behind_shards;
     bool has_to_wait = receiver != NULL || shards != 0 || is_owed_much(conn, HOLD_RECEIPTS);
     hold_begin(shard);
-    if (!has_to_wait || conn->is_held || conn->state != CONN_OPEN || conn_prepare(conn) != OK) {
+    if (!has_to_wait || conn->is_held || conn->is_heard_out || conn->state != CONN_OPEN ||
+        conn_prepare(conn) != OK) {
         return;
     }
     struct hold *hold = &conn->work->hold;
@@ -280,6 +281,14 @@ static void let_go(struct conn *conn)
     conn_unpause(conn);
     if (conn->is_finishing) {
         conn_mark_dirty(conn); /* it has been heard out, and ends with this turn */
+    }
+}
+
+void hold_hear_out(struct conn *conn)
+{
+    if (conn->is_held) {
+        conn->is_heard_out = true;
+        let_go(conn);
     }
 }
 

@@ -71,6 +71,12 @@ bool hold_keep(struct conn *conn, struct slice bytes);
 /* Once per turn: let go of those who need not wait any more. */
 void holds_run(struct shard *shard);
 
+/*
+ * The connection is about to be ended: handle what it sent before that, a DISCONNECT perhaps, without
+ * further waiting. It may have ended itself with that.
+ */
+void hold_hear_out(struct conn *conn);
+
 /* The connection is over: forget what is kept. */
 void hold_drop(struct conn *conn);
 
