@@ -103,3 +103,19 @@ def test_two_who_publish_to_each_other_do_not_wait_for_ever(t, threads):
         other.send(burst(t.topic(), first, PIECE))
     for reader in readers:
         reader.wait()
+
+
+@short
+@each(1, 4)
+def test_a_goodbye_counts_although_it_was_read_late(t, threads):
+    """The old connection is held when the client comes back: its DISCONNECT is heard, so no will is due."""
+    broker, hearing = listening(t, threads)
+    heir = t.client(broker.ports["mqtt"], "heir", 4)
+    heir.subscribe(t.topic("will"), qos=1)
+    reader = Reader(hearing, 1000)
+    saying = t.client(broker.ports["mqtt"], "saying", 4, will={"topic": t.topic("will"), "payload": b"gone"})
+    saying.send(burst(t.topic(), 0, COUNT) + mqtt.disconnect())
+    again = t.client(broker.ports["mqtt"], "saying", 4)
+    reader.wait()
+    again.publish(t.topic("will"), b"not gone", qos=1)
+    equal(heir.expect(mqtt.PUBLISH, timeout=PATIENCE_S).payload, b"not gone")
