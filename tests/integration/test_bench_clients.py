@@ -147,7 +147,7 @@ def test_options_without_use_are_refused(t, scenario):
 
 # ---------------------------------------------------------------------------------- ended early
 
-LONG = ("retained -c 5M", "queued -c 5M", "subscriptions -c 5M", "idle -c 3000 --seconds 60",
+LONG = ("retained -c 5M", "queued -c 5M", "subscriptions -c 5M", "idle -c 300 --seconds 60",
         "storm -c 100000 --rate 100", "reconnect -c 20 --seconds 60", "connect -c 4 --seconds 60")
 
 
