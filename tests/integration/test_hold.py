@@ -114,7 +114,7 @@ def test_a_goodbye_counts_although_it_was_read_late(t, threads):
     heir.subscribe(t.topic("will"), qos=1)
     reader = Reader(hearing, 1000)
     saying = t.client(broker.ports["mqtt"], "saying", 4, will={"topic": t.topic("will"), "payload": b"gone"})
-    saying.send(burst(t.topic(), 0, COUNT) + mqtt.disconnect())
+    saying.send(burst(t.topic(), 0, PIECE) + mqtt.disconnect())  # few enough to arrive in one piece
     again = t.client(broker.ports["mqtt"], "saying", 4)
     reader.wait()
     again.publish(t.topic("will"), b"not gone", qos=1)
