@@ -55,6 +55,13 @@
     X(ACCEPT_MQTT31,  "3")                                                                          \
     X(ACCEPT_MQTT311, "4")                                                                          \
     X(ACCEPT_MQTT5,   "5")
+#define CONFIG_REQUIRE(X) /* in the order of enum tls_ask */                                        \
+    X(REQUIRE_FALSE,    "false")                                                                    \
+    X(REQUIRE_TRUE,     "true")                                                                     \
+    X(REQUIRE_OPTIONAL, "optional")
+#define CONFIG_TLS_VERSION(X)                                                                       \
+    X(TLS_VERSION_1_2, "tlsv1.2")                                                                   \
+    X(TLS_VERSION_1_3, "tlsv1.3")
 /* clang-format on */
 
 #define CONFIG_WORD(name, word) name,
@@ -63,6 +70,8 @@ enum config_log_format { CONFIG_LOG_FORMAT(CONFIG_WORD) };
 enum config_protocol { CONFIG_PROTOCOL(CONFIG_WORD) };
 enum config_socket_domain { CONFIG_SOCKET_DOMAIN(CONFIG_WORD) };
 enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL(CONFIG_WORD) };
+enum config_require { CONFIG_REQUIRE(CONFIG_WORD) };
+enum config_tls_version { CONFIG_TLS_VERSION(CONFIG_WORD) };
 /* Of these two an option holds the set: bit 1u << LOG_TYPE_ERROR and so on. */
 enum config_log_type { CONFIG_LOG_TYPE(CONFIG_WORD) LOG_TYPE_COUNT };
 enum config_version { CONFIG_VERSION(CONFIG_WORD) ACCEPT_COUNT };

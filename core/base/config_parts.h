@@ -50,7 +50,7 @@ struct config_option {
 
 enum { CONFIG_NOWHERE = UINT32_MAX }; /* an offset: the struct has no such field */
 
-enum { CONFIG_OPTION_COUNT_MAX = 96 };
+enum { CONFIG_OPTION_COUNT_MAX = 160 };
 
 extern const struct config_option config_options[];
 extern const uint32_t config_option_count; /* groups included */

@@ -11,6 +11,8 @@ static const char *const words_log_format[] = {CONFIG_LOG_FORMAT(WORD)};
 static const char *const words_protocol[] = {CONFIG_PROTOCOL(WORD)};
 static const char *const words_socket_domain[] = {CONFIG_SOCKET_DOMAIN(WORD)};
 static const char *const words_proxy_protocol[] = {CONFIG_PROXY_PROTOCOL(WORD)};
+static const char *const words_require[] = {CONFIG_REQUIRE(WORD)};
+static const char *const words_tls_version[] = {CONFIG_TLS_VERSION(WORD)};
 static const char *const words_log_type[] = {CONFIG_LOG_TYPE(WORD)};
 static const char *const words_version[] = {CONFIG_VERSION(WORD)};
 #undef WORD

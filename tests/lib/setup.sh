@@ -20,6 +20,8 @@ git                       1:2.30
 liburing-dev              2.3
 libxxhash-dev             0.8
 libjansson-dev            2.13
+libargon2-dev             0~20171227
+android-libboringssl-dev  13
 "
 setup_packages_test="
 libcmocka-dev             1.1.5

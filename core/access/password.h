@@ -1,0 +1,84 @@
+/*
+ * password: who knows which secret; mosquitto's password files as they are, and our own.
+ *
+ *     alice:$6$SALT$HASH                          SHA-512, mosquitto 1.x
+ *     alice:$7$ITERATIONS$SALT$HASH               PBKDF2-SHA512, mosquitto 2.0
+ *     alice:$argon2id$v=19$m=..,t=..,p=..$SALT$HASH     mosquitto 2.1
+ *     alice:$scrypt$ln=..,r=..,p=..$SALT$HASH     ours: what `ternctl user add` writes
+ *     alice:$scram-sha-256$ITERATIONS$SALT$STORED_KEY$SERVER_KEY   for SCRAM; a password works too
+ *
+ * A user may have several lines, of different kinds: any of them lets the password in.
+ *
+ * Floor:  access.
+ * Thread: immutable; references, and checks too, by any thread.
+ * Memory: heap, references. What a check allocates is bounded by PASSWORD_MEMORY_MAX.
+ *
+ * A check takes the same time whether the user exists or not, and compares in constant time.
+ */
+#ifndef TERN_ACCESS_PASSWORD_H
+#define TERN_ACCESS_PASSWORD_H
+
+#include "core/base/err.h"
+#include "core/base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a hash in a file may ask for; a line that asks for more is an error when the file is read. */
+enum {
+    PASSWORD_FILE_BYTES_MAX = 64 * 1024 * 1024,
+    PASSWORD_MEMORY_MAX = 64 * 1024 * 1024, /* bytes, of one check */
+    PASSWORD_ITERATIONS_MAX = 10000000,     /* of PBKDF2 */
+    PASSWORD_ARGON2_PASSES_MAX = 16,
+    PASSWORD_ARGON2_LANES_MAX = 16,
+    PASSWORD_SCRYPT_COST_MAX = 1 << 22, /* N * r * p */
+};
+
+struct passwords;
+
+struct password_trouble {
+    uint32_t line; /* 0: not of a line */
+    char text[256];
+};
+
+/* Read a file's text; borrowed for the call. Not one line may be wrong. ERR_INVALID, ERR_NOMEM. */
+enum err passwords_parse(struct slice text, struct passwords **out,
+                         struct password_trouble *trouble);
+struct passwords *passwords_ref(struct passwords *passwords);
+void passwords_unref(struct passwords *passwords);           /* accepts NULL */
+uint32_t passwords_count(const struct passwords *passwords); /* users */
+
+/*
+ * Is this the user's password? Slow (milliseconds), for a worker's thread. ERR_CREDENTIALS: wrong,
+ * or there is no such user; ERR_NOMEM.
+ */
+enum err password_check(const struct passwords *passwords, struct slice username,
+                        struct slice password);
+
+/* What SCRAM needs to know of a user (RFC 5802, section 3). */
+struct scram_secret {
+    uint8_t salt[64], stored_key[32], server_key[32];
+    uint32_t salt_bytes, iterations;
+    bool is_known; /* false: made up, the same at every try, so that nobody learns who exists */
+};
+void passwords_scram(const struct passwords *passwords, struct slice username,
+                     struct scram_secret *out);
+
+/* ---- making lines, for `ternctl user` -------------------------------------------------------- */
+
+enum { PASSWORD_LINE_MAX = 65535 + 512 };
+
+enum password_kind { PASSWORD_SCRYPT, PASSWORD_SCRAM };
+
+/*
+ * "alice:$scrypt$..." with a fresh salt, without a newline, ended by NUL. ERR_INVALID: the name is
+ * empty, has a colon or control characters, or is no UTF-8; ERR_RANGE: the password is empty or
+ * longer than 65,535 bytes; ERR_NOMEM.
+ */
+enum err password_line_make(enum password_kind kind, struct slice username, struct slice password,
+                            char line[PASSWORD_LINE_MAX]);
+
+/* For the tests of what is slow: the cost of new hashes. */
+void password_cost_set(uint32_t scrypt_log_n, uint32_t scram_iterations);
+
+#endif
