@@ -134,6 +134,7 @@ enum err node_start(struct config *config, struct node **out, struct broker_fail
                                    .ports = &ports,
                                    .shard_count = shard_count_of(config),
                                    .pin = config->threads == 0,
+                                   .worker_count = (shard_count_of(config) + 1) / 2,
                                    .seed = rng_system_seed(),
                                    .stream_count_max = files > 2 * FILES_RESERVED
                                                            ? (uint32_t)(files - FILES_RESERVED)
@@ -245,7 +246,7 @@ enum err node_reload(struct node *node, const struct config_sources *sources)
                   LOG_TEXT("reason", err_text(err)));
         return err;
     }
-    broker_reconfigure(node->broker, config);
+    broker_reconfigure(node->broker, config, NULL);
     if (node->config != node->boot_config) {
         config_free(node->config);
     }

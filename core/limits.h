@@ -34,6 +34,12 @@ enum {
     LIMIT_APART_BYTES = 2 * LIMIT_CACHE_LINE_BYTES,
 };
 
+/* Slow work, over all shards: what comes on top is refused (a hash) or waits outside (a signature). */
+enum {
+    LIMIT_HASHES_WAITING = 4096,
+    LIMIT_SIGNATURES_WAITING = 65536,
+};
+
 /* The configuration. */
 enum {
     LIMIT_CONFIG_FILE_BYTES = 1024 * 1024,

@@ -25,7 +25,7 @@ static void *alone(size_t bytes)
     return memory != NULL ? memset(memory, 0, bytes) : NULL;
 }
 
-static enum err build(struct broker *broker)
+static enum err build(struct broker *broker, uint32_t worker_count)
 {
     const struct config *config = broker->boot_config;
     broker->epoch = epoch_new(broker->shard_count);
@@ -52,9 +52,11 @@ static enum err build(struct broker *broker)
         if (shard->metrics == NULL) {
             return ERR_NOMEM;
         }
-        atomic_store_explicit(&shard->config_next, config, memory_order_release);
+        atomic_store_explicit(&shard->settings_next, &broker->settings[0], memory_order_release);
     }
-    return OK;
+    broker->hashers = workers_new(worker_count, LIMIT_HASHES_WAITING, true);
+    broker->signers = workers_new(worker_count, LIMIT_SIGNATURES_WAITING, true);
+    return broker->hashers == NULL || broker->signers == NULL ? ERR_NOMEM : OK;
 }
 
 enum err broker_new(const struct broker_config *config, struct broker **out)
@@ -68,11 +70,12 @@ enum err broker_new(const struct broker_config *config, struct broker **out)
     broker->ports = *config->ports;
     broker->mesh = config->ports->mesh;
     broker->boot_config = config->config;
+    broker->settings[0] = (struct broker_settings){config->config, config->security};
     broker->shard_count = config->shard_count;
     broker->stream_count_max = config->stream_count_max;
     broker->pin = config->pin;
     broker->seed = config->seed;
-    enum err err = build(broker);
+    enum err err = build(broker, config->worker_count);
     if (err != OK) {
         broker_free(broker);
         return err;
@@ -86,6 +89,8 @@ void broker_free(struct broker *broker)
     if (broker == NULL) {
         return;
     }
+    workers_free(broker->hashers);
+    workers_free(broker->signers);
     mail_rings_free(broker->mail_rings);
     trie_free(broker->trie);
     retain_free(broker->retain);
@@ -231,16 +236,21 @@ void broker_join(struct broker *broker)
     broker->thread_count = 0;
 }
 
-void broker_reconfigure(struct broker *broker, const struct config *config)
+void broker_reconfigure(struct broker *broker, const struct config *config,
+                        const struct security *security)
 {
+    /* The other place is free: all shards have left it when the last call returned. */
+    broker->settings_index ^= 1;
+    struct broker_settings *settings = &broker->settings[broker->settings_index];
+    *settings = (struct broker_settings){config, security};
     for (uint32_t i = 0; i < broker->shard_count; i++) {
-        atomic_store_explicit(&broker->shards[i]->config_next, config, memory_order_release);
+        atomic_store_explicit(&broker->shards[i]->settings_next, settings, memory_order_release);
         io_wake(NULL, broker->shards[i]->io);
     }
     for (uint32_t i = 0; i < broker->shard_count; i++) {
         const struct timespec pause = {.tv_nsec = 1000000};
-        while (atomic_load_explicit(&broker->shards[i]->config_seen, memory_order_acquire) !=
-               config) {
+        while (atomic_load_explicit(&broker->shards[i]->settings_seen, memory_order_acquire) !=
+               settings) {
             nanosleep(&pause, NULL);
         }
     }

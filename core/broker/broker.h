@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 struct broker;
+struct security;
 struct shard;
 struct io;
 struct wheel;
@@ -54,11 +55,13 @@ struct broker_ports {
 
 struct broker_config {
     const struct config *config;      /* outlives the broker; see broker_reconfigure */
+    const struct security *security;  /* as config: outlives its use; NULL: nothing is guarded */
     const struct broker_ports *ports; /* copied */
     uint32_t shard_count;             /* 1 to SHARD_COUNT_MAX */
     bool pin;                         /* one core per shard */
     uint64_t seed;                    /* of all chance in it */
     uint32_t stream_count_max;        /* per shard */
+    uint32_t worker_count; /* threads for each kind of slow work; 0: it is done in the turn */
 };
 
 /* ERR_NOMEM. */
@@ -81,11 +84,12 @@ bool broker_has_stopped(const struct broker *broker);
 void broker_join(struct broker *broker);
 
 /*
- * A new configuration for everything that can change while running. Returns when all shards use
- * it: the old one may then be freed, unless it was the first one (listeners keep pointing there).
- * Any one thread that is no shard.
+ * A new configuration, and what goes with it, for everything that can change while running; either
+ * may be the one in use. Returns when all shards use both: the old ones may then be freed, but for
+ * the first configuration (listeners keep pointing there). Any one thread that is no shard.
  */
-void broker_reconfigure(struct broker *broker, const struct config *config);
+void broker_reconfigure(struct broker *broker, const struct config *config,
+                        const struct security *security);
 
 uint32_t broker_shard_count(const struct broker *broker);
 struct shard *broker_shard(const struct broker *broker, uint32_t index);

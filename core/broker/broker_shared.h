@@ -9,6 +9,7 @@
 #include "core/broker/broker.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/shard.h"
+#include "core/io/workers.h"
 #include "core/limits.h"
 
 #include <pthread.h>
@@ -16,9 +17,18 @@
 
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
+/* What changes while running, as one. */
+struct broker_settings {
+    const struct config *config;
+    const struct security *security;
+};
+
 struct broker {
     struct broker_ports ports;
-    struct mesh *mesh; /* of ports */
+    struct broker_settings settings[2]; /* the one in use, and the next; see broker_reconfigure() */
+    uint32_t settings_index;
+    struct workers *hashers, *signers; /* slow work: password checks; RSA signatures */
+    struct mesh *mesh;                 /* of ports */
     const struct config *boot_config;
     uint32_t shard_count, stream_count_max;
     bool pin;

@@ -204,14 +204,16 @@ static struct slice client_id_of(const void *value)
     return ((const struct session *)value)->client_id;
 }
 
-static void use_config(struct shard *shard, const struct config *config)
+static void use_settings(struct shard *shard, const struct broker_settings *settings)
 {
+    const struct config *config = settings->config;
     shard->config = config;
+    shard->security = settings->security;
     shard->broker_memory_limit = broker_memory_limit(config);
     if (shard->index == 0 && shard->retain != NULL) {
         retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);
     }
-    atomic_store_explicit(&shard->config_seen, config, memory_order_release);
+    atomic_store_explicit(&shard->settings_seen, settings, memory_order_release);
 }
 
 enum err shard_open(struct shard *shard)
@@ -230,12 +232,14 @@ enum err shard_open(struct shard *shard)
     shard->trie = broker->trie;
     shard->retain = broker->retain;
     shard->mesh = broker->mesh;
-    use_config(shard, atomic_load_explicit(&shard->config_next, memory_order_acquire));
+    use_settings(shard, atomic_load_explicit(&shard->settings_next, memory_order_acquire));
     struct io_config io_config = {.stream_count_max = broker->stream_count_max,
                                   .may_sleep = may_sleep,
                                   .awake = awake,
                                   .context = shard};
     TRY(io_new(&io_config, &shard->io));
+    workers_desk_init(&shard->hashing, broker->hashers, shard->io);
+    workers_desk_init(&shard->signing, broker->signers, shard->io);
     shard->wheel = wheel_new(io_now_ns(shard->io));
     shard->sessions = map_new(client_id_of, rng_u64(&shard->rng));
     shard->receipts = pool_new(sizeof(struct receipt), RECEIPTS_PER_SHARD_MAX);
@@ -275,7 +279,9 @@ static void drop_everything(struct shard *shard)
 
 void shard_close(struct shard *shard)
 {
-    io_free(shard->io); /* first: a send in flight reads what connections hold */
+    workers_desk_close(&shard->hashing); /* before its io: they wake it */
+    workers_desk_close(&shard->signing);
+    io_free(shard->io); /* then: a send in flight reads what connections hold */
     if (shard->is_open) {
         drop_everything(shard);
         subacks_free(shard);
@@ -317,9 +323,10 @@ static void drain_begin(struct shard *shard)
 
 static void look_around(struct shard *shard)
 {
-    const struct config *config = atomic_load_explicit(&shard->config_next, memory_order_acquire);
-    if (config != shard->config) {
-        use_config(shard, config);
+    const struct broker_settings *settings = atomic_load_explicit(&shard->settings_next,
+                                                                  memory_order_acquire);
+    if (settings != atomic_load_explicit(&shard->settings_seen, memory_order_relaxed)) {
+        use_settings(shard, settings);
     }
     int stop = atomic_load_explicit(&shard->broker->stop, memory_order_acquire);
     if (stop == STOP_NOW) {
@@ -335,7 +342,8 @@ static void look_around(struct shard *shard)
 static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
 {
     bool has_work = !list_is_empty(&shard->dirty) || !list_is_empty(&shard->replaying) ||
-                    mailbox_is_stalled(shard->mailbox);
+                    mailbox_is_stalled(shard->mailbox) || workers_has_news(&shard->hashing) ||
+                    workers_has_news(&shard->signing);
     uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
     uint64_t until_timer = next > now ? next - now : 0;
     bool is_holding = !list_is_empty(&shard->held) || shard->told.receiver != NULL;
@@ -390,6 +398,8 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     }
     io_turn(shard->io, wait_ns(shard, wait_ns_max));
     mailbox_read(shard->mailbox, mail_handle);
+    workers_collect(&shard->hashing);
+    workers_collect(&shard->signing);
     wheel_run(shard->wheel, io_now_ns(shard->io));
     holds_run(shard);
     replays_run(shard);

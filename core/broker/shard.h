@@ -26,11 +26,13 @@
 #include "core/broker/hold.h"
 #include "core/broker/route.h"
 #include "core/io/io.h"
+#include "core/io/workers.h"
 #include "core/session/session.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
+struct broker_settings;
 struct mailbox;
 struct conn;
 struct sys_topics;
@@ -44,11 +46,12 @@ struct shard {
     struct metrics *metrics;
     struct trail *trail;
     struct journal *journal;
-    struct mesh *mesh;            /* the node's; NULL: alone */
-    struct trie *trie;            /* the node's */
-    struct retain *retain;        /* the node's */
-    const struct config *config;  /* the current one; changes between turns only */
-    uint64_t broker_memory_limit; /* of it, or what stands for 0 */
+    struct mesh *mesh;               /* the node's; NULL: alone */
+    struct trie *trie;               /* the node's */
+    struct retain *retain;           /* the node's */
+    const struct config *config;     /* the current one; changes between turns only */
+    const struct security *security; /* goes with it; NULL: nothing is guarded */
+    uint64_t broker_memory_limit;    /* of it, or what stands for 0 */
 
     struct map *sessions; /* by client id */
     uint64_t key_last;    /* of the last session made here */
@@ -71,7 +74,8 @@ struct shard {
     struct route route;
     struct shares *shares;
     struct mailbox *mailbox;
-    struct sys_topics *sys_topics; /* shard 0 only */
+    struct sys_topics *sys_topics;        /* shard 0 only */
+    struct workers_desk hashing, signing; /* slow work under way for connections of this shard */
     struct shard_listener {
         struct shard *shard;
         uint32_t index; /* of the configuration's listeners */
@@ -86,8 +90,10 @@ struct shard {
 
     /* Shared: */
     _Atomic uint64_t behind_ns; /* when a receiver here was last found behind; 0: it caught up */
-    _Atomic(const struct config *) config_next; /* release by the main thread, acquire here */
-    _Atomic(const struct config *) config_seen; /* release here, acquire by the main thread */
+    _Atomic(const struct broker_settings *)
+        settings_next; /* release by the main thread, acquire here */
+    _Atomic(const struct broker_settings *)
+        settings_seen; /* release here, acquire by the main thread */
 };
 
 /* In the thread that will take the turns. seed: of this shard's chance. */

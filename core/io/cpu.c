@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { NODES_MAX = 64 };
@@ -69,4 +70,10 @@ uint32_t cpu_current(void)
 {
     int cpu = sched_getcpu();
     return cpu < 0 ? 0 : (uint32_t)cpu;
+}
+
+void cpu_yield_to_others(void)
+{
+    /* On Linux "a process" here is a thread. A refusal leaves it as it was: slower for others. */
+    setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
 }

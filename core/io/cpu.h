@@ -28,6 +28,9 @@ enum err cpu_pin(uint32_t cpu);
 /* The memory node of a core; 0 when the machine does not say. */
 uint32_t cpu_node(uint32_t cpu);
 
+/* The calling thread runs when others leave it room (nice 10): for work that nobody must feel. */
+void cpu_yield_to_others(void);
+
 /* The core the caller runs on now. */
 uint32_t cpu_current(void);
 
