@@ -1,0 +1,217 @@
+/*
+ * The table of ternctl's commands, and which of them is meant.
+ */
+#include "cluster/ternctl.h"
+
+#include "core/base/text.h"
+#include "core/io/sys.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct ternctl_command commands[] = {
+    {"user add", "FILE NAME [--password-file F] [--scram] [--scrypt-cost LN]",
+     "add a user to a password file, or give one a new password",
+     "The password is asked for twice at a terminal; else it is the first line of standard\n"
+     "input. It is never an argument: everybody on the machine can read those. What is kept is\n"
+     "a scrypt hash. The file is replaced as a whole; it is made if there is none, readable for\n"
+     "its owner alone. Hashes that the user had before are replaced.\n"
+     "\n"
+     "  --password-file F   the password is the first line of F\n"
+     "  --scram             also keep what MQTT 5 clients with SCRAM-SHA-256 need. Not by default:\n"
+     "                      it is cheaper to guess from a stolen file than scrypt is\n"
+     "  --scrypt-cost LN    memory 2^LN KiB a check, and time likewise; 14 is the default,\n"
+     "                      10 to 16 are allowed\n",
+     ternctl_user_add},
+    {"user del", "FILE NAME", "remove a user from a password file",
+     "All lines of the user go. 1: there is no such user.\n", ternctl_user_del},
+    {"user list", "FILE [--json]", "who is in a password file",
+     "Names and kinds of their hashes, in the order of the file; never a hash.\n"
+     "\n"
+     "  --json   an array of {\"user\", \"kinds\"}\n",
+     ternctl_user_list},
+    {"user check", "FILE NAME [--password-file F]", "is this the user's password?",
+     "The password is read as `user add` reads it. 0: yes; 1: no, or there is no such user.\n"
+     "\n"
+     "  --password-file F   the password is the first line of F\n",
+     ternctl_user_check},
+};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]), WANTED_BYTES = 256 };
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+static int print_help(void)
+{
+    printf("Usage: ternctl COMMAND [ARGUMENT]...\n"
+           "\n"
+           "What operators do with Tern, an MQTT broker.\n"
+           "\n");
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        printf("  %-12s %s\n", commands[i].words, commands[i].summary);
+    }
+    printf(
+        "  %-12s %s\n"
+        "  %-12s %s\n"
+        "\n"
+        "Exit codes: 0 done or yes, 1 the answer is no, 64 wrong arguments, 65 a file that cannot\n"
+        "be read, 69 the broker does not answer, 73 a file cannot be written, 78 wrong\n"
+        "configuration.\n",
+        "help COMMAND", "how a command is written", "--version", "print the version");
+    return TERNCTL_OK;
+}
+
+static int print_command_help(const struct ternctl_command *command)
+{
+    printf("Usage: ternctl %s %s\n\n%s: %s\n\n%s", command->words, command->usage, command->words,
+           command->summary, command->help);
+    return TERNCTL_OK;
+}
+
+int ternctl_wrong_usage(const char *words, const char *format, ...)
+{
+    va_list values;
+    fprintf(stderr, "ternctl %s: ", words);
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fprintf(stderr, "; see: ternctl help %s\n", words);
+    return TERNCTL_USAGE;
+}
+
+/* ---- which command --------------------------------------------------------------------------- */
+
+/* How many arguments are the command's words; 0: they are others. */
+static int words_taken(const struct ternctl_command *command, int count, char *const *arguments)
+{
+    const char *words = command->words;
+    for (int taken = 0; taken < count; taken++) {
+        size_t length = strcspn(words, " ");
+        if (strlen(arguments[taken]) != length || memcmp(arguments[taken], words, length) != 0) {
+            return 0;
+        }
+        words += length;
+        if (*words == '\0') {
+            return taken + 1;
+        }
+        words++;
+    }
+    return 0;
+}
+
+static const struct ternctl_command *command_find(int count, char *const *arguments, int *taken)
+{
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        *taken = words_taken(&commands[i], count, arguments);
+        if (*taken > 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+/* "user" alone: a group. The commands in it, on stderr; false: no such group. */
+static bool group_explain(const char *group)
+{
+    bool is_known = false;
+    size_t length = strlen(group);
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        const char *words = commands[i].words;
+        if (strncmp(words, group, length) == 0 && words[length] == ' ') {
+            fprintf(stderr, "%s%s", is_known ? ", " : "ternctl: say which one: ", words);
+            is_known = true;
+        }
+    }
+    if (is_known) {
+        fputc('\n', stderr);
+    }
+    return is_known;
+}
+
+/* The known command that looks like the first one or two arguments, or NULL. */
+static const char *command_nearest(int count, char *const *arguments)
+{
+    const char *found = NULL;
+    for (int words = 1; words <= 2 && words <= count; words++) {
+        char wanted[WANTED_BYTES];
+        snprintf(wanted, sizeof(wanted), "%s%s%s", arguments[0], words == 2 ? " " : "",
+                 words == 2 ? arguments[1] : "");
+        struct text_nearest nearest = text_nearest(slice_text(wanted));
+        for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+            text_nearest_offer(&nearest, commands[i].words);
+        }
+        found = nearest.word == NULL ? found : nearest.word;
+    }
+    return found;
+}
+
+static int refuse(int count, char *const *arguments)
+{
+    if (count == 1 && group_explain(arguments[0])) {
+        return TERNCTL_USAGE;
+    }
+    const char *nearest = command_nearest(count, arguments);
+    bool has_second = count > 1 && arguments[1][0] != '-';
+    fprintf(stderr, "ternctl: there is no command \"%.60s%s%.60s\": ", arguments[0],
+            has_second ? " " : "", has_second ? arguments[1] : "");
+    if (nearest != NULL) {
+        fprintf(stderr, "did you mean %s? ", nearest);
+    }
+    fprintf(stderr, "see ternctl --help\n");
+    return TERNCTL_USAGE;
+}
+
+static bool is_help(const char *argument)
+{
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+static bool asks_for_help(int count, char *const *arguments)
+{
+    for (int i = 0; i < count && strcmp(arguments[i], "--") != 0; i++) {
+        if (is_help(arguments[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* arguments: those behind the program's name. */
+static int run(int count, char *const *arguments)
+{
+    bool is_asking = count > 0 && strcmp(arguments[0], "help") == 0;
+    if (is_asking) {
+        count--;
+        arguments++;
+    }
+    if (count == 0 || is_help(arguments[0])) {
+        return is_asking || count > 0 ? print_help() : (print_help(), TERNCTL_USAGE);
+    }
+    if (strcmp(arguments[0], "--version") == 0) {
+        printf("ternctl %s\n", TERN_VERSION);
+        return TERNCTL_OK;
+    }
+    int taken;
+    const struct ternctl_command *command = command_find(count, arguments, &taken);
+    if (command == NULL) {
+        return refuse(count, arguments);
+    }
+    if (is_asking || asks_for_help(count - taken, arguments + taken)) {
+        return print_command_help(command);
+    }
+    return command->run(count - taken + 1, arguments + taken - 1);
+}
+
+int main(int argument_count, char **arguments)
+{
+    if (sys_open_standard_files() != OK) {
+        return TERNCTL_UNAVAILABLE; /* and nowhere to say it */
+    }
+    int status = argument_count > 0 ? run(argument_count - 1, arguments + 1) : TERNCTL_USAGE;
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "ternctl: what it had to say could not be written: is the disk full?\n");
+        return status == TERNCTL_OK ? TERNCTL_CANNOT_CREATE : status;
+    }
+    return status;
+}
