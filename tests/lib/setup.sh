@@ -33,6 +33,11 @@ mosquitto-clients         2.0.11
 python3                   3.11
 python3-paho-mqtt         1.6
 libpaho-mqtt-dev          1.3
+openssl                   3.0
+gnutls-bin                3.7
+sslscan                   2.0
+testssl.sh                3.0
+tshark                    4.0
 "
 # Debian's npm clashes with a nodejs from elsewhere, so they are wanted only where there is no npm.
 setup_packages_npm="
