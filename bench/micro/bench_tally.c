@@ -74,11 +74,43 @@ static void retired(void *context, uint64_t ops)
     }
 }
 
+static struct trail_event dropped(void)
+{
+    return (struct trail_event){.what = TRAIL_DROP_QUEUE_FULL,
+                                .why = ERR_QUOTA,
+                                .client = slice_text("device-000017"),
+                                .topic = slice_text("factory/7/line/3/temperature")};
+}
+
 static void reasons(void *context, uint64_t ops)
 {
+    struct trail_event event = dropped();
     for (uint64_t i = 0; i < ops; i++) {
-        trail_add(context, i, TRAIL_DROP_QUEUE_FULL, ERR_QUOTA, slice_text("device-000017"),
-                  slice_text("factory/7/line/3/temperature"));
+        trail_add(context, i / 1000, &event);
+    }
+}
+
+/* A fan-out to clients that are all behind: each time another client, and another set. */
+static void reasons_of_many(void *context, uint64_t ops)
+{
+    char client[] = "device-000017";
+    struct trail_event event = dropped();
+    event.client = slice_of(client, sizeof(client) - 1);
+    for (uint64_t i = 0; i < ops; i++) {
+        client[10] = (char)('0' + i / 100 % 10);
+        client[11] = (char)('0' + i / 10 % 10);
+        client[12] = (char)('0' + i % 10);
+        trail_add(context, i / 1000, &event);
+    }
+}
+
+/* Never the same: each time the oldest record makes room. */
+static void reasons_anew(void *context, uint64_t ops)
+{
+    struct trail_event event = dropped();
+    for (uint64_t i = 0; i < ops; i++) {
+        event.topic = slice_of(&i, sizeof(i));
+        trail_add(context, i / 1000, &event);
     }
 }
 
@@ -109,7 +141,7 @@ int main(int argc, char **argv)
 {
     struct metrics *metrics = metrics_new();
     struct epoch *epoch = epoch_new(SHARDS);
-    struct trail *trail = trail_new(4096);
+    struct trail *trail = trail_new(1);
     struct rng rng;
     ASSERT(metrics != NULL);
     ASSERT(epoch != NULL);
@@ -129,7 +161,9 @@ int main(int argc, char **argv)
     }
     micro_run("epoch: retire, 16 a turn", retired, epoch, OPS / 4);
     epoch_offline(epoch, 0);
-    micro_run("trail add", reasons, trail, OPS);
+    micro_run("trail add, a repeat", reasons, trail, OPS);
+    micro_run("trail add, repeats of 1000 clients", reasons_of_many, trail, OPS);
+    micro_run("trail add, never the same", reasons_anew, trail, OPS);
     log_setup(open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_LOGFMT, 1u << LOG_WARNING);
     micro_run("log line, level off", lines_that_are_off, NULL, OPS);
     micro_run("log line, beyond 50 a second", lines_held_back, NULL, OPS / 10);

@@ -48,6 +48,9 @@ static void label_add(struct body *body, const struct metric_info *info, const c
 static void reasons_add(struct body *body, const struct admin_sources *sources, enum metric metric)
 {
     for (uint32_t i = 0; i < TRAIL_COUNT; i++) {
+        if (!trail_counts((enum trail_what)i)) {
+            continue;
+        }
         label_add(body, metric_info(metric), "reason", trail_name((enum trail_what)i),
                   label_sum(sources, metric, i));
     }

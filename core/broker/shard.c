@@ -16,7 +16,6 @@
 #include <stdio.h>
 
 enum {
-    TRAIL_RECORDS = 4096,
     RECEIPTS_PER_SHARD_MAX = 1 << 20,
     STREAMS_RESERVED = 64,
 };
@@ -29,11 +28,19 @@ uint32_t shard_of(const struct shard *shard, struct slice client_id)
     return partition_of(client_id) % shard->broker_shard_count;
 }
 
+void shard_tell(struct shard *shard, const struct trail_event *event)
+{
+    if (trail_counts(event->what)) {
+        metric_add_label(shard->metrics, METRIC_dropped, event->what, 1);
+    }
+    trail_add(shard->trail, io_wall_ms(shard->io), event);
+}
+
 void shard_count_drop(struct shard *shard, enum trail_what what, enum err why,
                       struct slice client_id, struct slice topic)
 {
-    metric_add_label(shard->metrics, METRIC_dropped, what, 1);
-    trail_add(shard->trail, io_wall_ms(shard->io), what, why, client_id, topic);
+    shard_tell(shard, &(struct trail_event){
+                          .what = what, .why = why, .client = client_id, .topic = topic});
 }
 
 bool shard_count_conn(struct shard *shard, uint32_t listener_index)
@@ -243,7 +250,7 @@ enum err shard_open(struct shard *shard)
     shard->wheel = wheel_new(io_now_ns(shard->io));
     shard->sessions = map_new(client_id_of, rng_u64(&shard->rng));
     shard->receipts = pool_new(sizeof(struct receipt), RECEIPTS_PER_SHARD_MAX);
-    shard->trail = trail_new(TRAIL_RECORDS);
+    shard->trail = trail_new(rng_u64(&shard->rng));
     shard->shares = shares_new(rng_u64(&shard->rng));
     shard->mailbox = mailbox_new(shard, broker->mail_rings);
     shard->journal = broker->ports.journal_new(broker->ports.context, shard, apply_op);

@@ -117,7 +117,14 @@ uint32_t shard_of(const struct shard *shard, struct slice client_id);
 bool shard_count_conn(struct shard *shard, uint32_t listener_index);
 void shard_uncount_conn(struct shard *shard, uint32_t listener_index);
 
-/* A reason was given: metric, trail, and nothing else. */
+/*
+ * Something happened that the story of a client should tell, or a refusal at the door: into the trail,
+ * and into the metric where the row of trail.h counts. It writes no log. Callers with a connection use
+ * conn_tell() of explain.h, which fills in who it was.
+ */
+void shard_tell(struct shard *shard, const struct trail_event *event);
+
+/* The same in short: a reason was given. */
 void shard_count_drop(struct shard *shard, enum trail_what what, enum err why,
                       struct slice client_id, struct slice topic);
 

@@ -101,7 +101,7 @@ static uint64_t total_dropped(const struct shard *shard)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < shard->broker_shard_count; i++) {
-        for (uint32_t what = TRAIL_DROP_QUEUE_FULL; what < TRAIL_COUNT; what++) {
+        for (uint32_t what = TRAIL_DROP_QUEUE_FULL; what <= TRAIL_DROP_LAST; what++) {
             sum += metric_label_value(shard->broker->metrics[i], METRIC_dropped, what);
         }
     }
