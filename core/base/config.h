@@ -165,6 +165,11 @@ struct config {
     struct config_memory *memory; /* the texts above; private */
 };
 
+static inline bool config_listener_is_tls(const struct listener_config *listener)
+{
+    return listener->certfile[0] != '\0';
+}
+
 /* ---- what was found while reading --------------------------------------------------------- */
 
 enum config_severity { CONFIG_ERROR, CONFIG_WARNING, CONFIG_NOTE };
@@ -187,6 +192,14 @@ struct config_report {
 /* An empty report; zeroed memory is one too. */
 void config_report_init(struct config_report *report);
 void config_report_deinit(struct config_report *report);
+
+/* One more. source: kept as it is, so it must live as long as the report: see config_report_text(). */
+void config_report_add(struct config_report *report, enum config_severity severity,
+                       const char *source, uint32_t line, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* A copy that lives as long as the report. "" when memory is exhausted. */
+const char *config_report_text(struct config_report *report, struct slice text);
 
 /* "tern.conf:12: error: unknown option ...", one line each. */
 void config_report_print(const struct config_report *report, FILE *file);
@@ -258,6 +271,12 @@ void config_diff(const struct config *old_config, const struct config *new_confi
  */
 enum err config_queue_policy_for(const char *item, enum config_queue_policy *policy,
                                  struct slice *filter);
+
+/*
+ * Read one `certificate`: two paths (borrowed from item). ERR_INVALID; items of a loaded
+ * configuration are valid.
+ */
+enum err config_certificate(const char *item, struct slice *certfile, struct slice *keyfile);
 
 /* ---- the command line ---------------------------------------------------------------------- */
 

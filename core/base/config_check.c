@@ -201,6 +201,7 @@ enum err config_check(struct config_loader *loader)
     numbers_check(loader);
     persistence_check(loader);
     policies_check(loader);
+    config_keylog_check(loader);
     TRY(log_check(loader));
     TRY(http_check(loader));
     return OK;

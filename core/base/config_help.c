@@ -106,7 +106,17 @@ void config_print_help(FILE *file)
 /* A list has no default to show: something that would be valid. */
 static const char *list_example(const struct config_option *option)
 {
-    return strcmp(option->key, "queue_policy_for") == 0 ? "reject alarms/#" : "https://example.org";
+    static const char *const examples[][2] = {
+        {"queue_policy_for", "reject alarms/#"},
+        {"websockets_origin", "https://example.org"},
+        {"certificate", "/etc/tern/other.crt /etc/tern/other.key"},
+    };
+    for (uint32_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+        if (strcmp(option->key, examples[i][0]) == 0) {
+            return examples[i][1];
+        }
+    }
+    return "";
 }
 
 void config_print_example(FILE *file)

@@ -1,6 +1,6 @@
 /*
- * From sections as they were read to listeners as they are opened: addresses, names, and who may
- * come without a user name.
+ * From sections as they were read to listeners as they are opened: addresses and names. What guards
+ * them is judged in config_security.c.
  */
 #include "core/base/config_parts.h"
 
@@ -112,32 +112,6 @@ static void either_settle(struct config_loader *loader, const struct config_sect
     }
 }
 
-/*
- * Without a word of the operator, only this machine comes in without a user name. Behind a proxy
- * everybody looks local, so a listener with PROXY headers is not.
- */
-static void anonymous_settle(struct config_loader *loader, const struct config_section *section,
-                             struct listener_config *listener)
-{
-    const struct config_option *option = config_option_find(slice_text("allow_anonymous"));
-    uint32_t index = config_option_index(option);
-    bool is_near = listener->is_loopback && listener->proxy_protocol == PROXY_OFF;
-
-    if (section->origins[index].rank != RANK_DEFAULT ||
-        loader->origins[index].rank != RANK_DEFAULT) {
-        return; /* either_settle() has it */
-    }
-    listener->allow_anonymous = is_near;
-    if (!is_near) {
-        say_at(loader, &section->origin, CONFIG_NOTE,
-               "listener %s: other machines can reach it, so clients without a user name are "
-               "refused, and this version knows no user names: write allow_anonymous true to let "
-               "everybody in%s",
-               listener->name,
-               listener->is_loopback ? "" : ", or give the listener the address 127.0.0.1");
-    }
-}
-
 static void unix_check(struct config_loader *loader, const struct config_section *section,
                        const struct listener_config *listener)
 {
@@ -195,7 +169,7 @@ static enum err listener_build(struct config_loader *loader, const struct config
     }
     listener.is_loopback = all_are_loopback(&listener);
     either_settle(loader, section, &listener);
-    anonymous_settle(loader, section, &listener);
+    config_security_settle(loader, section, &listener);
     words_check(loader, section, &listener);
     *out = listener;
     return OK;
@@ -209,10 +183,11 @@ static void stray_lines(struct config_loader *loader)
     const struct config_section *section = &loader->sections[0];
     for (uint32_t i = 0; i < config_option_count; i++) {
         if (section->origins[i].rank == RANK_FILE) {
-            say_at(loader, &section->origins[i], CONFIG_WARNING,
-                   "%s stands above the first listener and has no effect there: move it below a "
+            bool is_guard = config_is_guard(&config_options[i]);
+            say_at(loader, &section->origins[i], is_guard ? CONFIG_ERROR : CONFIG_WARNING,
+                   "%s stands above the first listener and %s there: move it below a "
                    "listener line",
-                   config_options[i].key);
+                   config_options[i].key, is_guard ? "guards nothing" : "has no effect");
         }
     }
 }

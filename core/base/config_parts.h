@@ -6,7 +6,8 @@
  *   config_report.c   findings, and the memory that holds texts
  *   config_parse.c    sources to lines
  *   config_line.c     a line to its option
- *   config_listener.c what was read to listeners: addresses, who may be anonymous
+ *   config_listener.c what was read to listeners: addresses, names
+ *   config_security.c what guards them: rules between options of TLS, passwords, anonymity
  *   config_address.c  IP addresses as text
  *   config_check.c    what one line alone cannot know
  *   config.c          load, diff, reload
@@ -95,14 +96,6 @@ static inline uint32_t config_option_index(const struct config_option *option)
 void *config_memory_take(struct config_memory **memory, size_t bytes);
 const char *config_memory_copy(struct config_memory **memory, struct slice text);
 void config_memory_free(struct config_memory *memory);
-
-/* source: kept as it is, so it must live as long as the report: see config_report_text(). */
-void config_report_add(struct config_report *report, enum config_severity severity,
-                       const char *source, uint32_t line, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-
-/* A copy that lives as long as the report. "" when memory is exhausted. */
-const char *config_report_text(struct config_report *report, struct slice text);
 
 /* What was written, fit for a message: control characters as ?, long ones cut with "...". */
 enum { CONFIG_QUOTE_BYTES = 80 };
@@ -220,6 +213,17 @@ void config_line(struct config_loader *loader, struct slice key, struct slice va
 
 /* Sections to config->listeners. ERR_NOMEM. */
 enum err config_listeners_build(struct config_loader *loader);
+
+/* ---- config_security.c --------------------------------------------------------------------- */
+
+/* Settle who may be anonymous there, and judge all that guards it. */
+void config_security_settle(struct config_loader *loader, const struct config_section *section,
+                            struct listener_config *listener);
+
+/* It guards a listener: where it has no effect its owner is wrong about being safe. */
+bool config_is_guard(const struct config_option *option);
+
+void config_keylog_check(struct config_loader *loader);
 
 /* ---- config_address.c ---------------------------------------------------------------------- */
 

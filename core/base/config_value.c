@@ -162,7 +162,9 @@ _Static_assert(sizeof(enum config_queue_policy) == sizeof(uint32_t) &&
                    sizeof(enum config_log_format) == sizeof(uint32_t) &&
                    sizeof(enum config_protocol) == sizeof(uint32_t) &&
                    sizeof(enum config_socket_domain) == sizeof(uint32_t) &&
-                   sizeof(enum config_proxy_protocol) == sizeof(uint32_t),
+                   sizeof(enum config_proxy_protocol) == sizeof(uint32_t) &&
+                   sizeof(enum config_require) == sizeof(uint32_t) &&
+                   sizeof(enum config_tls_version) == sizeof(uint32_t),
                "a choice is written through uint32_t");
 
 static uint64_t number_load(const struct config_option *option, const void *field)
@@ -249,6 +251,14 @@ const char *config_value_expected(const struct config_option *option, char out[C
     return out;
 }
 
+/* Words of mosquitto's that stand for what is not safe any more. */
+static const char *unsafe_word(const struct config_option *option, struct slice value)
+{
+    bool is_old = slice_is(value, "tlsv1") || slice_is(value, "tlsv1.0") ||
+                  slice_is(value, "tlsv1.1");
+    return is_old && strcmp(option->key, "tls_version") == 0 ? "tlsv1.2" : NULL;
+}
+
 static enum err not_expected(const struct config_option *option, struct slice value,
                              char why[CONFIG_WHY_BYTES])
 {
@@ -256,6 +266,9 @@ static enum err not_expected(const struct config_option *option, struct slice va
     config_value_expected(option, expected);
     if (value.count == 0) {
         snprintf(why, CONFIG_WHY_BYTES, "no value: write %.200s", expected);
+    } else if (unsafe_word(option, value) != NULL) {
+        snprintf(why, CONFIG_WHY_BYTES, "%s is not safe any more: write %s",
+                 config_quote(value, quoted), unsafe_word(option, value));
     } else {
         snprintf(why, CONFIG_WHY_BYTES, "\"%s\" is not allowed: write %.200s",
                  config_quote(value, quoted), expected);

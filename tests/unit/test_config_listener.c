@@ -230,7 +230,7 @@ static void only_this_machine_is_anonymous_unless_the_file_says_so(void **state)
     assert_true(f.config->listeners[0].allow_anonymous);
     assert_false(f.config->listeners[1].allow_anonymous);
     assert_true(f.config->listeners[2].allow_anonymous);
-    assert_says(&f, CONFIG_NOTE, 2, "write allow_anonymous true to let everybody in");
+    assert_says(&f, CONFIG_NOTE, 2, "write password_file, or allow_anonymous true to let");
     assert_int_equal(f.report.finding_count, 1);
     unload(&f);
     loaded(&f, "allow_anonymous true\nlistener 1884\n");
