@@ -70,7 +70,7 @@ STEPS = [
     python("asan", "unit", "tests/lib/unit.py", "build/asan", minutes=15),
     python("asan", "conform", "tests/conform/run.py", minutes=15),
     python("asan", "integration", "tests/integration/run.py", minutes=15),
-    python("asan", "e2e", "tests/e2e/run.py", minutes=15),
+    python("asan", "e2e", "tests/e2e/run.py", long=["--long"], minutes=15),
     Step(
         *("asan", "simulator", ["build/asan/tests/sim/tern-sim"]),
         short=["--short"],

@@ -1,20 +1,27 @@
 // MQTT.js tells stories: node mqttjs.js URL VERSION PREFIX STORY. Status 0 when all went as told.
-// test_mqttjs.py runs it with NODE_PATH pointing to the installed modules.
+// test_mqttjs.py runs it with NODE_PATH pointing to the installed modules. Over TLS the environment names
+// the files: CA, and CERT and KEY for a client that proves who it is.
 "use strict";
 
 const assert = require("node:assert");
+const fs = require("node:fs");
 const mqtt = require("mqtt");
 
 const [url, versionText, prefix, storyName] = process.argv.slice(2);
 const version = Number(versionText);
 const WAIT_MS = 15000;
 
+const secrets = {};
+for (const name of ["CA", "CERT", "KEY"]) {
+  if (process.env[name]) secrets[name.toLowerCase()] = fs.readFileSync(process.env[name]);
+}
+
 const topic = (name) => `${prefix}/${name}`;
 
 // A connected client whose messages are read in order by next().
 async function open(name, options = {}) {
   const id = prefix + name;
-  const how = { clientId: id, protocolVersion: version, clean: true, reconnectPeriod: 0, ...options };
+  const how = { clientId: id, protocolVersion: version, clean: true, reconnectPeriod: 0, ...secrets, ...options };
   if (version === 3) how.protocolId = "MQIsdp";
   if (version === 5 && how.clean === false) how.properties = { sessionExpiryInterval: 600 };
   const client = mqtt.connect(url, how);

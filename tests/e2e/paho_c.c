@@ -4,7 +4,9 @@
  *     paho_c URI VERSION PREFIX STORY
  *
  * VERSION is 3, 4 or 5 as in CONNECT, PREFIX begins every topic and client id, STORY is a row of the
- * table at the end. The exit status is 0 when the story went as told; otherwise a line says where not.
+ * table at the end. Over TLS (ssl:, wss:) the environment names the files: CA, and CERT and KEY for a
+ * client that proves who it is. The exit status is 0 when the story went as told; otherwise a line
+ * says where not.
  * test_paho_c.py compiles and runs it.
  */
 #include <MQTTClient.h>
@@ -51,12 +53,13 @@ static MQTTClient open_client(const char *name, struct setup setup, int *session
     char id[TOPIC_BYTES];
     MQTTClient client;
     MQTTClient_createOptions create = MQTTClient_createOptions_initializer;
-    bool is_ws = strncmp(uri, "ws:", 3) == 0;
+    bool is_ws = strncmp(uri, "ws:", 3) == 0 || strncmp(uri, "wss:", 4) == 0;
     MQTTClient_connectOptions plain = MQTTClient_connectOptions_initializer;
     MQTTClient_connectOptions plain_ws = MQTTClient_connectOptions_initializer_ws;
     MQTTClient_connectOptions five = MQTTClient_connectOptions_initializer5;
     MQTTClient_connectOptions five_ws = MQTTClient_connectOptions_initializer5_ws;
     MQTTClient_willOptions will = MQTTClient_willOptions_initializer;
+    MQTTClient_SSLOptions ssl = MQTTClient_SSLOptions_initializer;
     MQTTClient_connectOptions options = version == 5 ? (is_ws ? five_ws : five)
                                                      : (is_ws ? plain_ws : plain);
     MQTTProperties properties = MQTTProperties_initializer;
@@ -69,6 +72,14 @@ static MQTTClient open_client(const char *name, struct setup setup, int *session
                                         &create) == MQTTCLIENT_SUCCESS);
     options.MQTTVersion = version;
     options.reliable = 0;
+    if (strncmp(uri, "ssl:", 4) == 0 || strncmp(uri, "wss:", 4) == 0) {
+        ssl.trustStore = getenv("CA");
+        ssl.keyStore = getenv("CERT");
+        ssl.privateKey = getenv("KEY");
+        ssl.enableServerCertAuth = 1;
+        ssl.verify = 1; /* the name too */
+        options.ssl = &ssl;
+    }
     if (setup.will_topic != NULL) {
         will.topicName = setup.will_topic;
         will.message = "gone";

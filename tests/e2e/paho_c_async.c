@@ -4,7 +4,7 @@
  *     paho_c_async URI VERSION PREFIX QOS
  *
  * One client publishes to itself, hundreds of messages without waiting; each must come back once and
- * in order. The exit status is 0 when it did. test_paho_c.py compiles and runs it.
+ * in order. CA of the environment is whom it trusts over TLS. The exit status is 0 when it did. test_paho_c.py compiles and runs it.
  */
 #include <MQTTAsync.h>
 #include <pthread.h>
@@ -143,13 +143,14 @@ int main(int argument_count, char **arguments)
     MQTTAsync client;
     MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
     MQTTAsync_createOptions create5 = MQTTAsync_createOptions_initializer5;
-    bool is_ws = strncmp(uri, "ws:", 3) == 0;
+    bool is_ws = strncmp(uri, "ws:", 3) == 0 || strncmp(uri, "wss:", 4) == 0;
     MQTTAsync_connectOptions plain = MQTTAsync_connectOptions_initializer;
     MQTTAsync_connectOptions plain_ws = MQTTAsync_connectOptions_initializer_ws;
     MQTTAsync_connectOptions five = MQTTAsync_connectOptions_initializer5;
     MQTTAsync_connectOptions five_ws = MQTTAsync_connectOptions_initializer5_ws;
     MQTTAsync_connectOptions connect = version == 5 ? (is_ws ? five_ws : five)
                                                     : (is_ws ? plain_ws : plain);
+    MQTTAsync_SSLOptions ssl = MQTTAsync_SSLOptions_initializer;
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
 
     snprintf(topic, sizeof(topic), "%s/x", arguments[3]);
@@ -162,6 +163,11 @@ int main(int argument_count, char **arguments)
     MQTTAsync_setCallbacks(client, NULL, NULL, on_message, on_delivered);
     connect.MQTTVersion = version;
     connect.maxInflight = 100;
+    if (strncmp(uri, "ssl:", 4) == 0 || strncmp(uri, "wss:", 4) == 0) {
+        ssl.trustStore = getenv("CA");
+        ssl.verify = 1;
+        connect.ssl = &ssl;
+    }
     if (version == 5) {
         connect.onSuccess5 = on_connected5;
         connect.onFailure5 = on_failure5;

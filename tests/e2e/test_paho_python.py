@@ -31,16 +31,20 @@ class Paho:
         self.client.on_connect = self.on_connect
         self.client.on_subscribe = self.on_ack
         self.client.on_unsubscribe = self.on_ack
-        port = t.common().ports["ws" if transport == "websockets" else "mqtt"]
+        host, port = self.reach(t, transport)
         how = {}
         if self.five:
             how["clean_start"] = clean
             how["properties"] = Properties(PacketTypes.CONNECT)
             how["properties"].SessionExpiryInterval = expiry
-        self.client.connect("127.0.0.1", port, keepalive=30, **how)
+        self.client.connect(host, port, keepalive=30, **how)
         self.client.loop_start()
         reason, self.session_present = self.connected.get(timeout=WAIT_S)
         assert reason == 0, f"connect: {reason}"
+
+    def reach(self, t, transport):
+        """Host and port of the broker."""
+        return "127.0.0.1", t.common().ports["ws" if transport == "websockets" else "mqtt"]
 
     def on_connect(self, client, user, flags, reason, properties=None):
         self.connected.put((reason, bool(flags["session present"])))

@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DAYS = 60  # of what is valid; a set older than half of it is made anew
+DAYS = 120  # of what is valid, less than testssl.sh calls long and more than it calls short
 
 KINDS = ("ecdsa", "rsa", "ed25519")
 
@@ -265,7 +265,7 @@ def folder():
                 made_at = 0
                 with contextlib.suppress(OSError):
                     made_at = os.stat(found).st_mtime
-                if time.time() - made_at > DAYS * 86400 / 2:
+                if time.time() - made_at > DAYS * 86400 / 4:
                     make(found)
             _ready = found
         return _ready

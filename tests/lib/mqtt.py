@@ -415,7 +415,7 @@ class WebSocket(Tcp):
                  f"Sec-WebSocket-Key: {key}", f"Sec-WebSocket-Version: {version}"]
         if protocols is not None:
             lines.append(f"Sec-WebSocket-Protocol: {protocols}")
-        self.sock.sendall("\r\n".join(lines + list(headers) + ["", ""]).encode())
+        super().send("\r\n".join(lines + list(headers) + ["", ""]).encode())
         answer = bytearray()
         while b"\r\n\r\n" not in answer:
             part = super().recv()
@@ -454,7 +454,7 @@ class WebSocket(Tcp):
         return head + key + masked
 
     def frame(self, opcode, payload=b"", fin=True, mask=True, reserved=0):
-        self.sock.sendall(self.encode(opcode, payload, fin, mask, reserved))
+        super().send(self.encode(opcode, payload, fin, mask, reserved))
 
     def send(self, data):
         self.frame(BINARY_FRAME, data)

@@ -4,7 +4,7 @@ A test is a function test_*(t), or test_*(t, parameter) under @each(...). Its na
 fails by an exception. What it started by t is stopped for it; a broker that does not end with exit
 code 0 fails it.
 
-    run.py [-k PATTERN] [-j THREADS] [--short] [--list]
+    run.py [-k PATTERN] [-j THREADS] [--short] [--long] [--list]
 """
 
 import argparse
@@ -66,6 +66,18 @@ def tern_only(function):
 def plain_build(function):
     """Left out under a sanitizer, whose own memory hides what is measured; the release stage runs it."""
     function.plain_build = True
+    return function
+
+
+def once(function):
+    """Left out under the thread sanitizer: a foreign tool looks at the protocol, and takes its time."""
+    function.once = True
+    return function
+
+
+def long_only(function):
+    """Left out unless --long asks for what takes minutes."""
+    function.long_only = True
     return function
 
 
@@ -154,7 +166,7 @@ class Program:
 class Tests:
     """What a test gets as t: names of its own, brokers and programs that end with it."""
 
-    shared = None
+    shared = {}
     shared_lock = threading.Lock()
 
     def __init__(self):
@@ -187,16 +199,26 @@ class Tests:
         return made
 
     @classmethod
+    def kept(cls, name, make):
+        """A broker that tests share: made by the first that asks for this name, stopped after the last test."""
+        with cls.shared_lock:
+            if name not in cls.shared:
+                cls.shared[name] = make()
+            found = cls.shared[name]
+            assert found.is_alive(), f"the broker that tests share ({name}) died:\n" + found.log()[-6000:]
+            return found
+
+    @classmethod
     def common(cls):
         """The broker that the tests of a suite share: TCP on IPv4 and IPv6, and WebSocket."""
-        with cls.shared_lock:
-            if cls.shared is None:
-                # mosquitto loses QoS 2 messages of 3.x clients beyond this; Tern does not, and keeps its default.
-                lines = ["max_inflight_messages 1000"] if broker_module.is_mosquitto() else []
-                listeners = {"mqtt": [], "ws": ["protocol websockets"], "six": []}
-                cls.shared = broker_module.Broker(lines=lines, listeners=listeners, hosts={"six": "::1"})
-            assert cls.shared.is_alive(), "the shared broker died:\n" + cls.shared.log()[-6000:]
-            return cls.shared
+
+        def make():
+            # mosquitto loses QoS 2 messages of 3.x clients beyond this; Tern does not, and keeps its default.
+            lines = ["max_inflight_messages 1000"] if broker_module.is_mosquitto() else []
+            listeners = {"mqtt": [], "ws": ["protocol websockets"], "six": []}
+            return broker_module.Broker(lines=lines, listeners=listeners, hosts={"six": "::1"})
+
+        return cls.kept("common", make)
 
     @staticmethod
     def metrics(broker):
@@ -304,6 +326,8 @@ def discover(folder):
                 continue
             if SANITIZED and getattr(function, "plain_build", False):
                 continue
+            if "TSAN_OPTIONS" in os.environ and getattr(function, "once", False):
+                continue
             label = name.removeprefix("test_")
             if hasattr(function, "parameters"):
                 for parameter in function.parameters:
@@ -338,10 +362,13 @@ def main(folder):
     parser.add_argument("-k", default="", metavar="PATTERN", help="only tests whose name matches")
     parser.add_argument("-j", type=int, default=6, metavar="THREADS", help="tests at once")
     parser.add_argument("--short", action="store_true", help="one of each kind")
+    parser.add_argument("--long", action="store_true", help="those too that take minutes")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     sys.path.insert(0, folder)
     cases = [case for case in discover(folder) if re.search(options.k, case.name)]
+    if not options.long:
+        cases = [case for case in cases if not getattr(case.function, "long_only", False)]
     if options.short:
         cases = [case for case in cases if getattr(case.function, "short", False)]
     if options.list:
@@ -359,12 +386,12 @@ def main(folder):
     run_together(is_alone, 1, report)
 
     failures = [(case.name, case.error) for case in cases if case.error]
-    if Tests.shared is not None:
+    for name, shared in Tests.shared.items():
         try:
-            assert Tests.shared.is_alive(), "it died:\n" + Tests.shared.log()[-6000:]
-            Tests.shared.stop()
+            assert shared.is_alive(), "it died:\n" + shared.log()[-6000:]
+            shared.stop()
         except AssertionError as error:
-            failures.append(("the broker that tests shared", str(error)))
+            failures.append((f"the broker that tests shared: {name}", str(error)))
     for name, error in failures:
         print(f"\n{name}\n  {error}")
     failed_cases = sum(1 for case in cases if case.error)
