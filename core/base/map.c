@@ -43,9 +43,14 @@ uint64_t hash_bytes(struct slice bytes)
     return XXH3_64bits(bytes.data, bytes.count);
 }
 
+uint64_t hash_bytes_seeded(struct slice bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(bytes.data, bytes.count, seed);
+}
+
 static uint64_t hash_of(const struct map *map, struct slice key)
 {
-    return XXH3_64bits_withSeed(key.data, key.count, map->seed);
+    return hash_bytes_seeded(key, map->seed);
 }
 
 struct map *map_new(struct slice (*key_of)(const void *value), uint64_t seed)

@@ -42,4 +42,7 @@ void *map_next(const struct map *map, uint64_t *cursor);
 /* The node-wide hash of a client id or topic: XXH3_64bits, seed 0 (partitions depend on it). */
 uint64_t hash_bytes(struct slice bytes);
 
+/* XXH3_64bits with a seed: for what must not collide at the will of others, who do not know it. */
+uint64_t hash_bytes_seeded(struct slice bytes, uint64_t seed);
+
 #endif

@@ -114,6 +114,16 @@ enum err topic_filter_parse(struct slice text, uint32_t levels_max, struct topic
     return OK;
 }
 
+enum err topic_filter_check(struct slice filter)
+{
+    bool has_wildcard;
+
+    if (filter.count == 0 || filter.count > TOPIC_BYTES_MAX) {
+        return ERR_FILTER; /* [MQTT-4.7.3-1] [MQTT-4.7.3-3] */
+    }
+    return check_wildcards(filter, &has_wildcard);
+}
+
 /*
  * One walk answers both questions, as a name is a filter that matches only itself: level by level,
  * outer must allow everything that inner allows.
@@ -174,4 +184,42 @@ bool topic_covers(struct slice outer, struct slice inner)
         inner = slice_text("/+/#");
     }
     return walk_covers(outer, inner);
+}
+
+/*
+ * Level by level: what both levels allow is never empty unless two different words meet, so the
+ * first such pair is the only "no" before an end. A '#' takes whatever the other still has.
+ */
+static bool walk_overlaps(struct slice a, struct slice b)
+{
+    size_t a_start = 0, b_start = 0;
+
+    for (;;) {
+        struct slice a_level = level_at(a, a_start), b_level = level_at(b, b_start);
+        if (is_hash(a_level) || is_hash(b_level)) {
+            return true;
+        }
+        if (!is_plus(a_level) && !is_plus(b_level) && !slice_equal(a_level, b_level)) {
+            return false;
+        }
+        bool is_empty = a_start + b_start == 0 && (a_level.count == 0 || b_level.count == 0);
+        a_start += a_level.count + 1;
+        b_start += b_level.count + 1;
+        bool a_ends = a_start > a.count, b_ends = b_start > b.count;
+        if (a_ends && b_ends) {
+            return true;
+        }
+        if (a_ends || b_ends) {
+            /* "a/#" also matches "a" (4.7.1.2); that "/#" does not match "+" is as no name is "". */
+            return !is_empty && is_hash(a_ends ? slice_skip(b, b_start) : slice_skip(a, a_start));
+        }
+    }
+}
+
+bool topic_overlaps(struct slice a, struct slice b)
+{
+    if (a.count == 0 || b.count == 0 || dollar_forbids(a, b) || dollar_forbids(b, a)) {
+        return false;
+    }
+    return walk_overlaps(a, b);
 }

@@ -33,10 +33,19 @@ struct topic_filter {
  */
 enum err topic_filter_parse(struct slice text, uint32_t levels_max, struct topic_filter *out);
 
+/*
+ * Check a filter that is not split: "$share" is a level like any other, as in rules about topics.
+ * 1 to 65535 bytes, wildcards as above, any number of levels. ERR_FILTER.
+ */
+enum err topic_filter_check(struct slice filter);
+
 /* Does the filter (without $share) match the name? '$' rule of 4.7.2 included. */
 bool topic_matches(struct slice filter, struct slice name);
 
 /* Is every name that inner matches also matched by outer? Both are filters or names. */
 bool topic_covers(struct slice outer, struct slice inner);
+
+/* Is there a name that both match? Both are filters or names. */
+bool topic_overlaps(struct slice a, struct slice b);
 
 #endif

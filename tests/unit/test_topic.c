@@ -193,6 +193,45 @@ static void one_filter_covers_another(void **state)
     }
 }
 
+static void two_filters_overlap(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        bool overlaps;
+    } rows[] = {
+        {"#", "#", true},         {"#", "+/a", true},      {"a/#", "a", true},
+        {"a/#", "+", true},       {"a/+", "+/b", true},    {"a/+", "b/+", false},
+        {"a/+/c", "a/b/#", true}, {"a/+/c", "a/b", false}, {"#", "$SYS/#", false},
+        {"+/x", "$SYS/x", false}, {"+/x", "#", true},      {"$SYS/#", "$SYS/+/x", true},
+        {"a/b/#", "a/+", true},   {"a/b/#", "a", false},   {"/#", "+", false},
+        {"/#", "+/+", true},      {"+/#", "+", true},      {"", "a", false},
+        {"#", "", false},         {"a", "a", true},        {"a", "b", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct slice a = slice_text(rows[i].a), b = slice_text(rows[i].b);
+        if (topic_overlaps(a, b) != rows[i].overlaps || topic_overlaps(b, a) != rows[i].overlaps) {
+            fail_msg("wrong answer: '%s', '%s'", rows[i].a, rows[i].b);
+        }
+    }
+}
+
+/* A rule may name $share as any other word; what is no filter to a subscriber is none here. */
+static void a_filter_is_checked_without_splitting(void **state)
+{
+    static uint8_t bytes[65536];
+    (void)state;
+    assert_int_equal(topic_filter_check(slice_text("$share/a+/b")), ERR_FILTER);
+    assert_int_equal(topic_filter_check(slice_text("$share/+")), OK);
+    assert_int_equal(topic_filter_check(slice_text("a b/%c/#")), OK);
+    assert_int_equal(topic_filter_check(slice_text("a/#/b")), ERR_FILTER);
+    assert_int_equal(topic_filter_check(slice_text("a/b+")), ERR_FILTER);
+    assert_int_equal(topic_filter_check(slice_text("")), ERR_FILTER);
+    memset(bytes, '/', sizeof(bytes));
+    assert_int_equal(topic_filter_check(slice_of(bytes, 65535)), OK);
+    assert_int_equal(topic_filter_check(slice_of(bytes, 65536)), ERR_FILTER);
+}
+
 /*
  * Every filter of up to three levels against every other, judged by every name of up to five
  * levels. Words that no filter uses stand for "any other name".
@@ -219,7 +258,7 @@ static uint32_t all_texts(const char *const *words, uint32_t word_count, uint32_
     return count;
 }
 
-static void covering_agrees_with_brute_force(void **state)
+static void covering_and_overlapping_agree_with_brute_force(void **state)
 {
     static const char *const filter_words[] = {"", "a", "+", "#", "$"};
     static const char *const name_words[] = {"", "a", "$", "z"};
@@ -244,12 +283,17 @@ static void covering_agrees_with_brute_force(void **state)
     assert_true(valid_count > 50);
     for (uint32_t i = 0; i < valid_count; i++) {
         for (uint32_t j = 0; j < valid_count; j++) {
-            bool expected = true;
-            for (uint32_t k = 0; k < name_count && expected; k++) {
-                expected = matches[i][k] || !matches[j][k];
+            struct slice a = slice_text(filters[i]), b = slice_text(filters[j]);
+            bool covers = true, overlaps = false;
+            for (uint32_t k = 0; k < name_count; k++) {
+                covers = covers && (matches[i][k] || !matches[j][k]);
+                overlaps = overlaps || (matches[i][k] && matches[j][k]);
             }
-            if (topic_covers(slice_text(filters[i]), slice_text(filters[j])) != expected) {
-                fail_msg("outer '%s', inner '%s': expected %d", filters[i], filters[j], expected);
+            if (topic_covers(a, b) != covers) {
+                fail_msg("outer '%s', inner '%s': expected %d", filters[i], filters[j], covers);
+            }
+            if (topic_overlaps(a, b) != overlaps) {
+                fail_msg("'%s' and '%s' overlap: expected %d", filters[i], filters[j], overlaps);
             }
         }
     }
@@ -262,8 +306,10 @@ int main(void)
         cmocka_unit_test(a_name_has_at_most_65535_bytes),
         cmocka_unit_test(a_filter_is_checked_and_split),
         cmocka_unit_test(filters_match_as_the_standard_shows),
+        cmocka_unit_test(a_filter_is_checked_without_splitting),
         cmocka_unit_test(one_filter_covers_another),
-        cmocka_unit_test(covering_agrees_with_brute_force),
+        cmocka_unit_test(two_filters_overlap),
+        cmocka_unit_test(covering_and_overlapping_agree_with_brute_force),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
