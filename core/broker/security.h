@@ -3,7 +3,8 @@
  * swapped as a whole, between two turns of each shard.
  *
  * Floor:  broker.
- * Thread: immutable while shards use it; loaded by the main thread.
+ * Thread: immutable while shards use it, but for watch, which is the main thread's; loaded by the
+ *         main thread.
  * Memory: heap; holds a reference to each part. Who needs a part beyond the turn (a connection its
  *         TLS context, a check in a worker its passwords) takes a reference of its own.
  */
@@ -18,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct watch;
+
 /* Of one listener; NULL: it has none. Listeners that name the same file share what was read. */
 struct listener_security {
     struct tls_context *tls;
@@ -25,41 +28,42 @@ struct listener_security {
     struct acl *acl;
 };
 
-enum security_kind { SECURITY_TLS, SECURITY_PASSWORDS, SECURITY_ACL };
+enum security_kind { SECURITY_TLS, SECURITY_PASSWORDS, SECURITY_ACL, SECURITY_KIND_COUNT };
 
-/* One thing that was read, for logs, /health and metrics. */
+/* "tls", "passwords", "acl": in logs, /health and metrics. */
+const char *security_kind_name(enum security_kind kind);
+
+/* One thing that was read, for logs, /health and metrics. Texts live as long as the security. */
 struct security_item {
     enum security_kind kind;
     const char *listener; /* its name as in the configuration; "": all */
-    const char *file;     /* of TLS the certificate's */
-    int64_t
-        expires_s; /* TLS: when the first of its certificates or CRLs ends, since 1970; else 0 */
-    bool is_stale; /* the files are bad: what was read before goes on */
-    const char *trouble; /* why it is stale; "": it is not */
+    const char *file;     /* of TLS one of its certificates: there is an item for each */
+    int64_t expires_s;    /* TLS: when the certificate in use ends, since 1970; else 0 */
+    bool is_stale;        /* the files are bad: what was read before goes on */
+    const char *trouble;  /* why it is stale; "": it is not */
 };
 
 struct security {
     struct listener_security listeners[LIMIT_CONFIG_LISTENERS];
     struct security_item *items;
     uint32_t item_count;
-    struct security_watch *watch; /* the files, and what they looked like when they were read */
+    struct watch *watch; /* the files, and what they looked like when they were read */
     /* The rest is private to security.c. */
     struct security_memory *memory;
 };
 
-/* What was found: into a report as the configuration's own findings are. */
-struct config_report;
-
 /*
- * Read everything config names. before: what was read last time, or NULL at start.
- * At start a bad file is an error. Later it is one too, but *out is made all the same: what is bad
- * keeps what it was (is_stale), all else is new.
+ * Read everything config names. before: what was read last time, or NULL at start. Findings go into
+ * the report as the configuration's own do: "acl.conf:12: error: ...".
  *
  *   OK           all is well
- *   ERR_INVALID  something is bad; the report says what. *out is NULL only if before was
- *   ERR_NOMEM    nothing was made
+ *   ERR_INVALID  something is bad; the report says what. If all that is bad was good when the same
+ *                lines of the configuration were read before, that goes on (is_stale), all else is
+ *                new, and *out is made. Otherwise *out is NULL: there is nothing to go back to, and
+ *                the configuration that names it cannot be used
+ *   ERR_NOMEM    *out is NULL
  *
- * tickets: of the process, borrowed for its life.
+ * tickets: of the process, borrowed for its life; NULL: no connection is resumed.
  */
 enum err security_load(const struct config *config, const struct security *before,
                        struct tls_tickets *tickets, uint64_t wall_ms, struct security **out,
@@ -71,5 +75,16 @@ void security_free(struct security *security); /* no shard uses it any more; acc
  * when two looks in a row saw the same, so that nobody reads half of a file. Main thread.
  */
 bool security_files_changed(struct security *security);
+
+/* A warning for each certificate that has ended, or ends within SECURITY_EXPIRY_DAYS. */
+enum { SECURITY_EXPIRY_DAYS = 14 };
+void security_expiry_check(const struct security *security, uint64_t wall_ms,
+                           struct config_report *report);
+
+/* A warning for each file that could not be read again: this process is another user now. */
+void security_readable_check(const struct security *security, struct config_report *report);
+
+/* Keys or hashes of passwords are in memory. */
+bool security_has_secrets(const struct security *security);
 
 #endif

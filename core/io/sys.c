@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -124,7 +125,7 @@ static enum err read_all(int fd, char *out, size_t bytes_max, size_t *count_out)
 
 enum err sys_read_file(const char *path, char *out, size_t out_bytes_max, size_t *count_out)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return err_from_errno(errno);
     }
@@ -141,6 +142,9 @@ enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *c
 
     if (stat(path, &file) < 0) {
         return err_from_errno(errno);
+    }
+    if (!S_ISREG(file.st_mode)) {
+        return ERR_INVALID;
     }
     size_t room = file.st_size > 0 ? (size_t)file.st_size + PROC_TEXT_BYTES : bytes_max;
     room = room < bytes_max ? room : bytes_max;
@@ -182,6 +186,41 @@ enum err sys_become_user(const char *name)
     }
     ASSERT(user.pw_uid == 0 || setuid(0) < 0); /* for good */
     return OK;
+}
+
+void sys_user_name(char out[64])
+{
+    struct passwd user, *found = NULL;
+    char buffer[NAME_BUFFER_BYTES];
+    if (getpwuid_r(geteuid(), &user, buffer, sizeof(buffer), &found) == 0 && found != NULL) {
+        snprintf(out, 64, "%s", found->pw_name);
+    } else {
+        snprintf(out, 64, "%u", (unsigned)geteuid());
+    }
+}
+
+bool sys_may_read(const char *path)
+{
+    struct stat file;
+    int mode = stat(path, &file) == 0 && S_ISDIR(file.st_mode) ? R_OK | X_OK : R_OK;
+    return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
+}
+
+uint32_t sys_others(const char *path)
+{
+    struct stat file;
+    if (stat(path, &file) < 0) {
+        return 0;
+    }
+    return ((file.st_mode & S_IROTH) != 0 ? SYS_OTHERS_READ : 0u) |
+           ((file.st_mode & S_IWOTH) != 0 ? SYS_OTHERS_WRITE : 0u) |
+           ((file.st_mode & S_IRGRP) != 0 ? SYS_GROUP_READ : 0u) |
+           ((file.st_mode & S_IWGRP) != 0 ? SYS_GROUP_WRITE : 0u);
+}
+
+void sys_set_dumpable(bool is_dumpable)
+{
+    prctl(PR_SET_DUMPABLE, is_dumpable ? 1 : 0, 0, 0, 0);
 }
 
 enum err sys_write_pid_file(const char *path)

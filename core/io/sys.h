@@ -9,6 +9,7 @@
 
 #include "core/base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,7 +43,11 @@ enum sys_signal sys_signal_wait(uint64_t wait_ns);
  * about out; ERR_NOT_FOUND, ERR_PERMISSION, ERR_INVALID (a folder), ERR_IO. */
 enum err sys_read_file(const char *path, char *out, size_t out_bytes_max, size_t *count_out);
 
-/* The same into memory of its own, with a NUL behind it (not counted); the caller frees. */
+/*
+ * The same of a regular file, into memory of its own, with a NUL behind it (not counted); the caller
+ * frees. What else there is under a path (a pipe that nobody writes to) is ERR_INVALID, and does not
+ * hold us up.
+ */
 enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *count_out);
 
 /*
@@ -50,6 +55,27 @@ enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *c
  * ERR_NOT_FOUND: no such user. ERR_PERMISSION: only root may.
  */
 enum err sys_become_user(const char *name);
+
+/* Who we are, for messages: the name of the effective user, or its number. */
+void sys_user_name(char out[64]);
+
+/* May we read that file as who we are now? Folders too. */
+bool sys_may_read(const char *path);
+
+/* Who else may do something with a file: bits of enum sys_others. 0 where there is none. */
+enum sys_others {
+    SYS_OTHERS_READ = 1,
+    SYS_OTHERS_WRITE = 2,
+    SYS_GROUP_READ = 4,
+    SYS_GROUP_WRITE = 8
+};
+uint32_t sys_others(const char *path);
+
+/*
+ * May a crash, or a debugger of the same user, look at our memory? Becoming another user forbids it
+ * too, so this is said again after it. /proc/self stays readable to ourselves.
+ */
+void sys_set_dumpable(bool is_dumpable);
 
 /* Write our process id to a file, replacing what is there. */
 enum err sys_write_pid_file(const char *path);

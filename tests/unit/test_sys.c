@@ -1,6 +1,7 @@
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
 
+#include <grp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -129,6 +131,85 @@ static void a_file_is_read_whole_or_not_at_all(void **state)
     free(text);
 }
 
+static void a_pipe_where_a_file_should_be_does_not_hold_us_up(void **state)
+{
+    char path[64], *text = NULL;
+    size_t count;
+    (void)state;
+    temporary_path(path, "pipe");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(sys_load_file(path, 100, &text, &count), ERR_INVALID);
+    unlink(path);
+    assert_int_equal(sys_load_file("/dev/null", 100, &text, &count), ERR_INVALID);
+}
+
+static void who_else_may_read_or_write_is_told(void **state)
+{
+    static const struct {
+        mode_t mode;
+        uint32_t others;
+    } rows[] = {{0600, 0},
+                {0640, SYS_GROUP_READ},
+                {0604, SYS_OTHERS_READ},
+                {0602, SYS_OTHERS_WRITE},
+                {0660, SYS_GROUP_READ | SYS_GROUP_WRITE}};
+    char path[64];
+    (void)state;
+    write_file(temporary_path(path, "mode"), "x");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(chmod(path, rows[i].mode), 0);
+        assert_int_equal(sys_others(path), rows[i].others);
+    }
+    assert_true(sys_may_read(path));
+    unlink(path);
+    assert_false(sys_may_read(path));
+    assert_int_equal(sys_others(path), 0);
+}
+
+/* What /metrics says must not depend on whether our memory may be looked at. */
+static void a_process_that_is_not_dumped_still_knows_itself(void **state)
+{
+    int status;
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct sys_usage usage;
+        char name[64];
+        sys_set_dumpable(false);
+        bool is_shut = prctl(PR_GET_DUMPABLE) == 0;
+        bool is_nobody = sys_become_user(geteuid() == 0 ? "nobody" : "") == OK;
+        bool is_known = sys_usage(&usage) == OK && usage.resident_bytes > 0 &&
+                        usage.open_file_count > 0 && usage.start_wall_ms > 0;
+        sys_user_name(name);
+        sys_set_dumpable(true);
+        _exit(is_shut && is_nobody && is_known && name[0] != 0 && prctl(PR_GET_DUMPABLE) == 1 ? 0
+                                                                                              : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void the_groups_of_who_started_us_are_given_up_too(void **state)
+{
+    int status;
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        gid_t groups[] = {0, 4, 27}, left[64];
+        bool is_set = setgroups(3, groups) == 0 && sys_become_user("nobody") == OK;
+        int count = getgroups(64, left);
+        for (int i = 0; i < count; i++) {
+            is_set = is_set && left[i] != 0 && left[i] != 4 && left[i] != 27;
+        }
+        _exit(is_set && count >= 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void privileges_are_given_up_for_good(void **state)
 {
     int status;
@@ -208,6 +289,10 @@ int main(void)
         cmocka_unit_test(the_soft_limit_of_files_becomes_the_hard_one),
         cmocka_unit_test(signals_are_fetched_in_the_words_of_the_broker),
         cmocka_unit_test(a_file_is_read_whole_or_not_at_all),
+        cmocka_unit_test(a_pipe_where_a_file_should_be_does_not_hold_us_up),
+        cmocka_unit_test(who_else_may_read_or_write_is_told),
+        cmocka_unit_test(a_process_that_is_not_dumped_still_knows_itself),
+        cmocka_unit_test(the_groups_of_who_started_us_are_given_up_too),
         cmocka_unit_test(privileges_are_given_up_for_good),
         cmocka_unit_test(the_pid_file_holds_our_number),
         cmocka_unit_test(the_service_manager_hears_what_is_said),
