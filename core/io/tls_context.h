@@ -72,6 +72,9 @@ struct tls_certificate {
 uint32_t tls_context_certificate_count(const struct tls_context *context);
 struct tls_certificate tls_context_certificate(const struct tls_context *context, uint32_t index);
 
+/* When the first list of crlfile has to be renewed, since 1970; INT64_MAX: there is none. */
+int64_t tls_context_lists_expire_s(const struct tls_context *context);
+
 /*
  * Keys of session tickets, shared by all contexts of a process: a ticket outlives a reload unless
  * what the client had to prove has changed (cafile, crlfile, ask). A new key every
