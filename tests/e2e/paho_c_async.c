@@ -4,7 +4,8 @@
  *     paho_c_async URI VERSION PREFIX QOS
  *
  * One client publishes to itself, hundreds of messages without waiting; each must come back once and
- * in order. CA of the environment is whom it trusts over TLS. The exit status is 0 when it did. test_paho_c.py compiles and runs it.
+ * in order. Over TLS the environment names whom it trusts: CA. The exit status is 0 when it did.
+ * test_paho_c.py compiles and runs it.
  */
 #include <MQTTAsync.h>
 #include <pthread.h>
