@@ -29,10 +29,18 @@ struct scram;
  * ERR_CREDENTIALS: it cannot be read, or asks for what we do not do; ERR_NOMEM. Nonces come from
  * BoringSSL.
  */
-enum err scram_begin(struct passwords *passwords, struct slice message, struct scram **out,
+enum err scram_begin(const struct passwords *passwords, struct slice message, struct scram **out,
                      char reply[SCRAM_MESSAGE_MAX], uint32_t *reply_bytes);
 
-/* The client's last message. OK: proven, reply is the server's own proof. ERR_CREDENTIALS. */
+/* The same with a nonce of the caller's choice, printable and without a comma: for test vectors. */
+enum err scram_begin_with(const struct passwords *passwords, struct slice message,
+                          struct slice nonce, struct scram **out, char reply[SCRAM_MESSAGE_MAX],
+                          uint32_t *reply_bytes);
+
+/*
+ * The client's last message. OK: proven, reply is the server's own proof. ERR_CREDENTIALS: the proof
+ * is wrong, there is no such user, or the message cannot be read; also of a second try.
+ */
 enum err scram_finish(struct scram *scram, struct slice message, char reply[SCRAM_MESSAGE_MAX],
                       uint32_t *reply_bytes);
 
