@@ -72,6 +72,7 @@ DOORMEN = [
     ("net/*", ["core/io/*"]),
     ("linux/*", ["core/io/*"]),
     ("sys/random.h", ["core/base/rng.c"]),
+    ("link.h", ["core/io/tls_library.c"]),
 ]
 # The language and the system: nobody stands at these doors.
 COMMON = set(
