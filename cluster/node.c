@@ -1,9 +1,10 @@
 #include "cluster/node.h"
 
 #include "cluster/journal_memory.h"
-#include "core/admin/admin.h"
+#include "cluster/node_http.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/broker/explain.h"
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
 
@@ -20,11 +21,9 @@ enum { FILES_RESERVED = 256 }; /* descriptors that are no connections */
 struct node {
     struct config *boot_config, *config; /* the same until a reload */
     struct broker *broker;
-    struct admin *admin;
     struct metrics *const *metrics;
     struct admin_sources sources;
-    struct address http;
-    bool has_http;
+    struct node_http http;
 };
 
 enum err node_log_setup(const struct config *config)
@@ -62,40 +61,30 @@ static bool is_draining(void *context)
     return broker_is_draining(((struct node *)context)->broker);
 }
 
+static enum err explain_of_node(void *context, const struct explain_question *question,
+                                struct explain **out)
+{
+    return explain_ask(broker_shard(((struct node *)context)->broker, 0), question, out);
+}
+
 static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                            struct broker_failure *failure)
 {
     struct node *node = context;
-    const struct config *config = node->boot_config;
-    struct address at;
-    if (config->http_address[0] == 0) {
-        return OK;
-    }
-    TRY(address_parse(config->http_address, config->http_port, &at));
     node->sources = (struct admin_sources){.metrics = broker_metrics(node->broker),
                                            .metrics_count = broker_shard_count(node->broker),
                                            .start_wall_ms = io_wall_ms(io),
                                            .is_draining = is_draining,
+                                           .explain_ask = explain_of_node,
+                                           .explain_tell = explain_tell,
+                                           .explain_end = explain_end,
                                            .context = node};
-    enum err err = admin_new(io, wheel, &at, &node->sources, &node->admin);
-    if (err != OK) {
-        char text[ADDRESS_TEXT_MAX];
-        snprintf(failure->text, sizeof(failure->text),
-                 "cannot listen on %s: %s: http_listener chooses another port, or none",
-                 address_text(&at, text),
-                 err == ERR_EXISTS ? "the address is in use" : err_text(err));
-        return err;
-    }
-    admin_address(node->admin, &node->http);
-    node->has_http = true;
-    return OK;
+    return node_http_open(node->boot_config, io, wheel, &node->sources, &node->http, failure);
 }
 
 static void on_stopped(void *context)
 {
-    struct node *node = context;
-    admin_free(node->admin);
-    node->admin = NULL;
+    node_http_close(&((struct node *)context)->http);
 }
 
 static uint32_t shard_count_of(const struct config *config)
@@ -172,9 +161,9 @@ static void started_log(const struct node *node)
                       LOG_TEXT("at", address_text(&at, text)));
         }
     }
-    if (node->has_http) {
+    for (uint32_t i = 0; i < node->http.count; i++) {
         log_event(LOG_NOTICE, "listening", LOG_TEXT("protocol", "http"),
-                  LOG_TEXT("at", address_text(&node->http, text)));
+                  LOG_TEXT("at", address_text(&node->http.at[i], text)));
     }
 }
 
@@ -191,9 +180,11 @@ static void node_print(const struct node *node)
                     address_text(&at, text));
         }
     }
-    if (node->has_http) {
-        fprintf(stderr, "  %-10s http://%s/metrics and /health\n", "http",
-                address_text(&node->http, text));
+    for (uint32_t i = 0; i < node->http.count; i++) {
+        bool is_unix = node->http.at[i].kind == ADDRESS_UNIX;
+        fprintf(stderr, "  %-10s %s%s%s\n", "http", is_unix ? "" : "http://",
+                address_text(&node->http.at[i], text),
+                is_unix ? " for ternctl" : "/metrics and /health");
     }
     fprintf(stderr, "  %-10s in memory: it does not outlive this process\n", "state");
     fprintf(stderr, "  %-10s %s\n", "clients",

@@ -1,19 +1,26 @@
 /*
- * admin: the HTTP listener: /metrics for Prometheus, /health for balancers and orchestrators.
+ * admin: the HTTP listener: /metrics for Prometheus, /health for balancers and orchestrators, and the
+ * API that ternctl asks.
  *
  * Floor:  admin; runs on the io of one shard and never waits.
  * Thread: the shard whose io and wheel were handed in; metrics of other shards are only read.
- * Memory: at most ADMIN_CONNECTIONS_MAX connections of ADMIN_HEAD_BYTES_MAX and an answer each, and
- *         up to twice as many that are closing.
+ * Memory: at most ADMIN_CONNECTIONS_MAX connections of ADMIN_HEAD_BYTES_MAX, a body of
+ *         ADMIN_BODY_BYTES_MAX and an answer each, and up to twice as many that are closing.
  *
  * What it bounds, so that nobody who can reach it harms the shard or locks others out:
  *   a head has to be complete ADMIN_HEAD_NS after its first byte, however slowly it drips;
+ *   a body has to be complete ADMIN_BODY_NS after its head;
  *   each piece of an answer has to be read within ADMIN_SEND_NS;
  *   a connection may idle ADMIN_IDLE_NS between requests; the first has to begin in ADMIN_HEAD_NS;
  *   when all connections are taken, the one that has been waiting longest makes room for the next;
  *   requests sent at once (pipelining) are answered one per turn, and text made once per turn serves
  *   all who ask in that turn.
- * Requests with a body are answered and closed: nothing here reads one.
+ *   who asks all shards gets an answer within ADMIN_ASK_NS, from those that have answered by then.
+ * Requests with a body that no route wants are answered and closed.
+ *
+ * Whoever reaches the listener may read /metrics and /health. The API (/api/) tells and changes more,
+ * and there are no keys yet: it is for a Unix socket, and for a TCP listener of loopback with
+ * everybody on this machine behind it, except the browsers (guard.h).
  */
 #ifndef TERN_ADMIN_ADMIN_H
 #define TERN_ADMIN_ADMIN_H
@@ -29,11 +36,46 @@
 enum {
     ADMIN_CONNECTIONS_MAX = 64,
     ADMIN_HEAD_BYTES_MAX = 8192,
+    ADMIN_BODY_BYTES_MAX = 65536,
+    ADMIN_LISTENERS_MAX = 2,
 };
 
 #define ADMIN_HEAD_NS 5000000000ull  /* 5 s */
+#define ADMIN_BODY_NS 5000000000ull  /* 5 s */
+#define ADMIN_ASK_NS  2000000000ull  /* 2 s */
 #define ADMIN_SEND_NS 5000000000ull  /* 5 s */
 #define ADMIN_IDLE_NS 75000000000ull /* 75 s: longer than the usual minute between two scrapes */
+
+/* Of core/broker/explain.h. */
+struct explain;
+struct explain_question;
+struct explain_story;
+
+/* One who may not come in. Slices are borrowed for the call. */
+struct admin_ban {
+    uint64_t id;        /* 1 or more */
+    struct slice kind;  /* "address", "client", "user" */
+    struct slice value; /* "203.0.113.7", "203.0.113.0/24", a client id, a user name */
+    struct slice reason;
+    uint64_t since_ms, until_ms; /* wall clock; until_ms 0: for good */
+};
+
+enum { ADMIN_WHY_BYTES = 256 };
+
+/*
+ * The list of bans: whoever has it fills this in. Called by the thread of the admin, and never waits.
+ *
+ * add     id and since_ms are not read. *id is written on OK. ERR_INVALID: why tells what is wrong.
+ *         ERR_LIMIT: there are too many. ERR_NOMEM
+ * remove  ERR_NOT_FOUND
+ * each    once per ban, in the order of their ids
+ */
+struct admin_bans {
+    enum err (*add)(void *context, const struct admin_ban *ban, uint64_t *id,
+                    char why[ADMIN_WHY_BYTES]);
+    enum err (*remove)(void *context, uint64_t id);
+    void (*list)(void *context, void (*each)(void *to, const struct admin_ban *ban), void *to);
+};
 
 /* Where the answers come from; all of it is borrowed for the life of the admin. */
 struct admin_sources {
@@ -41,6 +83,12 @@ struct admin_sources {
     uint32_t metrics_count;         /* 1 or more */
     uint64_t start_wall_ms;
     bool (*is_draining)(void *context); /* NULL: never */
+    /* explain_ask() of this shard, explain_tell(), explain_end(). NULL, all three: it is not told. */
+    enum err (*explain_ask)(void *context, const struct explain_question *question,
+                            struct explain **out);
+    enum err (*explain_tell)(const struct explain *explain, struct explain_story *out);
+    void (*explain_end)(struct explain *explain);
+    const struct admin_bans *bans; /* NULL: there is no list */
     void *context;
 };
 
@@ -53,7 +101,11 @@ struct admin;
 enum err admin_new(struct io *io, struct wheel *wheel, const struct address *at,
                    const struct admin_sources *sources, struct admin **out);
 
-void admin_address(const struct admin *admin, struct address *out);
+/* The same at one more address; ADMIN_LISTENERS_MAX in all. Errors of io_listen(). */
+enum err admin_listen(struct admin *admin, const struct address *at);
+
+/* Where it listens; index 0 is that of admin_new(). false: there is no such listener. */
+bool admin_address(const struct admin *admin, uint32_t index, struct address *out);
 
 /* Connections that hold memory, closing ones too. */
 uint32_t admin_connection_count(const struct admin *admin);

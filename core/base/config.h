@@ -146,7 +146,7 @@ struct config {
     struct listener_config *listeners; /* at least one */
     uint32_t listener_count;
 
-    const char *http_address; /* of http_listener, without brackets; empty: none */
+    const char *http_address; /* of http_listener, without brackets, or a path; empty: none */
     uint16_t http_port;       /* 0: the kernel picks one */
     const char *log_file;     /* of `log_dest file PATH`; empty: stderr, stdout or none */
 

@@ -124,22 +124,53 @@ static void http_overlap(struct config_loader *loader, const struct config_origi
     }
 }
 
+/* An absolute path, short enough for the system. */
+static bool is_socket_path(const char *text)
+{
+    return text[0] == '/' && text[1] != '\0' && strlen(text) <= LIMIT_UNIX_PATH_BYTES;
+}
+
+static void http_socket_check(struct config_loader *loader)
+{
+    const struct config *config = loader->config;
+    const struct config_origin *origin = origin_of(loader, "http_socket");
+    char quoted[CONFIG_QUOTE_BYTES];
+    if (config->http_socket[0] == '\0') {
+        return;
+    }
+    if (!is_socket_path(config->http_socket)) {
+        say_at(
+            loader, origin, CONFIG_ERROR,
+            "http_socket: \"%s\" is not allowed: write an absolute path of at most %d bytes such "
+            "as /run/tern/http.sock",
+            config_quote(slice_text(config->http_socket), quoted), (int)LIMIT_UNIX_PATH_BYTES);
+    } else if (strcmp(config->http_socket, config->http_listener) == 0) {
+        say_at(loader, origin, CONFIG_ERROR,
+               "http_socket: http_listener has this path already: remove one of the lines");
+    }
+}
+
 static enum err http_check(struct config_loader *loader)
 {
     struct config *config = loader->config;
     const struct config_origin *origin = origin_of(loader, "http_listener");
     char address[CONFIG_ADDRESS_BYTES], quoted[CONFIG_QUOTE_BYTES];
-    uint64_t port;
+    uint64_t port = 0;
 
     config->http_address = "";
     config->http_port = 0;
+    http_socket_check(loader);
     if (strcmp(config->http_listener, "none") == 0) {
+        return OK;
+    }
+    if (is_socket_path(config->http_listener)) {
+        config->http_address = config->http_listener;
         return OK;
     }
     if (!http_parse(slice_text(config->http_listener), address, &port)) {
         say_at(loader, origin, CONFIG_ERROR,
                "http_listener: \"%s\" is not allowed: write an IP address and a port such as "
-               "127.0.0.1:8888 or [::1]:8888, or none",
+               "127.0.0.1:8888 or [::1]:8888, the path of a Unix socket, or none",
                config_quote(slice_text(config->http_listener), quoted));
         return OK;
     }
@@ -149,9 +180,11 @@ static enum err http_check(struct config_loader *loader)
         return ERR_NOMEM;
     }
     if (!config_address_is_loopback(address)) {
-        say_at(loader, origin, CONFIG_NOTE,
-               "http_listener: whoever can reach %s can read /metrics and /health",
-               config->http_listener);
+        say_at(
+            loader, origin, CONFIG_NOTE,
+            "http_listener: whoever can reach %s can read /metrics and /health; ternctl needs an "
+            "address of loopback, or http_socket",
+            config->http_listener);
     }
     http_overlap(loader, origin);
     return OK;

@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/explain.h"
 #include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
@@ -66,6 +67,8 @@ static const struct {
     [MAIL_SHARE_OFFER] = {shares_on_mail, discard_msg},
     [MAIL_SHARE_SETTLE] = {shares_on_mail, NULL},
     [MAIL_SHARE_RETURN] = {shares_on_mail, discard_msg},
+    [MAIL_EXPLAIN] = {explain_on_mail, explain_discard},
+    [MAIL_EXPLAINED] = {explain_on_mail, explain_discard},
 };
 
 void mail_handle(struct shard *shard, struct mail *mail)

@@ -24,6 +24,7 @@ struct msg;
 struct receipt;
 struct passport;
 struct share_mail;
+struct explain_part;
 
 /* clang-format off */
 #define MAIL_TABLE(X)                                                                             \
@@ -37,7 +38,9 @@ struct share_mail;
     X(MAIL_SHARE_STATE,  "a member is present or away")                                           \
     X(MAIL_SHARE_OFFER,  "deliver msg to this member; one reference comes along")                 \
     X(MAIL_SHARE_SETTLE, "a member finished a message")                                           \
-    X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")
+    X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")   \
+    X(MAIL_EXPLAIN,      "tell what you know of a client; the part to fill comes along")          \
+    X(MAIL_EXPLAINED,    "the part is filled and goes back to who asked")
 /* clang-format on */
 
 #define MAIL_NAME(kind, what) kind,
@@ -51,7 +54,8 @@ struct mail {
     union {
         struct msg *msg;
         struct passport *passport;
-        struct share_mail *share; /* heap, goes to the receiver */
+        struct share_mail *share;     /* heap, goes to the receiver */
+        struct explain_part *explain; /* the same */
     };
     struct receipt *receipt; /* whose shard is `from`; NULL: nobody waits */
     enum err err;

@@ -230,6 +230,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->dirty);
     list_init(&shard->stalled);
     list_init(&shard->held);
+    list_init(&shard->explains);
     list_init(&shard->replaying);
     list_init(&shard->subacks);
     list_init(&shard->orphans);

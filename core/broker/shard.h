@@ -67,6 +67,9 @@ struct shard {
     struct pace told;       /* of whom behind_ns tells */
     uint64_t behind_shards; /* where else somebody is behind */
 
+    struct list explains; /* questions to all shards that are open, see explain.h */
+    uint64_t explain_last;
+
     uint64_t output_bytes; /* waiting in all connections */
     struct queue_totals queue_totals;
     uint64_t inflight_total;

@@ -27,6 +27,7 @@ struct address {
     uint8_t ip[16];    /* network order; 4 bytes used for IPv4 */
     char path[ADDRESS_PATH_MAX];
     char device[16]; /* bind_interface; empty: none */
+    uint16_t mode;   /* of a Unix socket's file when listening; 0: what umask leaves */
 };
 
 /*

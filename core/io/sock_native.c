@@ -168,6 +168,10 @@ enum err sock_listen(const struct address *at, enum io_share share, int *fd_out)
     if (at->kind != ADDRESS_UNIX && !option_set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT)) {
         goto fail;
     }
+    /* The file takes its mode from the socket's: nobody finds it wider for a moment. */
+    if (at->kind == ADDRESS_UNIX && at->mode != 0 && fchmod(fd, at->mode) < 0) {
+        goto fail;
+    }
     int rc = bind(fd, (struct sockaddr *)&native, bytes);
     if (rc < 0 && errno == EADDRINUSE && at->kind == ADDRESS_UNIX) {
         if (!unix_file_is_stale(&native, bytes) || unlink(at->path) < 0) {

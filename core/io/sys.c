@@ -223,6 +223,17 @@ void sys_set_dumpable(bool is_dumpable)
     prctl(PR_SET_DUMPABLE, is_dumpable ? 1 : 0, 0, 0, 0);
 }
 
+enum err sys_give_file(const char *path, const char *name)
+{
+    struct passwd user, *found = NULL;
+    char buffer[NAME_BUFFER_BYTES];
+    int rc = getpwnam_r(name, &user, buffer, sizeof(buffer), &found);
+    if (found == NULL) {
+        return rc == 0 ? ERR_NOT_FOUND : err_from_errno(rc);
+    }
+    return lchown(path, user.pw_uid, user.pw_gid) < 0 ? err_from_errno(errno) : OK;
+}
+
 enum err sys_write_pid_file(const char *path)
 {
     char text[32];

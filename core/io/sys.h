@@ -77,6 +77,9 @@ uint32_t sys_others(const char *path);
  */
 void sys_set_dumpable(bool is_dumpable);
 
+/* Make a file, or a link itself, that user's and his group's. ERR_NOT_FOUND: no such user. */
+enum err sys_give_file(const char *path, const char *name);
+
 /* Write our process id to a file, replacing what is there. */
 enum err sys_write_pid_file(const char *path);
 

@@ -60,7 +60,7 @@ static inline int house_build(void **state)
     };
     assert_int_equal(address_parse("127.0.0.1", 0, &at), OK);
     assert_int_equal(admin_new(house->io, house->wheel, &at, &sources, &house->admin), OK);
-    admin_address(house->admin, &at);
+    assert_true(admin_address(house->admin, 0, &at));
     house->port = at.port;
     assert_int_not_equal(house->port, 0);
     *state = house;

@@ -295,7 +295,7 @@ static void an_address_in_use_is_said(void **state)
     struct admin_sources sources = {.metrics = house->metrics, .metrics_count = SHARDS};
     struct admin *unset = NULL;
     struct address at;
-    admin_address(house->admin, &at);
+    assert_true(admin_address(house->admin, 0, &at));
     assert_int_equal(admin_new(house->io, house->wheel, &at, &sources, &unset), ERR_EXISTS);
     assert_null(unset);
 }
