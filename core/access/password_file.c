@@ -1,7 +1,7 @@
 /*
  * A password file in memory: a map from names to lines, and what the lines cost.
  *
- * A million users of the kind that `ternctl user add` makes take 135 MB and a second to read.
+ * A million users of the kind that `ternctl user add` makes take 114 MB, and 0.7 s to read.
  */
 #include "core/access/password_parts.h"
 #include "core/base/rng.h"
