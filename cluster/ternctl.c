@@ -38,17 +38,17 @@ static const struct ternctl_command commands[] = {
      ternctl_user_check},
     {"acl test", "FILE CLIENT USER ACTION TOPIC [--json]",
      "may this client do that, and which rule decides?",
-     "ACTION is publish or read, of a topic name, or subscribe, of a filter. USER is the user name,\n"
-     "or - for a client without one. 0: it is allowed; 1: it is denied; 65: the file cannot be\n"
-     "read or has a wrong line.\n"
+     "ACTION is publish or read, of a topic name, or subscribe, of a filter. USER is the\n"
+     "user name, or - for a client without one. 0: it is allowed; 1: it is denied; 65: the\n"
+     "file cannot be read or has a wrong line.\n"
      "\n"
      "  ternctl acl test acl.conf lamp-1 alice publish home/lamp\n"
      "  allowed by line 12: topic readwrite home/#\n"
      "\n"
      "  --json    an object with \"allowed\", \"why\" and, of the rule, \"line\" and \"rule\"\n"
-     "  --stdin   only FILE is an argument: each line of standard input is a question, CLIENT,\n"
-     "            USER, ACTION and TOPIC with tabs between them, and gets an answer of one line.\n"
-     "            0: all were answered; 64: some were no questions\n",
+     "  --stdin   only FILE is an argument: each line of standard input is a question,\n"
+     "            CLIENT, USER, ACTION and TOPIC with tabs between them, and gets an answer\n"
+     "            of one line. 0: all were answered; 64: some were no questions\n",
      ternctl_acl_test},
 };
 

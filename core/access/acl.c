@@ -70,6 +70,9 @@ static bool has_wildcard(struct slice text)
 void acl_subject_init(struct acl_subject *subject, const struct acl *acl, bool has_username,
                       struct slice username, struct slice client_id)
 {
+    if (username.count == 0) {
+        has_username = false; /* mosquitto takes an empty name as none */
+    }
     *subject = (struct acl_subject){
         .acl = acl,
         .username = username,

@@ -51,7 +51,7 @@ struct acl_size {
 };
 struct acl_size acl_size(const struct acl *acl);
 
-/* Of whom it is asked. Borrowed texts; made by acl_subject_init() only. */
+/* Of whom it is asked. Borrowed texts; made by acl_subject_init() only. An empty user name is none. */
 struct acl_subject {
     const struct acl *acl; /* not referenced: the one of this turn; NULL: everything is allowed */
     const struct acl_user *user; /* NULL: no rules but patterns */

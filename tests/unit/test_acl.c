@@ -97,7 +97,7 @@ static void the_rules_of_a_user_are_his_own(void **state)
         {"bob", "x", PUBLISH, "b b/%u", true, 8},  /* topics take no names */
         {"bob", "x", PUBLISH, "b b/bob", false, 0},
         {"carol", "x", READ, "a/1", false, 0},
-        {"", "x", READ, "public/1", false, 0}, /* an empty name is a name */
+        {"", "x", READ, "public/1", true, 1}, /* an empty name is none */
     };
     (void)state;
     ROWS_HOLD(file, rows);
@@ -127,7 +127,7 @@ static void denials_come_first_and_patterns_last(void **state)
         {"u", "c", READ, "n/u/d/1", false, 0},
         {NULL, "c", READ, "n//c/1", false, 0}, /* without a name there is no %u */
         {NULL, "c", READ, "p/c/1", true, 7},
-        {"", "c", READ, "n//c/1", true, 8},
+        {"", "c", READ, "n//c/1", false, 0},
     };
     (void)state;
     ROWS_HOLD(file, rows);
@@ -189,7 +189,7 @@ static void a_name_widens_no_pattern(void **state)
         {"u", "c", READ, "precu/post", true, 9},
         {"u", "", READ, "preu/post", true, 9},
         {"u", "%u", READ, "pre%uu/post", true, 9}, /* put in once */
-        {"", "", READ, "dev/", true, 3},
+        {NULL, "", READ, "dev/", true, 3},
     };
     (void)state;
     ROWS_HOLD(file, rows);
