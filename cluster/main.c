@@ -1,12 +1,14 @@
 /*
  * tern: flags, start, signals, end. Exit codes are those of sysexits(3); README.md lists them.
  */
+#include "cluster/guard.h"
 #include "cluster/node.h"
 #include "core/base/config.h"
 #include "core/base/log.h"
 #include "core/io/io.h"
 #include "core/io/resolve.h"
 #include "core/io/sys.h"
+#include "core/io/tls.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -33,32 +35,54 @@ static struct config_sources sources_of(const struct config_command *command)
                                    .resolve = resolve_name};
 }
 
-/* NULL: told why on stderr. */
-static struct config *load(const struct config_command *command)
-{
+/* The configuration, and the files that guard its listeners; what was found is told on stderr. */
+struct loaded {
+    struct config *config;
+    struct guard *guard;
     struct config_report report;
-    struct config *config = NULL;
+};
+
+static void loaded_free(struct loaded *loaded)
+{
+    guard_free(loaded->guard);
+    config_free(loaded->config);
+    config_report_deinit(&loaded->report);
+}
+
+/* false: told why, and nothing is left. */
+static bool load(const struct config_command *command, struct loaded *out)
+{
     struct config_sources sources = sources_of(command);
-    config_report_init(&report);
-    enum err err = config_load(&sources, &config, &report);
-    config_report_print(&report, stderr);
+    *out = (struct loaded){.config = NULL};
+    enum err err = config_load(&sources, &out->config, &out->report);
+    if (err == OK) {
+        err = guard_new(out->config, &out->guard, &out->report);
+    }
+    config_report_print(&out->report, stderr);
     if (err != OK) {
         fprintf(stderr, "tern: configuration: %s\n", err_text(err));
-        config = NULL;
+        loaded_free(out);
     }
-    config_report_deinit(&report);
-    return config;
+    return err == OK;
 }
 
 static int test_config(const struct config_command *command)
 {
-    struct config *config = load(command);
-    if (config == NULL) {
+    struct loaded loaded;
+    if (!load(command, &loaded)) {
         return EXIT_CONFIG;
     }
     printf("configuration OK\n");
-    config_free(config);
+    loaded_free(&loaded);
     return EXIT_SUCCESS;
+}
+
+/* What was found is on stderr already: who looks into the log only shall know it too. */
+static void findings_log(const struct loaded *loaded)
+{
+    if (strcmp(loaded->config->log_dest, "stderr") != 0) {
+        guard_findings_log(&loaded->report);
+    }
 }
 
 /* What has to be done as the one who started us, before and after the ports are open. */
@@ -92,7 +116,7 @@ static void wait_for_signals(struct node *node, const struct config_command *com
     struct config_sources sources = sources_of(command);
     bool is_stopping = false;
     for (;;) {
-        switch (sys_signal_wait(is_stopping ? UINT64_C(50000000) : UINT64_MAX)) {
+        switch (sys_signal_wait(is_stopping ? UINT64_C(50000000) : node_watch_ns(node))) {
         case SYS_SIGNAL_STOP:
             log_event(LOG_NOTICE, is_stopping ? "stopping at once" : "stopping");
             sys_notify("STOPPING=1");
@@ -104,6 +128,11 @@ static void wait_for_signals(struct node *node, const struct config_command *com
                 sys_notify("RELOADING=1");
                 node_reload(node, &sources);
                 sys_notify("READY=1");
+            }
+            break;
+        case SYS_SIGNAL_NONE:
+            if (!is_stopping) {
+                node_watch(node);
             }
             break;
         default:
@@ -118,28 +147,34 @@ static void wait_for_signals(struct node *node, const struct config_command *com
 static int run(const struct config_command *command)
 {
     char text[512];
-    struct config *config = load(command);
-    if (config == NULL) {
+    struct loaded loaded;
+    if (tls_library_check(text, sizeof(text)) != OK) {
+        fprintf(stderr, "tern: %s\n", text);
+        return EXIT_UNAVAILABLE;
+    }
+    if (!load(command, &loaded)) {
         return EXIT_CONFIG;
     }
-    if (node_log_setup(config) != OK) {
+    if (node_log_setup(loaded.config) != OK) {
         fprintf(stderr,
                 "tern: cannot open the log file %s: %s: create its folder, make it writable, or "
                 "write log_dest stderr\n",
-                config->log_file, strerror(errno));
-        config_free(config);
+                loaded.config->log_file, strerror(errno));
+        loaded_free(&loaded);
         return EXIT_CANNOT_CREATE;
     }
     if (io_probe(text, sizeof(text)) != OK) {
         fprintf(stderr, "tern: %s\n", text);
-        config_free(config);
+        loaded_free(&loaded);
         return EXIT_UNAVAILABLE;
     }
+    findings_log(&loaded);
+    config_report_deinit(&loaded.report);
     log_event(LOG_INFO, "kernel", LOG_TEXT("found", text));
     sys_signals_open();
     struct node *node;
     struct broker_failure failure = {{0}};
-    if (node_start(config, &node, &failure) != OK) {
+    if (node_start(loaded.config, loaded.guard, &node, &failure) != OK) {
         fprintf(stderr, "tern: %s\n", failure.text);
         return EXIT_CANNOT_CREATE;
     }
@@ -149,6 +184,7 @@ static int run(const struct config_command *command)
         node_join(node);
         return status;
     }
+    node_settle_in(node);
     char pid_file[4096];
     snprintf(pid_file, sizeof(pid_file), "%s", node_config(node)->pid_file);
     node_announce(node);

@@ -1,5 +1,6 @@
 #include "cluster/node.h"
 
+#include "cluster/guard.h"
 #include "cluster/journal_memory.h"
 #include "cluster/node_http.h"
 #include "core/base/log.h"
@@ -20,6 +21,7 @@ enum { FILES_RESERVED = 256 }; /* descriptors that are no connections */
 
 struct node {
     struct config *boot_config, *config; /* the same until a reload */
+    struct guard *guard;
     struct broker *broker;
     struct metrics *const *metrics;
     struct admin_sources sources;
@@ -67,6 +69,11 @@ static enum err explain_of_node(void *context, const struct explain_question *qu
     return explain_ask(broker_shard(((struct node *)context)->broker, 0), question, out);
 }
 
+static void security_tell(void *context, struct admin_security *out)
+{
+    guard_look(((const struct node *)context)->guard, out);
+}
+
 static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                            struct broker_failure *failure)
 {
@@ -78,6 +85,7 @@ static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                                            .explain_ask = explain_of_node,
                                            .explain_tell = explain_tell,
                                            .explain_end = explain_end,
+                                           .security = security_tell,
                                            .context = node};
     return node_http_open(node->boot_config, io, wheel, &node->sources, &node->http, failure);
 }
@@ -97,6 +105,7 @@ static uint32_t shard_count_of(const struct config *config)
 static void node_free(struct node *node)
 {
     broker_free(node->broker);
+    guard_free(node->guard);
     if (node->config != node->boot_config) {
         config_free(node->config);
     }
@@ -104,15 +113,18 @@ static void node_free(struct node *node)
     free(node);
 }
 
-enum err node_start(struct config *config, struct node **out, struct broker_failure *failure)
+enum err node_start(struct config *config, struct guard *guard, struct node **out,
+                    struct broker_failure *failure)
 {
     struct node *node = calloc(1, sizeof(*node));
     if (node == NULL) {
         snprintf(failure->text, sizeof(failure->text), "memory is exhausted");
+        guard_free(guard);
         config_free(config);
         return ERR_NOMEM;
     }
     node->boot_config = node->config = config;
+    node->guard = guard;
     uint64_t files = sys_raise_file_limit();
     struct broker_ports ports = {.journal_new = journal_memory_new,
                                  .journal_free = journal_memory_free,
@@ -120,6 +132,7 @@ enum err node_start(struct config *config, struct node **out, struct broker_fail
                                  .stopped = on_stopped,
                                  .context = node};
     struct broker_config broker = {.config = config,
+                                   .security = guard_security(guard),
                                    .ports = &ports,
                                    .shard_count = shard_count_of(config),
                                    .pin = config->threads == 0,
@@ -144,7 +157,8 @@ enum err node_start(struct config *config, struct node **out, struct broker_fail
 
 static const char *protocol_name(const struct listener_config *listener)
 {
-    return listener->protocol == LISTENER_WEBSOCKETS ? "websocket" : "mqtt";
+    static const char *const names[2][2] = {{"mqtt", "mqtts"}, {"websocket", "wss"}};
+    return names[listener->protocol == LISTENER_WEBSOCKETS][config_listener_is_tls(listener)];
 }
 
 static void started_log(const struct node *node)
@@ -167,6 +181,20 @@ static void started_log(const struct node *node)
     }
 }
 
+static const char *clients_words(const struct listener_config *listener)
+{
+    if (listener->allow_anonymous) {
+        return "anonymous ones are let in";
+    }
+    if (listener->password_file[0] != 0) {
+        return "those with a user name and its password are let in";
+    }
+    if (listener->identity_as_username || listener->subject_as_username) {
+        return "those with a certificate are let in";
+    }
+    return "none are let in: write `password_file`, or `allow_anonymous true`";
+}
+
 static void node_print(const struct node *node)
 {
     const struct config *config = node->boot_config;
@@ -187,10 +215,7 @@ static void node_print(const struct node *node)
                 is_unix ? " for ternctl" : "/metrics and /health");
     }
     fprintf(stderr, "  %-10s in memory: it does not outlive this process\n", "state");
-    fprintf(stderr, "  %-10s %s\n", "clients",
-            config->listeners[0].allow_anonymous
-                ? "anonymous ones are let in"
-                : "none are let in: write `allow_anonymous true` to let anonymous ones in");
+    fprintf(stderr, "  %-10s %s\n", "clients", clients_words(&config->listeners[0]));
     fprintf(stderr, "  %-10s SIGHUP reloads, SIGTERM stops\n", "signals");
 }
 
@@ -206,16 +231,19 @@ void node_announce(const struct node *node)
     }
 }
 
-/* What is found at a reload goes where the log goes: nobody looks at stderr by then. */
-static void findings_log(const struct config_report *report)
+/* A configuration, and what guards it, that can be used as a whole; findings go into the report. */
+static enum err all_read(struct node *node, const struct config_sources *sources,
+                         struct config **out, struct config_report *report)
 {
-    static const enum log_level levels[] = {
-        [CONFIG_ERROR] = LOG_ERROR, [CONFIG_WARNING] = LOG_WARNING, [CONFIG_NOTE] = LOG_NOTICE};
-    for (uint32_t i = 0; i < report->finding_count; i++) {
-        const struct config_finding *finding = &report->findings[i];
-        log_event(levels[finding->severity], "configuration", LOG_TEXT("file", finding->source),
-                  LOG_U64("line", finding->line), LOG_TEXT("finding", finding->text));
+    struct config *config;
+    TRY(config_reload(node->config, sources, &config, report));
+    enum err err = guard_read(node->guard, config, report);
+    if (!guard_has_next(node->guard)) {
+        config_free(config);
+        return err;
     }
+    *out = config;
+    return OK;
 }
 
 enum err node_reload(struct node *node, const struct config_sources *sources)
@@ -223,12 +251,13 @@ enum err node_reload(struct node *node, const struct config_sources *sources)
     struct config_report report;
     struct config *config;
     config_report_init(&report);
-    enum err err = config_reload(node->config, sources, &config, &report);
-    findings_log(&report);
+    enum err err = all_read(node, sources, &config, &report);
+    guard_findings_log(&report);
     config_report_deinit(&report);
     if (err == OK && node_log_setup(config) != OK) {
         log_event(LOG_ERROR, "cannot open the log file, the old configuration stays",
                   LOG_TEXT("file", config->log_file), LOG_TEXT("why", strerror(errno)));
+        guard_drop(node->guard);
         config_free(config);
         return ERR_IO;
     }
@@ -237,13 +266,28 @@ enum err node_reload(struct node *node, const struct config_sources *sources)
                   LOG_TEXT("reason", err_text(err)));
         return err;
     }
-    broker_reconfigure(node->broker, config, NULL);
+    guard_swap(node->guard, node->broker, config);
     if (node->config != node->boot_config) {
         config_free(node->config);
     }
     node->config = config;
     log_event(LOG_NOTICE, "configuration reloaded");
     return OK;
+}
+
+void node_settle_in(struct node *node)
+{
+    guard_settle_in(node->guard, node->config);
+}
+
+void node_watch(struct node *node)
+{
+    guard_watch(node->guard, node->broker, node->config);
+}
+
+uint64_t node_watch_ns(const struct node *node)
+{
+    return guard_is_watching(node->guard) ? GUARD_WATCH_NS : UINT64_MAX;
 }
 
 void node_stop(struct node *node, bool drain)

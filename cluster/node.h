@@ -12,12 +12,17 @@
 #include "core/broker/broker.h"
 
 struct node;
+struct guard;
 
 /*
- * Build and start: from OK on clients are served. config goes to the node. On an error nothing is
- * left running, config is freed and failure says what it was.
+ * Build and start: from OK on clients are served. config and guard go to the node. On an error
+ * nothing is left running, both are freed and failure says what it was.
  */
-enum err node_start(struct config *config, struct node **out, struct broker_failure *failure);
+enum err node_start(struct config *config, struct guard *guard, struct node **out,
+                    struct broker_failure *failure);
+
+/* The process has become who it stays. */
+void node_settle_in(struct node *node);
 
 /*
  * Say where everything is: to people in a few lines on stderr, and to the log where that is
@@ -26,10 +31,17 @@ enum err node_start(struct config *config, struct node **out, struct broker_fail
 void node_announce(const struct node *node);
 
 /*
- * Read the sources again and use what can change while running. Everything found is logged; on
- * any error nothing has changed.
+ * Read the sources again, and the files they name, and use what can change while running. Everything
+ * found is logged; on an error nothing has changed. Files that were good before and are bad now are
+ * no such error: what was read of them goes on.
  */
 enum err node_reload(struct node *node, const struct config_sources *sources);
+
+/* Look at the files that guard it, and read anew what has changed. */
+void node_watch(struct node *node);
+
+/* Nanoseconds until the next such look; UINT64_MAX: there are none. */
+uint64_t node_watch_ns(const struct node *node);
 
 /* Ask it to stop; drain: say goodbye to clients first. Returns at once. */
 void node_stop(struct node *node, bool drain);

@@ -77,6 +77,14 @@ struct admin_bans {
     void (*list)(void *context, void (*each)(void *to, const struct admin_ban *ban), void *to);
 };
 
+struct security;
+
+/* What guards the listeners now, and how often it was read anew. */
+struct admin_security {
+    const struct security *security;   /* until the turn ends; NULL: nothing is guarded */
+    uint64_t reload_count, fail_count; /* since the start: of these so many found something bad */
+};
+
 /* Where the answers come from; all of it is borrowed for the life of the admin. */
 struct admin_sources {
     struct metrics *const *metrics; /* one per shard; [0] is of the shard that admin runs on */
@@ -89,6 +97,8 @@ struct admin_sources {
     enum err (*explain_tell)(const struct explain *explain, struct explain_story *out);
     void (*explain_end)(struct explain *explain);
     const struct admin_bans *bans; /* NULL: there is no list */
+    /* Called in the thread of the admin's shard. NULL: nothing is guarded. */
+    void (*security)(void *context, struct admin_security *out);
     void *context;
 };
 

@@ -148,5 +148,7 @@ void metrics_get(const struct admin_sources *sources, uint64_t wall_ms, struct a
     for (uint32_t metric = 0; metric < METRIC_COUNT; metric++) {
         metric_add_text(body, sources, (enum metric)metric);
     }
+    struct admin_security security = security_now(sources);
+    security_metrics_add(body, &security);
     process_add(body, sources->start_wall_ms);
 }

@@ -22,11 +22,19 @@ struct answer {
 typedef void route_handler(const struct admin_sources *sources, uint64_t wall_ms,
                            struct answer *answer);
 
+struct admin_security;
+
 /* Prometheus text format 0.0.4 of all metrics, summed over the shards. */
 route_handler metrics_get;
 
 /* JSON for people and monitors: 200, or 503 while draining. */
 route_handler health_get;
+
+/* What guards the listeners, for metrics_get() and health_get(): api_security.c. */
+void security_metrics_add(struct body *body, const struct admin_security *now);
+void security_health_add(struct body *body, const struct admin_security *now, uint64_t wall_ms);
+bool security_is_well(const struct admin_security *now, uint64_t wall_ms);
+struct admin_security security_now(const struct admin_sources *sources);
 
 /* The process runs and turns: always 200. An orchestrator restarts what does not answer. */
 route_handler health_live_get;

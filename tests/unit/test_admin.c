@@ -1,4 +1,5 @@
 /* What the HTTP listener answers; how it behaves under attack is in test_admin_attack.c. */
+#include "core/broker/security.h"
 #include "tests/lib/admin_house.h"
 
 #include <pthread.h>
@@ -90,8 +91,9 @@ static void health_tells_who_runs_here(void **state)
     metric_add(house->metrics[1], METRIC_clients_connected, 3);
     struct reply *reply = ask(house, GET("/health"));
     assert_int_equal(reply->status, 200);
-    assert_string_equal(reply->body, "{\"status\":\"ok\",\"version\":\"" TERN_VERSION
-                                     "\",\"uptime_seconds\":12,\"shards\":2,\"clients\":5}\n");
+    assert_string_equal(reply->body,
+                        "{\"status\":\"ok\",\"version\":\"" TERN_VERSION
+                        "\",\"uptime_seconds\":12,\"shards\":2,\"clients\":5,\"security\":[]}\n");
     assert_true(
         slice_is(http_header_find(&reply->head, "content-type")->value, "application/json"));
     free(reply);
@@ -110,6 +112,51 @@ static void while_draining_it_lives_but_is_not_ready(void **state)
     assert_status(house, GET("/health/live"), 200);
     assert_status(house, GET("/health/ready"), 503);
     assert_status(house, GET("/metrics"), 200);
+}
+
+/* Texts of the configuration may hold anything: a quote must not end a label or a text. */
+static void what_guards_the_listeners_is_told(void **state)
+{
+    struct house *house = *state;
+    struct security_item items[] = {
+        {SECURITY_TLS, "8883", "/etc/\"odd\"\\c.pem", INT64_MAX / 2, false, ""},
+        {SECURITY_TLS, "8883", "/etc/\"odd\"\\c.pem", INT64_MAX / 2, false, ""},
+        {SECURITY_TLS, "8884", "d.pem", 4102444800, true, "the key\ndoes not fit"},
+        {SECURITY_ACL, "", "acl", 0, false, ""},
+    };
+    struct security security = {.items = items, .item_count = 4};
+    struct reply *reply = ask(house, GET("/metrics"));
+    assert_says(reply, "tern_security_stale{kind=\"tls\"} 0\n");
+    free(reply);
+    house->security = (struct admin_security){&security, .reload_count = 3, .fail_count = 1};
+    reply = ask(house, GET("/metrics"));
+    static const char series[] = "tern_tls_certificate_expiry_timestamp_seconds{listener=\"8883\","
+                                 "file=\"/etc/\\\"odd\\\"\\\\c.pem\"} 4611686018427387903\n";
+    assert_says(reply, series);
+    assert_null(strstr(strstr(reply->body, series) + 1, series));
+    assert_says(reply, "{listener=\"8884\",file=\"d.pem\"} 4102444800\n");
+    assert_says(reply, "tern_security_stale{kind=\"tls\"} 1\n");
+    assert_says(reply, "tern_security_stale{kind=\"acl\"} 0\n");
+    assert_says(reply, "tern_security_reloads_total 3\n");
+    assert_says(reply, "tern_security_reload_failures_total 1\n");
+    free(reply);
+    reply = ask(house, GET("/health"));
+    assert_int_equal(reply->status, 200);
+    assert_says(reply, "\"status\":\"degraded\"");
+    assert_says(reply, "{\"kind\":\"tls\",\"listener\":\"8884\",\"file\":\"d.pem\","
+                       "\"status\":\"stale\",\"reason\":\"the key\\ndoes not fit\","
+                       "\"expires\":\"2100-01-01T00:00:00Z\"}");
+    assert_says(reply, "\"file\":\"/etc/\\\"odd\\\"\\\\c.pem\",\"status\":\"ok\"");
+    free(reply);
+    items[2].is_stale = false;
+    reply = ask(house, GET("/health"));
+    assert_says(reply, "{\"status\":\"ok\"");
+    free(reply);
+    items[2].expires_s = 1000000000; /* long ago */
+    reply = ask(house, GET("/health"));
+    assert_says(reply, "{\"status\":\"degraded\"");
+    assert_says(reply, "\"status\":\"expired\"");
+    free(reply);
 }
 
 static void head_is_get_without_its_body(void **state)
@@ -342,6 +389,7 @@ int main(void)
         TEST(every_metric_of_the_table_is_told),
         TEST(histograms_are_cumulative_and_in_seconds),
         TEST(health_tells_who_runs_here),
+        TEST(what_guards_the_listeners_is_told),
         TEST(while_draining_it_lives_but_is_not_ready),
         TEST(head_is_get_without_its_body),
         TEST(one_connection_serves_many_requests),
