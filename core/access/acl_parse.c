@@ -253,6 +253,10 @@ static enum err refuse_word(const struct parser *parser, struct slice word)
         return wrong(parser, "a tab in %s: words are parted by blanks, write a blank",
                      quote(word).text);
     }
+    if (slice_find(word, ':') < word.count) { /* not quoted: there may be a hash behind it */
+        return wrong(parser, "a name with a colon: is this a password file? A line begins with "
+                             "topic, pattern, user or #");
+    }
     return wrong(parser, "unknown word %s: a line begins with topic, pattern, user or #",
                  quote(word).text);
 }

@@ -374,6 +374,7 @@ static void a_wrong_line_is_named_and_explained(void **state)
         {" # no comment", 1, "a comment has its # at the very beginning"},
         {"topic\tread a", 1, "a tab in 'topic?read'"},
         {"topic a\nuser \xFF", 2, "no UTF-8"},
+        {"alice:$7$101$c2FsdA==$aGFzaA==\n", 1, "a name with a colon: is this a password file?"},
         {"topic a\nb\x1B[2J\n", 2, "unknown word 'b?[2J'"},
         {"t\xC3\xA4st a", 1, "unknown word 't\xC3\xA4st'"},
         {"topic a\xC2\x9B+", 1, "'a?+' is no topic filter"},
