@@ -64,6 +64,7 @@
     X(ERR_SHARED,         "shared subscriptions not supported")                                     \
     X(ERR_CONNECT_RATE,   "connection rate exceeded")                                               \
     X(ERR_CONNECT_TIME,   "maximum connect time")                                                   \
+    X(ERR_TLS,            "TLS failed")                                                             \
     X(ERR_SUBSCRIPTION_ID,"subscription identifiers not supported")                                 \
     X(ERR_WILDCARD,       "wildcard subscriptions not supported")
 /* clang-format on */

@@ -1,7 +1,9 @@
 #include "core/broker/conn.h"
 
 #include "core/base/assert.h"
+#include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
+#include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
 #include "core/broker/receipt.h"
@@ -152,10 +154,37 @@ bool conn_has_room(const struct conn *conn)
 
 static void lost(struct conn *conn, enum err why);
 
-void conn_flush(struct conn *conn)
+/* What is in flight, or will be next: sealed on a TLS connection. */
+static struct conn_out *last_out(struct conn *conn)
+{
+    return conn->tls != NULL ? &conn->tls->cipher : &conn->out;
+}
+
+/* false: there is nothing to send. Nothing is in flight before. */
+static bool send_next(struct conn *conn)
 {
     struct slice parts[IO_PARTS_MAX];
     uint64_t bytes = 0;
+    uint32_t count = conn->tls != NULL ? conn_tls_take(conn, parts, IO_PARTS_MAX, &bytes)
+                                       : out_take(&conn->out, parts, IO_PARTS_MAX, &bytes);
+    if (count == 0) {
+        out_sent(last_out(conn), &conn->shard->output_bytes); /* segments that turned out empty */
+        return false;
+    }
+    metric_add(conn->shard->metrics, METRIC_bytes_sent, bytes);
+    io_send(conn->stream, parts, count);
+    return true;
+}
+
+void conn_flush_before_move(struct conn *conn)
+{
+    if (!io_is_sending(conn->stream) && !send_next(conn)) {
+        io_detach(conn->stream);
+    }
+}
+
+void conn_flush(struct conn *conn)
+{
     if (conn->is_finishing) {
         out_clear(&conn->out, &conn->shard->output_bytes); /* nobody is there to hear it */
         if (!conn->is_held) {
@@ -173,13 +202,9 @@ void conn_flush(struct conn *conn)
     if (io_is_sending(conn->stream)) {
         return; /* on_sent marks it dirty again */
     }
-    uint32_t count = out_take(&conn->out, parts, IO_PARTS_MAX, &bytes);
-    if (count > 0) {
-        metric_add(conn->shard->metrics, METRIC_bytes_sent, bytes);
-        io_send(conn->stream, parts, count);
+    if (send_next(conn)) {
         return;
     }
-    out_sent(&conn->out, &conn->shard->output_bytes); /* segments that turned out empty */
     if (conn->state == CONN_CLOSING) {
         conn->state = CONN_CLOSED;
         io_close_after_send(conn->stream, FIN_NS);
@@ -189,17 +214,17 @@ void conn_flush(struct conn *conn)
 static void on_sent(void *owner)
 {
     struct conn *conn = owner;
-    out_sent(&conn->out, &conn->shard->output_bytes);
+    out_sent(last_out(conn), &conn->shard->output_bytes);
     conn->progress_ns = io_now_ns(conn->shard->io);
     if (conn->state == CONN_MOVING) {
-        io_detach(conn->stream);
+        conn_flush_before_move(conn);
         return;
     }
     if (conn->state == CONN_OPEN) {
         deliver_pump(conn->session);
         conn_unpause(conn);
     }
-    if (conn->out.bytes > 0 || conn->state == CONN_CLOSING) {
+    if (conn->out.bytes > 0 || last_out(conn)->bytes > 0 || conn->state == CONN_CLOSING) {
         conn_mark_dirty(conn);
     }
 }
@@ -298,7 +323,9 @@ void conn_free(struct conn *conn)
     list_remove(&conn->link);
     list_remove(&conn->dirty_link);
     work_free(conn);
+    login_drop(conn);
     out_clear(&conn->out, &shard->output_bytes);
+    conn_tls_free(conn->tls, &shard->output_bytes);
     partial_deinit(&conn->packet);
     if (conn->ws != NULL) {
         ws_decoder_deinit(&conn->ws->decoder);
@@ -312,8 +339,7 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
 {
     struct shard *shard = conn->shard;
     uncount(conn); /* a connection that only closes takes nobody's place */
-    if (conn->state == CONN_CONNECT || conn->state == CONN_HTTP || conn->state == CONN_PROXY ||
-        conn->state == CONN_AUTH) {
+    if (conn->state < CONN_OPEN && conn->state != CONN_MOVING) {
         shard->connecting_count--;
     }
     if (conn->work != NULL) {
@@ -385,7 +411,7 @@ void conn_end_by_client(struct conn *conn, bool with_will)
     metric_add(conn->shard->metrics, METRIC_disconnects_client, 1);
     conn_leave(conn, OK, with_will ? WILL_PUBLISH : WILL_DROP);
     bool is_silent = conn->is_finishing ||
-                     (conn->ws == NULL && conn->out.bytes == 0 && !io_is_sending(conn->stream));
+                     (conn->ws == NULL && conn->out.bytes == 0 && last_out(conn)->bytes == 0);
     if (is_silent) {
         /* The usual end: it has said its last word and we owe none. */
         conn->state = CONN_CLOSED;
@@ -470,7 +496,7 @@ static void on_bytes(void *owner, struct slice bytes)
 {
     struct conn *conn = owner;
     metric_add(conn->shard->metrics, METRIC_bytes_received, bytes.count);
-    conn_feed(conn, bytes);
+    conn_receive(conn, bytes);
 }
 
 const struct io_stream_events conn_events = {on_bytes, on_sent, on_closed, conn_on_detached};
@@ -506,6 +532,14 @@ struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct
     return conn;
 }
 
+enum conn_state conn_first_state(const struct conn *conn)
+{
+    if (conn_wants_tls(conn)) {
+        return CONN_TLS;
+    }
+    return conn_listener(conn)->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
+}
+
 const struct listener_config *conn_listener(const struct conn *conn)
 {
     return &conn->shard->config->listeners[conn->listener_index];
@@ -524,10 +558,7 @@ bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream 
     conn->is_counted = shard_count_conn(shard, listener_index);
     conn->is_one_too_many = !conn->is_counted;
     conn->stream = stream;
-    conn->state = listener->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
-    if (listener->proxy_protocol != PROXY_OFF) {
-        conn->state = CONN_PROXY;
-    }
+    conn->state = listener->proxy_protocol != PROXY_OFF ? CONN_PROXY : conn_first_state(conn);
     io_stream_set(stream, &conn_events, conn);
     metric_add(shard->metrics, METRIC_connections_accepted, 1);
     return true;

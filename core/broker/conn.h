@@ -1,7 +1,7 @@
 /*
  * conn: one connection, from accept to its last event.
  *
- *     accept ──> [PROXY] ──> [HTTP upgrade] ──> CONNECT ──> [AUTH ...] ──> OPEN ──> CLOSING ──> freed
+ *     accept ──> [PROXY] ──> [TLS] ──> [HTTP upgrade] ──> CONNECT ──> [AUTH ...] ──> OPEN ──> CLOSING ──> freed
  *                                                  │
  *                                                  └──> MOVING ──> the same on another shard
  *
@@ -29,6 +29,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct conn_tls;
+struct login;
 struct passport;
 struct shard;
 struct session;
@@ -36,10 +38,12 @@ struct replay;
 
 enum conn_state {
     CONN_PROXY,   /* a PROXY header is expected */
+    CONN_TLS,     /* a TLS handshake is expected, or under way */
     CONN_HTTP,    /* a WebSocket handshake is expected */
     CONN_CONNECT, /* a CONNECT is expected */
     CONN_MOVING,  /* the session lives on another shard: the socket is on its way there */
     CONN_AUTH,    /* an enhanced authentication is under way */
+    CONN_VERIFY,  /* a worker looks whether the password is right; what comes meanwhile waits */
     CONN_OPEN,    /* CONNACK 0 was written */
     CONN_CLOSING, /* what is queued is still written, nothing is read */
     CONN_CLOSED,  /* waits for the last event */
@@ -111,6 +115,7 @@ struct conn {
     struct partial packet; /* of an incomplete packet, PROXY header or HTTP head */
     uint32_t packet_bytes; /* the whole packet's size, once known */
     uint32_t skip_bytes;   /* of a refused packet, still to come */
+    struct conn_tls *tls;  /* NULL: in clear, or nothing was said yet */
     struct ws_link *ws;    /* NULL: plain MQTT */
     bool is_read_paused;
     bool is_held;         /* see hold.h: nothing that it sent is handled */
@@ -140,6 +145,7 @@ struct conn {
     uint16_t alias_in_max, alias_out_max;
     uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
 
+    struct login *login;    /* while it proves who it is; NULL: it need not, or has */
     struct conn_work *work; /* NULL while it only listens */
     struct peer peer;
 };
@@ -147,6 +153,12 @@ struct conn {
 /* A socket was accepted; true when the connection was made. */
 bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream *stream,
                  const struct address *peer);
+
+/* What is expected first, once the PROXY header is read. */
+enum conn_state conn_first_state(const struct conn *conn);
+
+/* It moves: send what is still to be sent, then take the socket out. */
+void conn_flush_before_move(struct conn *conn);
 
 /* What its listener says now: a reload changes it between two turns, never during one. */
 const struct listener_config *conn_listener(const struct conn *conn);
@@ -166,8 +178,11 @@ enum err conn_prepare(struct conn *conn);
 /* MQTT bytes, plain. */
 void conn_feed_mqtt(struct conn *conn, struct slice bytes);
 
-/* Raw bytes as they come from the socket. */
+/* Plain bytes: of a WebSocket, or MQTT. */
 void conn_feed(struct conn *conn, struct slice bytes);
+
+/* Raw bytes as they come from the socket: PROXY header, TLS, or plain. */
+void conn_receive(struct conn *conn, struct slice bytes);
 
 /* Make a connection on this shard from what came along with a moved one. */
 void conn_adopt(struct shard *shard, struct passport *passport);

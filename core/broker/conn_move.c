@@ -9,6 +9,7 @@
  */
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/conn_tls.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/passport.h"
 #include "core/broker/shard.h"
@@ -31,9 +32,7 @@ void conn_move(struct conn *conn, uint32_t target, struct slice packet)
     conn->state = CONN_MOVING;
     conn->shard->connecting_count--;
     conn->move_target = target;
-    if (!io_is_sending(conn->stream)) { /* a WebSocket's 101 may still be on its way */
-        io_detach(conn->stream);
-    }
+    conn_flush_before_move(conn); /* a WebSocket's 101, or what ended the handshake */
 }
 
 void conn_on_detached(void *owner, int64_t handle)
@@ -52,10 +51,15 @@ void conn_on_detached(void *owner, int64_t handle)
                                   .mqtt = conn->packet,
                                   .raw = conn->work->stash,
                                   .ws = conn->ws,
+                                  .tls = conn->tls,
                                   .is_one_too_many = conn->is_one_too_many};
     conn->packet = (struct partial){0};
     conn->work->stash = (struct partial){0};
     conn->ws = NULL;
+    if (conn->tls != NULL) {
+        conn_tls_carry(conn->tls, shard, NULL);
+        conn->tls = NULL;
+    }
     metric_add(shard->metrics, METRIC_connections_moved, 1);
     struct mail mail = {.kind = MAIL_CONN, .passport = passport};
     mailbox_post(shard->mailbox, conn->move_target, &mail);
@@ -68,6 +72,8 @@ void passport_free(struct passport *passport)
     if (passport->handle >= 0) {
         io_handle_close(passport->handle);
     }
+    uint64_t nowhere = passport->tls != NULL ? passport->tls->cipher.bytes : 0;
+    conn_tls_free(passport->tls, &nowhere);
     partial_deinit(&passport->mqtt);
     partial_deinit(&passport->raw);
     if (passport->ws != NULL) {
@@ -95,6 +101,12 @@ void conn_adopt(struct shard *shard, struct passport *passport)
     conn->is_counted = !passport->is_one_too_many;
     conn->ws = passport->ws;
     passport->ws = NULL;
+    conn->tls = passport->tls;
+    passport->tls = NULL;
+    if (conn->tls != NULL) {
+        conn_tls_carry(conn->tls, NULL, conn);
+        conn_mark_dirty(conn);
+    }
     if (io_attach(shard->io, handle, &conn_events, conn, &conn->stream) != OK) {
         shard->connecting_count--;
         conn_free(conn);

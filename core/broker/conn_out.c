@@ -124,18 +124,62 @@ uint32_t out_take(struct conn_out *out, struct slice *parts, uint32_t parts_max,
     return count;
 }
 
+static void first_free(struct conn_out *out, uint64_t *output_bytes)
+{
+    struct out_segment *segment = out->first;
+    out->first = segment->next;
+    out->bytes -= segment->count;
+    *output_bytes -= segment->count;
+    out->segment_count--;
+    segment_free(segment);
+    if (out->first == NULL) {
+        out->last = NULL;
+    }
+}
+
 void out_sent(struct conn_out *out, uint64_t *output_bytes)
 {
     for (; out->flying_count > 0; out->flying_count--) {
-        struct out_segment *segment = out->first;
-        out->first = segment->next;
-        out->bytes -= segment->count;
-        *output_bytes -= segment->count;
-        out->segment_count--;
-        segment_free(segment);
+        first_free(out, output_bytes);
     }
-    if (out->first == NULL) {
-        out->last = NULL;
+}
+
+uint32_t out_peek(const struct conn_out *out, struct slice *parts, uint32_t parts_max,
+                  uint64_t bytes_max, uint64_t *bytes)
+{
+    ASSERT(out->flying_count == 0);
+    uint32_t count = 0;
+    uint64_t total = 0;
+    for (struct out_segment *s = out->first; s != NULL && count < parts_max && total < bytes_max;
+         s = s->next) {
+        if (s->count == 0) {
+            continue;
+        }
+        size_t shown = s->count;
+        if (s->msg != NULL && shown > bytes_max - total) {
+            shown = bytes_max - total;
+        }
+        parts[count++] = slice_of(s->data, shown);
+        total += shown;
+    }
+    *bytes = total;
+    return count;
+}
+
+void out_consume(struct conn_out *out, uint64_t *output_bytes, uint64_t bytes)
+{
+    ASSERT(bytes <= out->bytes);
+    while (out->first != NULL && bytes >= out->first->count) {
+        bytes -= out->first->count;
+        first_free(out, output_bytes);
+    }
+    if (bytes > 0) {
+        struct out_segment *first = out->first;
+        ASSERT(first->msg != NULL); /* chunks are shown whole */
+        first->data += bytes;
+        first->count -= (uint32_t)bytes;
+        out->bytes -= bytes;
+        *output_bytes -= bytes;
     }
 }
 

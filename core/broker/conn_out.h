@@ -50,6 +50,14 @@ bool out_payload(struct conn_out *out, uint64_t *output_bytes, struct msg *msg);
 /* What is to be sent next: fills parts, marks segments as in flight. Nothing may be in flight. */
 uint32_t out_take(struct conn_out *out, struct slice *parts, uint32_t parts_max, uint64_t *bytes);
 
+/*
+ * What comes next, at most about bytes_max of it, to be read now: nothing is in flight. A chunk is
+ * shown whole. out_consume() then forgets exactly these bytes.
+ */
+uint32_t out_peek(const struct conn_out *out, struct slice *parts, uint32_t parts_max,
+                  uint64_t bytes_max, uint64_t *bytes);
+void out_consume(struct conn_out *out, uint64_t *output_bytes, uint64_t bytes);
+
 /* What was in flight has been sent. */
 void out_sent(struct conn_out *out, uint64_t *output_bytes);
 

@@ -7,7 +7,9 @@
  */
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/conn_tls.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/login.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
@@ -135,7 +137,7 @@ static bool keep(struct conn *conn, struct slice bytes)
     if (conn->is_held && conn->ws == NULL) {
         return hold_keep(conn, bytes);
     }
-    bool is_kept = conn->state == CONN_MOVING || conn->is_held;
+    bool is_kept = conn->state == CONN_MOVING || conn->state == CONN_VERIFY || conn->is_held;
     return !is_kept || partial_append(&conn->packet, bytes, 0) == OK;
 }
 
@@ -302,6 +304,8 @@ static void feed_ws(struct conn *conn, struct slice bytes)
     bool is_kept = true;
     if (conn->state == CONN_MOVING) {
         is_kept = partial_append(&conn->work->stash, slice_of(at, left), 0) == OK;
+    } else if (conn->state == CONN_VERIFY) {
+        is_kept = partial_append(&conn->login->stash, slice_of(at, left), 0) == OK;
     } else if (conn->is_held) {
         is_kept = hold_keep(conn, slice_of(at, left));
     }
@@ -360,7 +364,7 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
     if (err == OK && !proxy.is_local) {
         take_proxied_peer(conn, &proxy.source);
     }
-    conn->state = conn_listener(conn)->protocol == LISTENER_WEBSOCKETS ? CONN_HTTP : CONN_CONNECT;
+    conn->state = conn_first_state(conn);
     struct partial all = conn->packet;
     conn->packet = (struct partial){0};
     if (err == OK) {
@@ -368,7 +372,7 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
         partial_deinit(&all);
         return slice_skip(bytes, used - before);
     }
-    conn_feed(conn, gathered); /* no header after all: it was the client speaking */
+    conn_receive(conn, gathered); /* no header after all: it was the client speaking */
     partial_deinit(&all);
     return slice_of(NULL, 0);
 }
@@ -393,9 +397,6 @@ void conn_feed(struct conn *conn, struct slice bytes)
         }
         return;
     }
-    if (conn->state == CONN_PROXY) {
-        bytes = feed_proxy(conn, bytes);
-    }
     if (conn->state == CONN_HTTP && bytes.count > 0) {
         bytes = feed_http(conn, bytes);
     }
@@ -404,6 +405,10 @@ void conn_feed(struct conn *conn, struct slice bytes)
     }
     if (conn->state == CONN_MOVING) {
         if (partial_append(&conn->work->stash, bytes, 0) != OK) {
+            conn_drop(conn, ERR_NOMEM);
+        }
+    } else if (conn->state == CONN_VERIFY) { /* reading is paused: a little may come all the same */
+        if (partial_append(&conn->login->stash, bytes, 0) != OK) {
             conn_drop(conn, ERR_NOMEM);
         }
     } else if (conn->ws != NULL) {
@@ -418,5 +423,20 @@ void conn_feed(struct conn *conn, struct slice bytes)
     }
     if (conn->state == CONN_OPEN && mailbox_is_stalled(conn->shard->mailbox)) {
         stall(conn);
+    }
+}
+
+void conn_receive(struct conn *conn, struct slice bytes)
+{
+    if (conn->state == CONN_PROXY) {
+        bytes = feed_proxy(conn, bytes);
+    }
+    if (bytes.count == 0) {
+        return;
+    }
+    if (conn->state == CONN_TLS || conn->tls != NULL) {
+        conn_tls_receive(conn, bytes);
+    } else {
+        conn_feed(conn, bytes);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
+#include "core/broker/guard.h"
 #include "core/broker/hold.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
@@ -430,6 +431,11 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache)
 {
     struct shard *shard = shard_of_session(session);
+    if (!guard_may_read(session, offer->msg)) {
+        guard_denied_read(session, offer->msg);
+        offer_settled(session, offer);
+        return OK;
+    }
     if (offer->qos == 0 && offer_qos0(session, offer, cache)) {
         offer_settled(session, offer);
         return OK;
@@ -470,6 +476,16 @@ void deliver_resume(struct session *session)
     }
 }
 
+/* In flight, and not to be sent again. */
+static void give_up(struct session *session, struct delivery *slot)
+{
+    struct delivery done;
+    conn_of(session)->resend_count--;
+    if (inflight_give_up(&session->inflight, slot, &done)) {
+        deliver_settled(session, &done);
+    }
+}
+
 /* In the order of the first sending [MQTT-4.6.0-1], as far as the client's window allows. */
 static void resend(struct session *session)
 {
@@ -486,14 +502,15 @@ static void resend(struct session *session)
             ack_write(conn, MQTT_PUBREL, inflight_id(slot->sequence), OK);
         } else if (on_wire >= conn->window.count_max) {
             return;
+        } else if (!guard_may_read(session, slot->msg)) {
+            guard_denied_read(session, slot->msg);
+            give_up(session, slot);
+            cursor = 0;
+            continue;
         } else if (!write_delivery(conn, slot, inflight_id(slot->sequence))) {
             /* This connection takes less than the last one did. */
-            struct delivery done;
             drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, slot->msg);
-            conn->resend_count--;
-            if (inflight_give_up(&session->inflight, slot, &done)) {
-                deliver_settled(session, &done);
-            }
+            give_up(session, slot);
             cursor = 0;
             continue;
         }
@@ -518,6 +535,12 @@ void deliver_pump(struct session *session)
             struct delivery late = queue_pop(&session->queue);
             drop(session, TRAIL_DROP_EXPIRED, ERR_TIMEOUT, late.msg);
             deliver_settled(session, &late);
+            continue;
+        }
+        if (!guard_may_read(session, next->msg)) { /* it might when the message came */
+            struct delivery denied = queue_pop(&session->queue);
+            guard_denied_read(session, denied.msg);
+            deliver_settled(session, &denied);
             continue;
         }
         struct delivery taken = *next;

@@ -45,7 +45,21 @@ enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, stru
 enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
                       bool is_assigned, const struct auth_reply *reply);
 
-/* Refuse before OPEN: CONNACK with the reason (if the client can be told), then close. */
-void connect_refuse(struct conn *conn, enum err why);
+/* An id for a client that brought none, owned by this shard: it need not move [MQTT-3.1.3-6]. */
+enum { CLIENT_ID_MADE_MAX = 300 };
+struct slice client_id_make(struct conn *conn, char out[CLIENT_ID_MADE_MAX]);
+
+/* An AUTH packet with that reason: what conn->work->auth says. */
+void auth_write(struct conn *conn, uint8_t reason, const struct auth_reply *reply);
+
+/* A worker has looked at the password: go on with what was asked, or refuse. */
+void connect_verified(struct conn *conn, enum err err);
+
+/*
+ * Refuse before OPEN: CONNACK with the reason (if the client can be told), then close. connect: what
+ * it asked for, for log and trail; NULL: that could not be read. detail: more of why; may be NULL.
+ */
+void connect_refuse(struct conn *conn, enum err why, const struct mqtt_connect *connect,
+                    const char *detail);
 
 #endif

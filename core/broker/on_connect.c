@@ -4,8 +4,12 @@
  */
 #include "core/base/assert.h"
 #include "core/broker/commit.h"
+#include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/explain.h"
+#include "core/broker/guard.h"
+#include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -19,8 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLIENT_ID_MADE_MAX = 300 };
-
 static void connack_write(struct conn *conn, const struct mqtt_connack *connack)
 {
     uint32_t size = (uint32_t)mqtt_connack_size(connack, conn->version);
@@ -31,14 +33,23 @@ static void connack_write(struct conn *conn, const struct mqtt_connack *connack)
     }
 }
 
-void connect_refuse(struct conn *conn, enum err why)
+void connect_refuse(struct conn *conn, enum err why, const struct mqtt_connect *connect,
+                    const char *detail)
 {
-    struct shard *shard = conn->shard;
     char host[ADDRESS_TEXT_MAX];
-    metric_add(shard->metrics, METRIC_connect_refused, 1);
-    shard_count_drop(shard, TRAIL_CONNECT_REFUSED, why, slice_of(NULL, 0), slice_of(NULL, 0));
-    log_event(LOG_NOTICE, "connect refused", LOG_TEXT("from", conn_peer_text(conn, host)),
-              LOG_TEXT("reason", err_text(why)));
+    struct slice nothing = slice_of("", 0);
+    struct slice client = connect != NULL ? connect->client_id : nothing;
+    struct slice user = connect != NULL && connect->has_username ? connect->username : nothing;
+    detail = detail != NULL ? detail : "";
+    metric_add(conn->shard->metrics, METRIC_connect_refused, 1);
+    conn_tell(conn, &(struct trail_event){.what = TRAIL_CONNECT_REFUSED,
+                                          .why = why,
+                                          .client = client,
+                                          .user = user,
+                                          .detail = slice_text(detail)});
+    log_event(LOG_NOTICE, "connect refused", LOG_SLICE("client", client), LOG_SLICE("user", user),
+              LOG_TEXT("from", conn_peer_text(conn, host)), LOG_TEXT("reason", err_text(why)),
+              LOG_TEXT("detail", detail));
     struct mqtt_connack connack = {.reason = reason_from_err(why, MQTT_CONNACK)};
     props_clear(&connack.props);
     /* A broken CONNECT of 3.x gets no answer but the close [v3:MQTT-3.1.4-1]. */
@@ -105,7 +116,7 @@ static enum err keepalive_check(const struct conn *conn, const struct mqtt_conne
 }
 
 /* An id for a client that brought none, owned by this shard: it need not move [MQTT-3.1.3-6]. */
-static struct slice make_client_id(struct conn *conn, char out[CLIENT_ID_MADE_MAX])
+struct slice client_id_make(struct conn *conn, char out[CLIENT_ID_MADE_MAX])
 {
     struct shard *shard = conn->shard;
     struct slice id;
@@ -119,54 +130,6 @@ static struct slice make_client_id(struct conn *conn, char out[CLIENT_ID_MADE_MA
     return id;
 }
 
-/* ---- who is there -------------------------------------------------------------------------- */
-
-static void auth_write(struct conn *conn, uint8_t reason, const struct auth_reply *reply)
-{
-    struct mqtt_control auth = {.reason = reason};
-    props_clear(&auth.props);
-    auth.props.auth_method = auth_exchange_method(conn->work->auth);
-    auth.props.auth_data = slice_of(reply->data, reply->data_bytes);
-    auth.props.present = PROP_BIT(PROP_AUTH_METHOD) |
-                         (reply->data_bytes > 0 ? PROP_BIT(PROP_AUTH_DATA) : 0);
-    uint32_t size = (uint32_t)mqtt_control_size(MQTT_AUTH, &auth, MQTT_5);
-    uint8_t *bytes = conn_packet(conn, size, 0);
-    if (bytes != NULL) {
-        struct writer w = writer_of(bytes, size);
-        mqtt_control_encode(&w, MQTT_AUTH, &auth, MQTT_5);
-    }
-}
-
-static struct auth_policy auth_policy(const struct conn *conn)
-{
-    return (struct auth_policy){.allow_test_method = conn->shard->config->auth_test_method &&
-                                                     conn_listener(conn)->is_loopback};
-}
-
-static enum err authenticate(struct conn *conn, const struct mqtt_connect *connect,
-                             struct slice client_id, struct auth_reply *reply)
-{
-    struct auth_policy policy = auth_policy(conn);
-    struct auth_request request = {.client_id = client_id,
-                                   .username = connect->username,
-                                   .password = connect->password,
-                                   .has_username = connect->has_username,
-                                   .has_password = connect->has_password,
-                                   .allow_anonymous = conn_listener(conn)->allow_anonymous};
-    if (props_has(&connect->props, PROP_AUTH_METHOD)) {
-        request.method = connect->props.auth_method;
-        request.data = props_has(&connect->props, PROP_AUTH_DATA) ? connect->props.auth_data
-                                                                  : slice_of(NULL, 0);
-        if (request.method.count == 0) {
-            return ERR_AUTH_METHOD;
-        }
-        TRY(conn_prepare(conn));
-        return auth_begin(&policy, &request, &conn->shard->rng, &conn->work->auth, reply);
-    }
-    struct auth_exchange *none;
-    return auth_begin(&policy, &request, &conn->shard->rng, &none, reply);
-}
-
 enum err on_connect(struct conn *conn, const struct packet *packet)
 {
     struct mqtt_connect connect;
@@ -175,6 +138,7 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
         return err; /* not MQTT: closed without a word [MQTT-3.1.2-1] */
     }
     conn->version = connect.version;
+    bool is_read = err == OK;
     if (err == OK && !version_is_accepted(conn, connect.version)) {
         err = ERR_VERSION;
     }
@@ -185,20 +149,25 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
     err = err != OK ? err : keepalive_check(conn, &connect);
     err = err != OK ? err : will_check(conn, &connect);
     if (err != OK) {
-        connect_refuse(conn, err);
+        connect_refuse(conn, err, is_read ? &connect : NULL, NULL);
         return OK;
     }
     bool is_assigned = connect.client_id.count == 0;
     char made[CLIENT_ID_MADE_MAX];
-    struct slice client_id = is_assigned ? make_client_id(conn, made) : connect.client_id;
+    struct slice client_id = is_assigned ? client_id_make(conn, made) : connect.client_id;
     uint32_t owner = shard_of(conn->shard, client_id);
     if (owner != conn->shard->index) {
         ASSERT(!conn->has_moved);
         conn_move(conn, owner, packet->bytes);
         return OK;
     }
-    struct auth_reply reply;
-    err = authenticate(conn, &connect, client_id, &reply);
+    struct auth_reply reply = {.detail = NULL};
+    err = login_begin(conn, &connect, client_id, packet->frame.body, &reply);
+    if (err == ERR_AGAIN) {
+        conn_pause(conn);
+        conn->state = CONN_VERIFY;
+        return OK;
+    }
     if (err == ERR_MORE) {
         /* The CONNECT is read once more when the client has proved itself. */
         TRY(partial_append(&conn->work->connect, packet->frame.body, 0));
@@ -207,52 +176,10 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
         return OK;
     }
     if (err != OK) {
-        connect_refuse(conn, err);
+        connect_refuse(conn, err, &connect, reply.detail);
         return OK;
     }
     return connect_open(conn, &connect, client_id, is_assigned, &reply);
-}
-
-/* [MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.1-1] */
-enum err on_auth(struct conn *conn, const struct packet *packet)
-{
-    struct mqtt_control auth;
-    struct auth_reply reply;
-    TRY(mqtt_control_decode(MQTT_AUTH, packet->frame.body, conn->version, &auth));
-    bool is_again = auth.reason == 0x19;
-    if (conn->work->auth == NULL || (auth.reason != 0x18 && !is_again) ||
-        (is_again && conn->state == CONN_AUTH) || !props_has(&auth.props, PROP_AUTH_METHOD)) {
-        return ERR_PROTOCOL;
-    }
-    struct slice data = props_has(&auth.props, PROP_AUTH_DATA) ? auth.props.auth_data
-                                                               : slice_of(NULL, 0);
-    enum err err = auth_continue(conn->work->auth, is_again, auth.props.auth_method, data,
-                                 &conn->shard->rng, &reply);
-    if (err == ERR_MORE) {
-        auth_write(conn, 0x18, &reply);
-        return OK;
-    }
-    if (conn->state == CONN_OPEN) {
-        if (err == OK) {
-            auth_write(conn, 0x00, &reply);
-        }
-        return err;
-    }
-    if (err != OK) {
-        connect_refuse(conn, err);
-        return OK;
-    }
-    struct partial body = conn->work->connect;
-    conn->work->connect = (struct partial){0};
-    struct mqtt_connect connect;
-    char made[CLIENT_ID_MADE_MAX];
-    err = mqtt_connect_decode(slice_of(body.blob->bytes, body.count), &connect);
-    ASSERT(err == OK); /* it was read before */
-    bool is_assigned = connect.client_id.count == 0;
-    struct slice client_id = is_assigned ? make_client_id(conn, made) : connect.client_id;
-    err = connect_open(conn, &connect, client_id, is_assigned, &reply);
-    partial_deinit(&body);
-    return err;
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -400,6 +327,15 @@ static void attach(struct conn *conn, struct session *session)
     metric_add(conn->shard->metrics, METRIC_connect_accepted, 1);
 }
 
+/* A client id opens no session of another user, nor throws him out. */
+static bool is_owner(const struct conn *conn, const struct session *session)
+{
+    struct slice username = slice_of(NULL, 0);
+    bool has_username = login_username(conn, &username);
+    return has_username == (session->username.data != NULL) &&
+           slice_equal(username, session->username);
+}
+
 /* One owner per client id: the old connection goes, then there is room for the new one. */
 static enum err take_session(struct conn *conn, const struct mqtt_connect *connect,
                              struct slice client_id, bool *session_present)
@@ -407,6 +343,9 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     struct shard *shard = conn->shard;
     const struct config *config = shard->config;
     struct session *session = map_get(shard->sessions, client_id);
+    if (session != NULL && config->client_id_bound && !is_owner(conn, session)) {
+        return ERR_CLIENT_ID;
+    }
     if (session != NULL && session->conn != NULL) {
         metric_add(shard->metrics, METRIC_takeovers, 1);
         conn_end(session->conn, ERR_TAKEN_OVER);       /* [MQTT-3.1.4-3] */
@@ -436,17 +375,64 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     return OK;
 }
 
+/* The topic as it will be routed: with the mount point. */
+static enum err will_may_be(struct conn *conn, const struct mqtt_connect *connect,
+                            struct slice client_id)
+{
+    if (!connect->has_will) {
+        return OK;
+    }
+    struct slice username = slice_of(NULL, 0), topic = connect->will.topic;
+    bool has_username = login_username(conn, &username);
+    struct slice mount = slice_text(conn_listener(conn)->mount_point);
+    uint8_t *mounted = malloc(mount.count + topic.count + 1);
+    if (mounted == NULL) {
+        return ERR_NOMEM;
+    }
+    memcpy(mounted, mount.data, mount.count);
+    memcpy(mounted + mount.count, topic.data, topic.count);
+    topic = slice_of(mounted, mount.count + topic.count);
+    bool may = guard_may_have_will(conn, has_username, username, client_id, topic);
+    free(mounted);
+    return may ? OK : ERR_NOT_AUTHORIZED;
+}
+
+static const char *tls_version_of(const struct conn *conn)
+{
+    struct tls_facts facts = {.version = ""};
+    if (conn->tls != NULL) {
+        tls_facts(conn->tls->tls, &facts);
+    }
+    return facts.version;
+}
+
+static void connected_tell(struct conn *conn, enum auth_how how, bool has_username)
+{
+    conn_tell(conn, &(struct trail_event){.what = TRAIL_CONNECTED,
+                                          .user = has_username ? conn->session->username
+                                                               : slice_of(NULL, 0),
+                                          .detail = slice_text(auth_how_text(how))});
+}
+
 enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
                       bool is_assigned, const struct auth_reply *reply)
 {
     struct shard *shard = conn->shard;
     bool session_present = false;
     struct will will = {0};
+    struct slice username = slice_of(NULL, 0);
+    bool has_username = login_username(conn, &username);
     agree(conn, connect);
-    enum err err = take_session(conn, connect, client_id, &session_present);
+    enum err err = will_may_be(conn, connect, client_id);
+    err = err != OK ? err : take_session(conn, connect, client_id, &session_present);
     struct session *session = conn->session;
     conn->session = NULL;
     err = err != OK ? err : will_make(conn, connect, session->key, &will);
+    if (err == OK) {
+        guard_forget(session); /* it may have come by another listener */
+        session->listener_index = (uint16_t)conn->listener_index;
+        err = session_set_username(session, username);
+    }
     if (err == OK) {
         struct op op = {.kind = OP_OPEN, .session = session};
         op.open.expiry_s = conn->session_expiry_s;
@@ -460,15 +446,21 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
         } else if (session != NULL) {
             session_wait(session);
         }
-        connect_refuse(conn, err);
+        connect_refuse(conn, err, connect,
+                       err == ERR_CLIENT_ID ? "it belongs to another user" : NULL);
         return OK;
     }
+    enum auth_how how = login_how(conn);
     attach(conn, session);
+    login_drop(conn);
+    connected_tell(conn, how, has_username);
     char host[ADDRESS_TEXT_MAX];
     if (shard->config->connection_messages) {
         log_event(LOG_NOTICE, "client connected", LOG_SLICE("client", session->client_id),
                   LOG_TEXT("from", conn_peer_text(conn, host)), LOG_U64("version", conn->version),
-                  LOG_U64("clean", connect->clean_start));
+                  LOG_U64("clean", connect->clean_start),
+                  LOG_SLICE("user", has_username ? session->username : slice_of("", 0)),
+                  LOG_TEXT("by", auth_how_text(how)), LOG_TEXT("tls", tls_version_of(conn)));
     }
     connack_accept(conn, connect, session_present, is_assigned, reply);
     conn_set_keepalive(conn, granted_keepalive(conn, connect));

@@ -5,6 +5,7 @@
 #include "core/base/utf8.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/guard.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/topic.h"
@@ -145,6 +146,12 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
         err = err != OK ? err : ERR_NOMEM;
         refuse(conn, publish, err);
         receipt_done(receipt, err);
+        return;
+    }
+    if (!guard_may_publish(conn->session, msg)) {
+        guard_denied_publish(conn->session, msg, false);
+        msg_unref(msg);
+        receipt_done(receipt, ERR_NOT_AUTHORIZED);
         return;
     }
     metric_add_label(shard->metrics, METRIC_publish_received, publish->qos, 1);

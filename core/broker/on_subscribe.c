@@ -5,6 +5,7 @@
 #include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/guard.h"
 #include "core/broker/replay.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -89,6 +90,9 @@ static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
 {
     const struct config *config = conn->shard->config;
     TRY(topic_filter_parse(asked->filter, config->topic_levels_max, filter));
+    if (!guard_may_subscribe(conn, filter->filter)) {
+        return ERR_NOT_AUTHORIZED;
+    }
     bool is_known = session_subscription(conn->session, asked->filter) != NULL;
     if (!is_known && config->subscriptions_max > 0 &&
         conn->session->subscription_count >= config->subscriptions_max) {
@@ -122,6 +126,7 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     TRY(commit(conn->shard->journal, &op));
     suback->codes[index] = granted;
     struct subscription *subscription = session_subscription(session, asked->filter);
+    guard_subscribed(session, subscription);
     if (filter.share.count > 0) {
         return shares_join(conn->shard, subscription, conn->window.count_max, suback, index);
     }
@@ -185,10 +190,10 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
     for (uint32_t i = 0; mqtt_filters_next(&rest, true, conn->version, &asked); i++) {
         suback->open_count++;
         enum err err = subscribe_one(conn, suback, i, &asked, id);
-        if (err != OK && err != ERR_AGAIN) {
+        if (err != OK && err != ERR_AGAIN && err != ERR_NOT_AUTHORIZED) { /* that was told */
             shard_count_drop(conn->shard, TRAIL_SUBSCRIBE_REFUSED, err, conn_client_id(conn),
                              asked.filter);
-        } else {
+        } else if (err != ERR_NOT_AUTHORIZED) {
             filter_log(conn, LOG_TYPE_SUBSCRIBE, "subscribed", &asked);
         }
         if (err != ERR_AGAIN) {

@@ -14,8 +14,9 @@ struct passport {
     struct peer peer;
     uint32_t listener_index;
     struct partial mqtt; /* from the CONNECT on, plain */
-    struct partial raw;  /* what came after, as it came */
+    struct partial raw;  /* what came after, in WebSocket frames */
     struct ws_link *ws;
+    struct conn_tls *tls;
     bool is_one_too_many;
 };
 

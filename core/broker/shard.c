@@ -4,6 +4,7 @@
 #include "core/broker/apply.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
+#include "core/broker/conn_tls.h"
 #include "core/broker/mail.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_close.h"
@@ -216,6 +217,7 @@ static void use_settings(struct shard *shard, const struct broker_settings *sett
     const struct config *config = settings->config;
     shard->config = config;
     shard->security = settings->security;
+    shard->security_generation++;
     shard->broker_memory_limit = broker_memory_limit(config);
     if (shard->index == 0 && shard->retain != NULL) {
         retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);
@@ -231,6 +233,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->stalled);
     list_init(&shard->held);
     list_init(&shard->explains);
+    list_init(&shard->handshakes);
     list_init(&shard->replaying);
     list_init(&shard->subacks);
     list_init(&shard->orphans);
@@ -349,9 +352,9 @@ static void look_around(struct shard *shard)
 
 static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
 {
-    bool has_work = !list_is_empty(&shard->dirty) || !list_is_empty(&shard->replaying) ||
-                    mailbox_is_stalled(shard->mailbox) || workers_has_news(&shard->hashing) ||
-                    workers_has_news(&shard->signing);
+    bool has_work = !list_is_empty(&shard->dirty) || !list_is_empty(&shard->handshakes) ||
+                    !list_is_empty(&shard->replaying) || mailbox_is_stalled(shard->mailbox) ||
+                    workers_has_news(&shard->hashing) || workers_has_news(&shard->signing);
     uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
     uint64_t until_timer = next > now ? next - now : 0;
     bool is_holding = !list_is_empty(&shard->held) || shard->told.receiver != NULL;
@@ -409,6 +412,7 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     workers_collect(&shard->hashing);
     workers_collect(&shard->signing);
     wheel_run(shard->wheel, io_now_ns(shard->io));
+    handshakes_run(shard);
     holds_run(shard);
     replays_run(shard);
     flush(shard);

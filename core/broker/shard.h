@@ -51,6 +51,7 @@ struct shard {
     struct retain *retain;           /* the node's */
     const struct config *config;     /* the current one; changes between turns only */
     const struct security *security; /* goes with it; NULL: nothing is guarded */
+    uint64_t security_generation;    /* which one it is, from 1 on */
     uint64_t broker_memory_limit;    /* of it, or what stands for 0 */
 
     struct map *sessions; /* by client id */
@@ -62,6 +63,7 @@ struct shard {
     struct list replaying;  /* connections with retained messages still to be looked up */
     struct list subacks;    /* pending ones whose connection is gone */
     struct list orphans;    /* receipts whose connection went before their verdict */
+    struct list handshakes; /* TLS connections whose next step waits, see conn_tls.h */
     struct list held;       /* publishers that wait for receivers, see hold.h */
     struct session *behind; /* a receiver of the message being routed; NULL: none is behind */
     struct pace told;       /* of whom behind_ns tells */

@@ -15,7 +15,7 @@ uint32_t partition_of(struct slice key)
 /* What clients make us keep weighs, or they could fill the memory with empty sessions. */
 static int64_t session_weight(const struct session *session)
 {
-    return (int64_t)(sizeof(*session) + session->client_id.count);
+    return (int64_t)(sizeof(*session) + session->client_id.count + session->username.count);
 }
 
 /* With about what it takes in the trie. */
@@ -40,6 +40,23 @@ struct session *session_new(struct slice client_id, uint64_t key)
     return session;
 }
 
+enum err session_set_username(struct session *session, struct slice username)
+{
+    uint8_t *copy = NULL;
+    if (username.data != NULL) {
+        copy = malloc(username.count + 1); /* the empty name is a name, too */
+        if (copy == NULL) {
+            return ERR_NOMEM;
+        }
+        memcpy(copy, username.data, username.count);
+    }
+    msg_memory_add(-session_weight(session));
+    free((void *)(uintptr_t)session->username.data);
+    session->username = slice_of(copy, username.count);
+    msg_memory_add(session_weight(session));
+    return OK;
+}
+
 void session_free(struct session *session)
 {
     if (session == NULL) {
@@ -47,6 +64,7 @@ void session_free(struct session *session)
     }
     ASSERT(list_is_empty(&session->subscriptions));
     msg_memory_add(-session_weight(session));
+    free((void *)(uintptr_t)session->username.data);
     map_free(session->by_filter);
     queue_deinit(&session->queue);
     inflight_deinit(&session->inflight);

@@ -66,8 +66,11 @@ struct session {
     uint64_t sequence; /* of the last QoS 1 or 2 message meant for it */
     void *conn;        /* the broker's connection, NULL: away */
     void *owner;       /* the broker's shard */
-    uint32_t expiry_s; /* counted from the end of the connection */
-    bool is_durable;   /* outlives its connection, or has a will: its changes are ops */
+    void *guard;       /* the broker's: rules for it; NULL: none are known */
+    struct slice username;   /* owned; as proven last. data NULL: nobody's */
+    uint16_t listener_index; /* by which it came last */
+    uint32_t expiry_s;       /* counted from the end of the connection */
+    bool is_durable;         /* outlives its connection, or has a will: its changes are ops */
 
     struct list subscriptions; /* the shared ones first: they are few, and looked for */
     uint32_t subscription_count;
@@ -84,6 +87,9 @@ struct session {
 
 /* NULL: memory is exhausted. The id is copied. */
 struct session *session_new(struct slice client_id, uint64_t key);
+
+/* It belongs to that user from now on; copied. data NULL: to nobody. ERR_NOMEM: as before. */
+enum err session_set_username(struct session *session, struct slice username);
 
 /* No subscription may be left. Accepts NULL. */
 void session_free(struct session *session);

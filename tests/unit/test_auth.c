@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-static const struct auth_policy testing = {.allow_test_method = true};
-static const struct auth_policy serious = {0};
+static const struct auth_policy testing = {.allow_anonymous = true, .allow_test_method = true};
+static const struct auth_policy serious = {.allow_anonymous = true};
 static struct rng rng;
 
 static int seed(void **state)
@@ -22,8 +22,7 @@ static int seed(void **state)
 static enum err begin(const struct auth_policy *policy, const char *method, const char *data,
                       struct auth_exchange **exchange, struct auth_reply *reply)
 {
-    struct auth_request request = {
-        .allow_anonymous = true, .method = slice_text(method), .data = slice_text(data)};
+    struct auth_request request = {.method = slice_text(method), .data = slice_text(data)};
     return auth_begin(policy, &request, &rng, exchange, reply);
 }
 
@@ -41,7 +40,8 @@ static void solve(const struct auth_reply *reply, char answer[9])
 static enum err proceed(struct auth_exchange *exchange, bool again, const char *data,
                         struct auth_reply *reply)
 {
-    return auth_continue(exchange, again, slice_text("TERN-TEST"), slice_text(data), &rng, reply);
+    return auth_continue(&testing, exchange, again, slice_text("TERN-TEST"), slice_text(data), &rng,
+                         reply);
 }
 
 static struct auth_exchange *finished(void)
@@ -59,15 +59,15 @@ static void without_a_method_the_listener_decides(void **state)
 {
     struct auth_exchange *exchange = (void *)1;
     struct auth_reply reply;
-    struct auth_request request = {.allow_anonymous = true};
+    struct auth_request request = {.has_username = false};
+    struct auth_policy closed = {.allow_anonymous = false};
     (void)state;
     assert_int_equal(auth_begin(&serious, &request, &rng, &exchange, &reply), OK);
     assert_null(exchange);
-    request.allow_anonymous = false;
-    assert_int_equal(auth_begin(&serious, &request, &rng, &exchange, &reply), ERR_NOT_AUTHORIZED);
+    assert_int_equal(auth_begin(&closed, &request, &rng, &exchange, &reply), ERR_NOT_AUTHORIZED);
     request.username = request.password = slice_text("admin"); /* proves nothing */
     request.has_username = request.has_password = true;
-    assert_int_equal(auth_begin(&serious, &request, &rng, &exchange, &reply), ERR_NOT_AUTHORIZED);
+    assert_int_equal(auth_begin(&closed, &request, &rng, &exchange, &reply), ERR_NOT_AUTHORIZED);
     assert_null(exchange);
 }
 
@@ -125,8 +125,8 @@ static void another_method_in_the_middle_is_an_error(void **state)
     struct auth_reply reply;
     (void)state;
     assert_int_equal(begin(&testing, "TERN-TEST", "hello", &exchange, &reply), ERR_MORE);
-    assert_int_equal(auth_continue(exchange, false, slice_text("OTHER"), slice_text("x"), &rng,
-                                   &reply),
+    assert_int_equal(auth_continue(&testing, exchange, false, slice_text("OTHER"), slice_text("x"),
+                                   &rng, &reply),
                      ERR_PROTOCOL);
     auth_exchange_free(exchange);
 }

@@ -191,6 +191,57 @@ static void room_is_contiguous_whatever_the_size(void **state)
     out_clear(&out, &waiting);
 }
 
+/* TLS reads what waits, seals it, and forgets exactly that much. */
+static void what_is_shown_can_be_consumed_in_pieces(void **state)
+{
+    enum { LARGE = 100000 };
+    uint64_t waiting = 0, bytes = 0;
+    struct conn_out out = {0};
+    struct slice parts[IO_PARTS_MAX];
+    (void)state;
+    struct msg *msg = message(LARGE, 'x');
+    write_text(&out, &waiting, "head");
+    assert_true(out_payload(&out, &waiting, msg));
+    write_text(&out, &waiting, "tail");
+
+    assert_int_equal(out_peek(&out, parts, IO_PARTS_MAX, 1000, &bytes), 2);
+    assert_int_equal(bytes, 1000); /* a chunk is shown whole, a payload as far as is asked */
+    assert_memory_equal(parts[0].data, "head", 4);
+    assert_int_equal(parts[1].count, 996);
+    assert_int_equal(out.bytes, LARGE + 8); /* looking changes nothing */
+    out_consume(&out, &waiting, bytes);
+    assert_int_equal(out.bytes, LARGE + 8 - 1000);
+    assert_int_equal(waiting, LARGE + 8 - 1000);
+
+    assert_int_equal(out_peek(&out, parts, IO_PARTS_MAX, UINT64_MAX, &bytes), 2);
+    assert_int_equal(parts[0].count, LARGE - 996);
+    assert_ptr_equal(parts[0].data, msg->payload.data + 996);
+    assert_memory_equal(parts[1].data, "tail", 4);
+    out_consume(&out, &waiting, bytes);
+    assert_int_equal(out.bytes, 0);
+    assert_int_equal(waiting, 0);
+    assert_int_equal(out_peek(&out, parts, IO_PARTS_MAX, UINT64_MAX, &bytes), 0);
+    assert_int_equal(msg->refs, 1); /* and let go */
+    msg_unref(msg);
+}
+
+static void what_comes_after_a_consumed_piece_follows_it(void **state)
+{
+    uint64_t waiting = 0, bytes = 0;
+    struct conn_out out = {0};
+    char text[64];
+    struct slice parts[IO_PARTS_MAX];
+    (void)state;
+    write_text(&out, &waiting, "one ");
+    out_peek(&out, parts, IO_PARTS_MAX, UINT64_MAX, &bytes);
+    out_consume(&out, &waiting, bytes);
+    write_text(&out, &waiting, "two");
+    assert_int_equal(take(&out, IO_PARTS_MAX, text, sizeof(text)), 3);
+    assert_string_equal(text, "two");
+    out_sent(&out, &waiting);
+    assert_int_equal(waiting, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +252,8 @@ int main(void)
         cmocka_unit_test(a_connection_that_ends_in_flight_gives_everything_back),
         cmocka_unit_test(chunks_count_as_memory_until_they_are_sent),
         cmocka_unit_test(room_is_contiguous_whatever_the_size),
+        cmocka_unit_test(what_is_shown_can_be_consumed_in_pieces),
+        cmocka_unit_test(what_comes_after_a_consumed_piece_follows_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,190 @@
+#include "core/broker/login.h"
+
+#include "core/broker/conn_tls.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/security.h"
+#include "core/broker/shard.h"
+#include "core/wire/props.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct slice copy_of(struct slice bytes)
+{
+    uint8_t *copy = malloc(bytes.count + 1);
+    if (copy == NULL) {
+        return slice_of(NULL, 0);
+    }
+    if (bytes.count > 0) {
+        memcpy(copy, bytes.data, bytes.count);
+    }
+    copy[bytes.count] = 0;
+    return slice_of(copy, bytes.count);
+}
+
+static void wipe(struct slice *secret)
+{
+    if (secret->data != NULL) {
+        explicit_bzero((void *)(uintptr_t)secret->data, secret->count);
+        free((void *)(uintptr_t)secret->data);
+    }
+    *secret = slice_of(NULL, 0);
+}
+
+static void login_free(struct login *login)
+{
+    passwords_unref(login->passwords);
+    wipe(&login->username);
+    wipe(&login->password);
+    if (login->connect.blob != NULL) { /* the password stands in it */
+        explicit_bzero(login->connect.blob->bytes, login->connect.count);
+    }
+    partial_deinit(&login->connect);
+    partial_deinit(&login->stash);
+    free(login);
+}
+
+void login_drop(struct conn *conn)
+{
+    struct login *login = conn->login;
+    conn->login = NULL;
+    if (login == NULL) {
+        return;
+    }
+    if (login->is_checking) {
+        login->conn = NULL; /* the worker still reads it */
+    } else {
+        login_free(login);
+    }
+}
+
+/* ---- what is wanted -------------------------------------------------------------------------- */
+
+struct auth_policy login_policy(const struct conn *conn, struct tls_identity *name)
+{
+    const struct shard *shard = conn->shard;
+    const struct listener_config *listener = conn_listener(conn);
+    struct auth_policy policy = {
+        .allow_anonymous = listener->allow_anonymous,
+        .allow_test_method = shard->config->auth_test_method && listener->is_loopback,
+        .is_exposed = conn->tls == NULL && !listener->is_loopback && !listener->cleartext_passwords,
+        .wants_certificate_name = listener->identity_as_username || listener->subject_as_username,
+    };
+    if (shard->security != NULL) {
+        policy.passwords = shard->security->listeners[conn->listener_index].passwords;
+    }
+    if (policy.wants_certificate_name && conn->tls != NULL) {
+        policy.has_certificate = tls_peer_identity(conn->tls->tls, name);
+        policy.certificate_name = slice_text(listener->subject_as_username ? name->subject
+                                                                           : name->common_name);
+    }
+    return policy;
+}
+
+/* ---- the slow check --------------------------------------------------------------------------- */
+
+static void on_check(struct work *work)
+{
+    struct login *login = CONTAINER_OF(work, struct login, work);
+    login->err = password_check(login->passwords, login->username, login->password);
+}
+
+static void on_checked(struct work *work)
+{
+    struct login *login = CONTAINER_OF(work, struct login, work);
+    login->is_checking = false;
+    if (login->conn == NULL) {
+        login_free(login);
+        return;
+    }
+    wipe(&login->password);
+    connect_verified(login->conn, login->err);
+}
+
+static enum err login_new(struct conn *conn, enum auth_how how, struct slice username)
+{
+    struct login *login = calloc(1, sizeof(*login));
+    if (login == NULL) {
+        return ERR_NOMEM;
+    }
+    login->conn = conn;
+    login->how = how;
+    login->username = copy_of(username);
+    conn->login = login;
+    return login->username.data != NULL ? OK : ERR_NOMEM;
+}
+
+static enum err check_begin(struct conn *conn, struct passwords *passwords,
+                            const struct mqtt_connect *connect, struct slice body)
+{
+    TRY(login_new(conn, AUTH_PASSWORD, connect->username));
+    struct login *login = conn->login;
+    login->password = copy_of(connect->has_password ? connect->password : slice_of("", 0));
+    if (login->password.data == NULL) {
+        return ERR_NOMEM;
+    }
+    TRY(partial_append(&login->connect, body, 0));
+    login->passwords = passwords_ref(passwords);
+    login->work = (struct work){.run = on_check, .done = on_checked};
+    TRY(workers_submit(&conn->shard->hashing, &login->work));
+    login->is_checking = true;
+    return ERR_AGAIN;
+}
+
+/* ---- beginning -------------------------------------------------------------------------------- */
+
+enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
+                     struct slice body, struct auth_reply *reply)
+{
+    struct tls_identity name;
+    struct auth_policy policy = login_policy(conn, &name);
+    struct auth_request request = {.client_id = client_id,
+                                   .username = connect->username,
+                                   .password = connect->password,
+                                   .has_username = connect->has_username,
+                                   .has_password = connect->has_password};
+    struct auth_exchange *exchange = NULL;
+    if (props_has(&connect->props, PROP_AUTH_METHOD)) {
+        request.method = connect->props.auth_method;
+        request.data = props_has(&connect->props, PROP_AUTH_DATA) ? connect->props.auth_data
+                                                                  : slice_of(NULL, 0);
+        if (request.method.count == 0) {
+            reply->detail = "an empty authentication method";
+            return ERR_AUTH_METHOD;
+        }
+        TRY(conn_prepare(conn));
+    }
+    reply->detail = NULL;
+    enum err err = auth_begin(&policy, &request, &conn->shard->rng, &exchange, reply);
+    if (exchange != NULL) {
+        conn->work->auth = exchange;
+    }
+    if (err == ERR_AGAIN) {
+        return check_begin(conn, policy.passwords, connect, body);
+    }
+    if (err == OK && reply->how == AUTH_CERTIFICATE) {
+        return login_new(conn, AUTH_CERTIFICATE, policy.certificate_name);
+    }
+    return err;
+}
+
+bool login_username(const struct conn *conn, struct slice *out)
+{
+    if (conn->work != NULL && conn->work->auth != NULL) {
+        return auth_exchange_username(conn->work->auth, out);
+    }
+    if (conn->login != NULL) {
+        *out = conn->login->username;
+        return true;
+    }
+    return false;
+}
+
+enum auth_how login_how(const struct conn *conn)
+{
+    struct slice name;
+    if (conn->work != NULL && conn->work->auth != NULL) {
+        return auth_exchange_username(conn->work->auth, &name) ? AUTH_SCRAM : AUTH_TEST;
+    }
+    return conn->login != NULL ? conn->login->how : AUTH_ANONYMOUS;
+}

@@ -1,0 +1,53 @@
+/*
+ * login: find out who is at the other end of a connection, at CONNECT.
+ *
+ *     on_connect ──> login_begin ──OK──────────────────────────────> connect_open
+ *                        ├──ERR_MORE──> AUTH packets, on_auth ──────> connect_open
+ *                        └──ERR_AGAIN─> a worker checks ──> connect_verified ──> connect_open
+ *
+ * Floor:  broker.
+ * Thread: the shard; the check itself runs in a worker, on copies.
+ * Memory: a struct login while somebody is proving who he is; gone when the session is open.
+ */
+#ifndef TERN_BROKER_LOGIN_H
+#define TERN_BROKER_LOGIN_H
+
+#include "core/access/auth.h"
+#include "core/broker/conn.h"
+#include "core/io/tls.h"
+#include "core/io/workers.h"
+#include "core/wire/mqtt.h"
+
+#include <stdbool.h>
+
+struct login {
+    struct work work;
+    struct conn *conn;               /* NULL: it went while the check was under way */
+    struct passwords *passwords;     /* referenced; NULL: nothing is checked */
+    struct slice username, password; /* owned copies; data NULL: none */
+    bool is_checking;
+    enum auth_how how;
+    enum err err;           /* of the check */
+    struct partial connect; /* the CONNECT's body, read once more afterwards */
+    struct partial stash;   /* what came behind it, in WebSocket frames */
+};
+
+/* What the connection's listener, its TLS and its files say. name: room for a certificate's. */
+struct auth_policy login_policy(const struct conn *conn, struct tls_identity *name);
+
+/*
+ * body: of the CONNECT packet. OK: proven, and conn->login says as whom (NULL: nobody).
+ * ERR_MORE: conn->work->auth goes on, reply is to be sent. ERR_AGAIN: connect_verified() will be
+ * called. Else: refused, reply->detail may tell why.
+ */
+enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
+                     struct slice body, struct auth_reply *reply);
+
+/* Who he is: false: nobody. Borrowed. */
+bool login_username(const struct conn *conn, struct slice *out);
+enum auth_how login_how(const struct conn *conn);
+
+/* It is over, or the connection goes. Accepts a connection without one. */
+void login_drop(struct conn *conn);
+
+#endif
