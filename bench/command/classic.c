@@ -224,13 +224,14 @@ static void on_finished(struct load_client *client)
 }
 
 /* The first few by name; all of them are counted. */
-static void complain(struct classic *run, const struct worker *worker, enum err why, uint8_t reason)
+static void complain(struct classic *run, const struct worker *worker,
+                     const struct load_client *client, enum err why, uint8_t reason)
 {
     char text[LOAD_TEXT_MAX];
     if (run->complaint_count++ < COMPLAINTS_MAX) {
         fprintf(stderr, "client(%u): %s\n",
                 (uint32_t)run->options->start_number + worker->index + 1,
-                load_explain(&run->config, why, reason, text));
+                load_explain_client(&run->config, client, why, reason, text));
     } else if (run->complaint_count == COMPLAINTS_MAX + 1) {
         fprintf(stderr, "tern-bench: more of them are counted and not shown\n");
     }
@@ -254,7 +255,7 @@ static void on_closed(struct load_client *client, enum err why, uint8_t reason)
         count_up(run, !worker->is_open ? CLASSIC_connect_fail
                       : is_refused     ? CLASSIC_sub_fail
                                        : CLASSIC_disconnected);
-        complain(run, worker, why, reason);
+        complain(run, worker, client, why, reason);
     }
     worker->is_open = false;
 }
@@ -303,7 +304,7 @@ static void start_due(struct classic *run, uint64_t now_ns)
             run->pending_count--;
             run->gone_count++;
             count_up(run, CLASSIC_connect_fail);
-            complain(run, worker, err, 0);
+            complain(run, worker, NULL, err, 0);
         }
     }
     bool is_tried = run->started_count == run->options->count && run->pending_count == 0;

@@ -3,6 +3,7 @@
 #include "bench/command/host.h"
 #include "bench/command/job.h"
 #include "bench/command/run.h"
+#include "bench/command/secure.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +168,7 @@ void classic_free(struct classic *run)
         free(run->workers[i].topic);
     }
     load_free(run->load);
+    secure_release(&run->config);
     due_free(run->due);
     payload_free(run->payload);
     free(run->workers);

@@ -1,6 +1,7 @@
 #include "bench/command/job.h"
 
 #include "bench/command/host.h"
+#include "bench/command/secure.h"
 #include "core/base/text.h"
 
 #include <string.h>
@@ -68,13 +69,19 @@ enum err job_load(const struct options *options, struct load_config *out,
             "MQTT 3 has no session expiry: use -V 5, or -C false for a session that stays");
     }
     TRY(check_host(options->host, problem));
-    enum err err = host_find(options->host, (uint16_t)options->port, &load.to, why);
+    enum err err = host_find(options->host, secure_port(options), &load.to, why);
     if (err != OK) {
         snprintf(problem, JOB_PROBLEM_BYTES, "-h: %s", why);
         return err;
     }
+    TRY(secure_load(options, &load, problem)); /* the last one: it makes something */
     *out = load;
     return OK;
+}
+
+void job_free(struct job *job)
+{
+    secure_release(&job->run.load);
 }
 
 static enum err find_scenario(const char *name, const struct scenario **out,
@@ -143,6 +150,7 @@ enum err job_make(const struct options *options, struct job *out, char problem[J
         .rate = o->rate,
         .qos = (uint8_t)o->qos,
         .is_persistent = o->persistent,
+        .is_resuming = o->tls_resume,
         .seconds = o->seconds,
         .warmup_seconds = o->warmup_s,
         .broker_pid = (int32_t)o->broker_pid,
@@ -154,8 +162,10 @@ enum err job_make(const struct options *options, struct job *out, char problem[J
         snprintf(problem, JOB_PROBLEM_BYTES, "%s: %s", o->words[0], why);
         return ERR_INVALID;
     }
+    struct address from = {0};
+    TRY(find_source(o, &from, problem));
     TRY(job_load(o, &job.run.load, problem));
-    TRY(find_source(o, &job.run.load.from, problem));
+    job.run.load.from = from;
     *out = job;
     return OK;
 }

@@ -3,7 +3,7 @@
  *
  * Floor:  bench.
  * Thread: any; a look-up of the host blocks.
- * Memory: borrows the texts of the options.
+ * Memory: borrows the texts of the options; a context of TLS is given back with job_free().
  */
 #ifndef TERN_BENCH_JOB_H
 #define TERN_BENCH_JOB_H
@@ -29,7 +29,10 @@ struct job {
  */
 enum err job_make(const struct options *options, struct job *out, char problem[JOB_PROBLEM_BYTES]);
 
-/* What options say of the clients and the way to the broker, for run and for conn, pub, sub alike. */
+void job_free(struct job *job); /* accepts a zeroed one */
+
+/* What options say of the clients and the way to the broker, for run and for conn, pub, sub alike;
+ * secure_release() (secure.h) gives it back. */
 enum err job_load(const struct options *options, struct load_config *out,
                   char problem[JOB_PROBLEM_BYTES]);
 

@@ -196,6 +196,13 @@ static void look_at_metrics(struct run *run, uint64_t begin_ns)
     metrics_watch_end(run->watch, begin_ns, end_ns, &run->now->report);
 }
 
+/* NULL: TCP and nothing more. */
+static const char *transport_of(const struct load_config *load)
+{
+    static const char *const names[2][2] = {{NULL, "tls"}, {"websocket", "wss"}};
+    return names[load->websocket_path != NULL][load->tls != NULL];
+}
+
 /* One run of the scenario into run->now. */
 static enum err load_once(struct run *run, double rate)
 {
@@ -214,7 +221,7 @@ static enum err load_once(struct run *run, double rate)
     TRY(make_load(run, &options, report));
     report->series = series_count(options.series) > 0 ? options.series : NULL;
     report->environment = &run->environment;
-    report->transport = options.load.websocket_path != NULL ? "websocket" : NULL;
+    report->transport = transport_of(&options.load);
     report->is_persistent |= options.is_persistent;
     if (run->watch != NULL) {
         look_at_metrics(run, begin_ns);
@@ -314,6 +321,7 @@ int run_command(const struct options *options, int count, char **values,
         code = run_it(run);
     }
     metrics_watch_free(run->watch);
+    job_free(&run->job);
     free_result(run->now);
     free_result(run->best);
     free(run);

@@ -118,6 +118,7 @@ void agent_work_free(struct agent_work *work)
     crew_team_free(work->team);
     crew_progress_free(work->progress);
     crew_room_free(work->room);
+    job_free(&work->job);
     series_free(work->series);
     crew_message_deinit(&work->message);
     free(work);

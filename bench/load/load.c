@@ -1,4 +1,5 @@
 #include "bench/load/load_client.h"
+#include "core/io/tls.h"
 #include "core/wire/reason.h"
 #include "core/wire/ws.h"
 
@@ -84,6 +85,15 @@ void client_fail(struct load_client *client, enum err why)
     }
 }
 
+void client_hear(struct load_client *client, struct slice bytes, uint64_t received_ns)
+{
+    if (client->websocket != NULL) {
+        websocket_feed(client, bytes, received_ns);
+    } else {
+        packets_feed(client, bytes, received_ns);
+    }
+}
+
 static void on_stream_bytes(void *owner, struct slice bytes)
 {
     struct load_client *client = owner;
@@ -92,10 +102,10 @@ static void on_stream_bytes(void *owner, struct slice bytes)
     if (client->is_ending) {
         return;
     }
-    if (client->websocket != NULL) {
-        websocket_feed(client, bytes, received_ns);
+    if (client->tls != NULL) {
+        secure_feed(client, bytes, received_ns);
     } else {
-        packets_feed(client, bytes, received_ns);
+        client_hear(client, bytes, received_ns);
     }
 }
 
@@ -103,7 +113,7 @@ static void on_stream_sent(void *owner)
 {
     struct load_client *client = owner;
     bytes_clear(client->load, &client->flying);
-    if (client->queued.count > 0 || client->websocket != NULL) {
+    if (client->queued.count > 0 || client->sealed.count > 0 || client->websocket != NULL) {
         client_mark_dirty(client);
     }
 }
@@ -116,11 +126,14 @@ static void client_free(struct load_client *client)
     load->client_count--;
     bytes_clear(load, &client->queued);
     bytes_clear(load, &client->flying);
+    bytes_clear(load, &client->sealed);
     bytes_clear(load, &client->carry);
     free(client->queued.memory); /* the large ones */
     free(client->flying.memory);
+    free(client->sealed.memory);
     free(client->carry.memory);
     websocket_free(client);
+    secure_free(client);
     exchanges_free(&client->exchanges);
     free(client->unreleased);
     free(client);
@@ -145,23 +158,47 @@ static const struct io_stream_events stream_events = {
     .closed = on_stream_closed,
 };
 
+static void swap(struct bytes *a, struct bytes *b)
+{
+    struct bytes kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* What is to be said now, of queued, and moved to flying; 0: nothing. */
+static uint32_t plain_parts(struct load_client *client, struct slice parts[WEBSOCKET_PARTS_MAX])
+{
+    if (client->websocket != NULL) {
+        return websocket_parts(client, parts);
+    }
+    swap(&client->flying, &client->queued);
+    parts[0] = slice_of(client->flying.memory, client->flying.count);
+    return client->flying.count > 0 ? 1 : 0;
+}
+
+/* The same, sealed; an alert or a step of the handshake may be all there is. */
+static uint32_t cipher_parts(struct load_client *client, struct slice parts[WEBSOCKET_PARTS_MAX])
+{
+    if (secure_is_open(client) && !client->is_tls_broken) {
+        uint32_t count = plain_parts(client, parts);
+        if (count > 0) {
+            secure_parts(client, parts, count);
+        }
+        bytes_clear(client->load, &client->flying);
+    }
+    swap(&client->flying, &client->sealed);
+    parts[0] = slice_of(client->flying.memory, client->flying.count);
+    return client->flying.count > 0 ? 1 : 0;
+}
+
 static void flush_client(struct load_client *client)
 {
     struct slice parts[WEBSOCKET_PARTS_MAX];
-    uint32_t count;
 
     if (io_is_sending(client->stream)) {
         return; /* `sent` marks it again */
     }
-    if (client->websocket != NULL) {
-        count = websocket_parts(client, parts);
-    } else {
-        count = client->queued.count > 0 ? 1 : 0;
-        struct bytes empty = client->flying;
-        client->flying = client->queued;
-        client->queued = empty;
-        parts[0] = slice_of(client->flying.memory, client->flying.count);
-    }
+    uint32_t count = client->tls != NULL ? cipher_parts(client, parts) : plain_parts(client, parts);
     if (count > 0) {
         io_send(client->stream, parts, count);
         if (client->is_ending) {
@@ -217,13 +254,15 @@ enum err load_new(const struct load_config *config, struct load **out)
         .stream_count_max = config->client_count_max,
         .receive_bytes = 8 * 1024 * 1024,
     };
-    enum err err = check_websocket(load);
+    load->plain = config->tls == NULL ? NULL : malloc(TLS_PLAIN_BYTES);
+    enum err err = config->tls != NULL && load->plain == NULL ? ERR_NOMEM : check_websocket(load);
     if (err == OK) {
         pthread_mutex_lock(&rings);
         err = io_new(&io_config, &load->io);
         pthread_mutex_unlock(&rings);
     }
     if (err != OK) {
+        free(load->plain);
         free(load);
         return err;
     }
@@ -247,6 +286,7 @@ void load_free(struct load *load)
         load->spares = spare->next;
         free(spare);
     }
+    free(load->plain);
     free(load);
 }
 
@@ -293,6 +333,9 @@ enum err load_connect_with(struct load *load, const struct load_client_options *
     list_push_back(&load->clients, &client->all);
     load->client_count++;
     enum err err = load->config.websocket_path == NULL ? OK : websocket_new(client);
+    if (err == OK && load->config.tls != NULL) {
+        err = secure_new(client, options->ticket);
+    }
     if (err == OK) {
         err = io_connect(load->io, &load->config.to, from, &stream_events, client, &client->stream);
     }
@@ -318,7 +361,9 @@ void load_disconnect(struct load_client *client)
         return;
     }
     client->is_leaving = true;
-    if (client->websocket != NULL && !websocket_is_upgraded(client)) {
+    bool is_mute = (client->tls != NULL && !secure_is_open(client)) ||
+                   (client->websocket != NULL && !websocket_is_upgraded(client));
+    if (is_mute) {
         client->is_ending = true;
         io_close(client->stream); /* there is no way to say it */
         return;
@@ -348,7 +393,7 @@ bool load_is_resumed(const struct load_client *client)
 
 uint64_t load_unsent_bytes(const struct load_client *client)
 {
-    return (uint64_t)client->queued.count + client->flying.count;
+    return (uint64_t)client->queued.count + client->flying.count + client->sealed.count;
 }
 
 uint32_t load_client_count(const struct load *load)

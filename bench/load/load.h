@@ -21,6 +21,18 @@
 
 struct load;
 struct load_client;
+struct tls_context; /* core/io/tls_client.h makes it */
+struct tls_session; /* a ticket, to resume with */
+
+/*
+ * Handshakes of TLS that were finished, and what the first of them agreed on: for the owner, who may
+ * set it back to zero between two turns.
+ */
+enum { LOAD_AGREED_BYTES = 96 };
+struct load_tally {
+    uint64_t handshake_count, resumed_count;
+    char agreed[LOAD_AGREED_BYTES]; /* "TLSv1.3 TLS_AES_128_GCM_SHA256 X25519" */
+};
 
 struct load_config {
     struct address to;
@@ -33,6 +45,9 @@ struct load_config {
     const char *username, *password; /* NULL: none */
     const char *websocket_path;      /* "/mqtt"; NULL: plain TCP */
     const char *websocket_host;      /* of the Host header; NULL: the address */
+    struct tls_context *tls;         /* a client's, borrowed; NULL: no TLS */
+    const char *tls_server_name;     /* for SNI, and what the broker has to prove; NULL: neither */
+    struct load_tally *tally;        /* NULL: nobody counts; one thread's */
     uint32_t client_count_max;
     uint32_t packet_max_bytes; /* the largest packet we expect */
 };
@@ -78,6 +93,7 @@ struct load_client_options {
     struct slice will_payload;
     uint8_t will_qos;
     bool will_retain;
+    const struct tls_session *ticket; /* NULL: a full handshake */
 };
 
 /*
@@ -95,6 +111,12 @@ void *load_owner(const struct load_client *client);
 
 /* From `opened` on: the broker had kept a session of that client id. */
 bool load_is_resumed(const struct load_client *client);
+
+/*
+ * The newest ticket that the broker gave this client, also inside `closed`. The caller owns it
+ * (tls_session_free()). NULL: none, or no TLS.
+ */
+struct tls_session *load_ticket(const struct load_client *client);
 
 /* Queue a SUBSCRIBE of one filter. */
 void load_subscribe(struct load_client *client, const char *filter, uint8_t qos);
@@ -142,5 +164,12 @@ enum { LOAD_QUEUE_MAX = 512 * 1024 * 1024, LOAD_TEXT_MAX = 256 };
  */
 const char *load_explain(const struct load_config *config, enum err why, uint8_t reason,
                          char out[LOAD_TEXT_MAX]);
+
+/*
+ * The same inside `closed`, which knows more: where TLS was what broke, what it said: "TLS with
+ * 127.0.0.1:8883 failed: certificate has expired". client NULL: as load_explain().
+ */
+const char *load_explain_client(const struct load_config *config, const struct load_client *client,
+                                enum err why, uint8_t reason, char out[LOAD_TEXT_MAX]);
 
 #endif

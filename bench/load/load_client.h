@@ -4,12 +4,10 @@
  *     load.c            clients, their sockets, what waits to be sent
  *     load_packets.c    what a client says in MQTT, and what it does with what it hears
  *     load_websocket.c  the same bytes inside WebSocket frames
+ *     load_tls.c        and those inside TLS: of the bytes that come, and of the parts that go
  *
- *     socket ──> load.c ──> (load_websocket.c) ──> load_packets.c ──> events
- *     socket <── load.c <── (load_websocket.c) <── queued <── load_packets.c
- *
- * TLS will stand between load.c and both of the others: a transform of the bytes that
- * stream_events.bytes() hands on, and of the parts that flush_client() sends.
+ *     socket ──> load.c ──> (load_tls.c) ──> (load_websocket.c) ──> load_packets.c ──> events
+ *     socket <── load.c <── (load_tls.c) <── (load_websocket.c) <── queued <── load_packets.c
  *
  * Floor:  bench; included by load*.c only.
  */
@@ -37,8 +35,10 @@ struct load_client {
     void *owner;
     struct io_stream *stream;
     struct websocket *websocket; /* NULL: plain TCP */
+    struct tls *tls;             /* NULL: no TLS */
     struct list all, dirty;
     struct bytes queued, flying; /* to be sent; being sent */
+    struct bytes sealed;         /* with TLS: cipher bytes to be sent, behind those of flying */
     struct bytes carry;          /* the beginning of a packet whose rest has not come */
     uint64_t ping_ns;            /* when the next PINGREQ is due */
     enum err why;                /* what broke, once is_ending and not is_leaving */
@@ -53,6 +53,7 @@ struct load_client {
     bool is_ending;  /* nothing is heard any more */
     bool is_leaving; /* because we wanted that */
     bool is_resumed;
+    bool is_tls_broken; /* it was TLS that ended it */
 };
 
 struct load {
@@ -62,6 +63,7 @@ struct load {
     uint32_t client_count;
     uint64_t ping_ns;     /* when pings are looked at next */
     struct spare *spares; /* small buffers in nobody's hands */
+    uint8_t *plain;       /* with TLS: of the record that is being read; TLS_PLAIN_BYTES */
     struct rng rng;       /* WebSocket masks: against proxies on the way, not against enemies */
     char host[ADDRESS_TEXT_MAX];
 };
@@ -77,6 +79,9 @@ void client_mark_dirty(struct load_client *client);
 
 /* End it because of why; `closed` follows. */
 void client_fail(struct load_client *client, enum err why);
+
+/* Plain bytes came, cut anywhere: they go to WebSocket or to MQTT. */
+void client_hear(struct load_client *client, struct slice bytes, uint64_t received_ns);
 
 /* Queue the client's first packet. */
 void packets_queue_connect(struct load_client *client, const struct load_client_options *options);
@@ -102,5 +107,18 @@ uint32_t websocket_parts(struct load_client *client, struct slice parts[WEBSOCKE
 
 /* Whether MQTT can be said already. */
 bool websocket_is_upgraded(const struct load_client *client);
+
+/* Begin the handshake: its first bytes are sealed. ticket: NULL, or to resume with. ERR_NOMEM. */
+enum err secure_new(struct load_client *client, const struct tls_session *ticket);
+void secure_free(struct load_client *client); /* accepts a client without TLS */
+
+/* Bytes from the socket; what is inside goes on to client_hear(). */
+void secure_feed(struct load_client *client, struct slice bytes, uint64_t received_ns);
+
+/* Plain bytes can be said. */
+bool secure_is_open(const struct load_client *client);
+
+/* Seal the parts; with the last word behind them if the client is ending. They are not needed later. */
+void secure_parts(struct load_client *client, const struct slice *parts, uint32_t count);
 
 #endif

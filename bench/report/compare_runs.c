@@ -235,6 +235,9 @@ static void differ_options(struct differences *list, const struct report *a, con
 {
     differ(list, "scenario", a->scenario, b->scenario);
     differ(list, "transport", text_or(a->transport, "tcp"), text_or(b->transport, "tcp"));
+    differ(list, "TLS", a->agreed, b->agreed);
+    differ(list, "handshakes", a->is_resuming ? "resumed" : "full",
+           b->is_resuming ? "resumed" : "full");
     differ_number(list, "publishers", a->publisher_count, b->publisher_count);
     differ_number(list, "subscribers", a->subscriber_count, b->subscriber_count);
     differ_number(list, "QoS", a->qos, b->qos);

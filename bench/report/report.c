@@ -21,7 +21,8 @@ static const struct {
 };
 /* clang-format on */
 
-#define BUSY_CORES 0.95 /* of a thread that makes the load: it had no time to spare */
+#define RESUMED_LEAST 0.99 /* of the handshakes that were to resume a session */
+#define BUSY_CORES    0.95 /* of a thread that makes the load: it had no time to spare */
 
 enum { VIOLATION_COUNT = sizeof(violations) / sizeof(violations[0]) };
 
@@ -115,6 +116,12 @@ double report_per_second_and_core(const struct report *report)
 {
     double used = report_broker_cores(report);
     return used <= 0 ? 0 : report_per_second(report) / used;
+}
+
+bool report_is_hardly_resumed(const struct report *report)
+{
+    return report->is_resuming &&
+           (double)report->resumed_count < RESUMED_LEAST * (double)report->handshake_count;
 }
 
 static double grown_each(const struct report *report, uint64_t count)

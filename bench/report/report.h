@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { REPORT_PHASES_MAX = 8 };
+enum { REPORT_PHASES_MAX = 8, REPORT_AGREED_BYTES = 96 };
 
 /* A part of a run with a rate of its own: "store", "resume", "drain". */
 struct report_phase {
@@ -37,8 +37,13 @@ struct report {
     uint8_t qos;
     double rate;              /* messages a second asked for; 0: as fast as the window allows */
     uint32_t generator_count; /* threads and agents that made the load; 0 is 1 */
-    const char *transport;    /* "websocket", "tls"; NULL: plain TCP */
+    const char *transport;    /* "websocket", "tls", "wss"; NULL: plain TCP */
     bool is_persistent;       /* sessions that outlive their connections */
+
+    /* TLS: its handshakes, but those that only fetched tickets; all 0 without. */
+    bool is_resuming; /* asked for: clients that come again resume */
+    uint64_t handshake_count, resumed_count;
+    char agreed[REPORT_AGREED_BYTES]; /* "TLSv1.3 TLS_AES_128_GCM_SHA256 X25519"; "": nothing */
 
     /* Inside the measured window. */
     uint64_t window_ns;
@@ -106,6 +111,12 @@ double report_per_second(const struct report *report);
 
 /* The same for each core's worth of CPU time that the broker used; 0 if not known. */
 double report_per_second_and_core(const struct report *report);
+
+/*
+ * Sessions were to be resumed, and fewer than 99 % of the handshakes did so: what the figures are of is
+ * a mixture.
+ */
+bool report_is_hardly_resumed(const struct report *report);
 
 /* Bytes of the broker's memory per idle connection. */
 double report_idle_bytes(const struct report *report);

@@ -16,6 +16,9 @@ const struct report_field report_fields[] = {
     FIELD("rate",             F64,  rate),
     FIELD("generators",       U32,  generator_count),
     FIELD("persistent",       BOOL, is_persistent),
+    FIELD("resuming",         BOOL, is_resuming),
+    FIELD("handshakes",       U64,  handshake_count),
+    FIELD("resumed",          U64,  resumed_count),
     FIELD("window_ns",        U64,  window_ns),
     FIELD("delivered",        U64,  delivered_count),
     FIELD("connected",        U64,  connected_count),
@@ -237,6 +240,9 @@ enum err report_write_json(const struct report *report, struct buf *out)
     json_add_text(w, "transport",
                   slice_text(report->transport == NULL ? "tcp" : report->transport));
     write_fields(report, w);
+    if (report->agreed[0] != '\0') {
+        json_add_text(w, "agreed", slice_text(report->agreed));
+    }
     if (report->thing_name != NULL) {
         json_add_text(w, "thing", slice_text(report->thing_name));
     }

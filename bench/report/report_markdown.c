@@ -70,6 +70,10 @@ static void print_load(const struct report *report, FILE *out)
                 "comparing, not for quoting",
                 report->window, report->burst);
     }
+    if (report->handshake_count > 0) {
+        fprintf(out, ". %s, %" PRIu64 " handshakes, %" PRIu64 " of them resumed", report->agreed,
+                report->handshake_count, report->resumed_count);
+    }
     fprintf(out, ".%s%s\n\n", report->is_persistent ? " Persistent sessions." : "",
             report->is_stopped_early ? " **Stopped early.**" : "");
     if (environment != NULL && environment->command[0] != '\0') {
@@ -98,6 +102,12 @@ static void print_verdict(const struct report *report, FILE *out)
     if (report->is_generator_bound) {
         fprintf(out, "**The generator was the bottleneck**: %s.\n\n",
                 report_advice(report, advice));
+    }
+    if (report_is_hardly_resumed(report)) {
+        fprintf(out,
+                "**Not all were resumed**: %" PRIu64 " of %" PRIu64 " handshakes; the others were "
+                "full ones.\n\n",
+                report->resumed_count, report->handshake_count);
     }
     if (report->unsent_count > 0) {
         fprintf(out,

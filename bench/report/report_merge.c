@@ -2,6 +2,8 @@
 
 #include "core/base/assert.h"
 
+#include <string.h>
+
 static uint64_t greater(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -32,6 +34,16 @@ static void merge_timing(struct report *target, const struct report *member)
     target->unsent_count += member->unsent_count;
     target->is_generator_bound |= member->is_generator_bound;
     target->is_stopped_early |= member->is_stopped_early;
+}
+
+static void merge_tls(struct report *target, const struct report *member)
+{
+    target->is_resuming |= member->is_resuming;
+    target->handshake_count += member->handshake_count;
+    target->resumed_count += member->resumed_count;
+    if (target->agreed[0] == '\0') {
+        memcpy(target->agreed, member->agreed, sizeof(target->agreed));
+    }
 }
 
 static void merge_account(struct report *target, const struct report *member)
@@ -130,6 +142,7 @@ enum err report_merge(struct report *target, const struct report *member)
 {
     merge_window(target, member);
     merge_timing(target, member);
+    merge_tls(target, member);
     merge_fairness(target, member);
     merge_account(target, member);
     merge_broker(target, member);

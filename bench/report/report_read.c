@@ -9,7 +9,7 @@
 
 enum {
     DEPTH_MAX = 8,
-    NAME_BYTES = 64,
+    NAME_BYTES = 96,
     CELL_COUNT_BITS = 48, /* of one cell: so that no sum over cells and agents overflows */
 };
 
@@ -302,6 +302,10 @@ static enum err read_head(struct reading *r)
     }
     if (get_name(json_member(r->top, "thing"), saved->thing)) {
         saved->report.thing_name = saved->thing;
+    }
+    char agreed[NAME_BYTES];
+    if (get_name(json_member(r->top, "agreed"), agreed)) {
+        snprintf(saved->report.agreed, sizeof(saved->report.agreed), "%s", agreed);
     }
     const struct json *environment = json_member(r->top, "environment");
     if (environment != NULL) {

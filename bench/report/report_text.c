@@ -3,6 +3,7 @@
 #include "bench/report/report.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static const struct {
     const char *name;
@@ -51,7 +52,10 @@ static void print_rate(const struct report *report, FILE *out)
         return; /* of phases each has a rate of its own */
     }
     fprintf(out, "  rate:      %s %s/s over %.2f s", words_number(report_per_second(report), each),
-            report->connected_count > 0 ? "connects" : "deliveries",
+            report->connected_count == 0   ? "deliveries"
+            : report->handshake_count == 0 ? "connects"
+            : report->is_resuming          ? "connects with a resumed handshake"
+                                           : "connects with a full handshake",
             (double)report->window_ns / 1e9);
     if (report_per_second_and_core(report) > 0) {
         fprintf(out, ", %s/s for each core the broker used",
@@ -126,6 +130,24 @@ static void print_latency(const struct report *report, FILE *out)
             report->rate > 0 || report->phase_count > 0
                 ? ""
                 : " (of a closed loop: compare it, do not quote it)");
+}
+
+static void print_tls(const struct report *report, FILE *out)
+{
+    char count[WORDS_BYTES], resumed[WORDS_BYTES];
+    if (report->handshake_count == 0) {
+        return;
+    }
+    fprintf(out, "  tls:       %s; %s handshakes, %s of them resumed\n", report->agreed,
+            words_count(report->handshake_count, count),
+            words_count(report->resumed_count, resumed));
+    if (report_is_hardly_resumed(report)) {
+        fprintf(
+            out,
+            "  NOT ALL WERE RESUMED: %.1f %% of the handshakes; the others were full ones, and are "
+            "in every figure. Does the broker give tickets, and take them back?\n",
+            100 * (double)report->resumed_count / (double)report->handshake_count);
+    }
 }
 
 /* Several machines have several clocks. */
@@ -209,6 +231,33 @@ static void print_phases(const struct report *report, FILE *out)
     }
 }
 
+static const struct report_phase *phase_named(const struct report *report, const char *name)
+{
+    for (uint32_t i = 0; i < report->phase_count; i++) {
+        if (strcmp(report->phases[i].name, name) == 0) {
+            return &report->phases[i];
+        }
+    }
+    return NULL;
+}
+
+/* What others feel of a storm, beside what they felt before. */
+static void print_others(const struct report *report, FILE *out)
+{
+    const struct report_phase *calm = phase_named(report, "others, calm");
+    const struct report_phase *storm = phase_named(report, "others, storm");
+    char a[WORDS_BYTES], b[WORDS_BYTES];
+    if (calm == NULL || storm == NULL || calm->max_ns == 0 || storm->max_ns == 0) {
+        return;
+    }
+    fprintf(out, "  others:    before -> during the storm: p50 %s -> %s",
+            words_duration(calm->p50_ns, a), words_duration(storm->p50_ns, b));
+    fprintf(out, ", p99 %s -> %s", words_duration(calm->p99_ns, a),
+            words_duration(storm->p99_ns, b));
+    fprintf(out, ", max %s -> %s\n", words_duration(calm->max_ns, a),
+            words_duration(storm->max_ns, b));
+}
+
 static void print_account(const struct report *report, FILE *out)
 {
     uint64_t dropped = target_account_dropped(&report->account);
@@ -249,10 +298,12 @@ void report_print(const struct report *report, FILE *out)
     print_head(report, out);
     print_rate(report, out);
     print_phases(report, out);
+    print_others(report, out);
     print_held(report, out);
     print_broker(report, out);
     print_generator(report, out);
     print_latency(report, out);
+    print_tls(report, out);
     print_clocks(report, out);
     if (report->member_count > 0) {
         fprintf(out,

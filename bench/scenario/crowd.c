@@ -1,9 +1,11 @@
 #include "bench/scenario/crowd.h"
 
 #include "bench/scenario/watch.h"
+#include "core/io/tls_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     SOURCE_COUNT = 64, /* 127.0.1.x: one address alone runs out of ports */
@@ -17,14 +19,30 @@ bool crowd_is_over(const struct crowd *crowd)
     return crowd->is_broken || (!crowd->is_settling && scenario_is_stopped(crowd->options));
 }
 
+static bool is_told(struct crowd *crowd, const char *text)
+{
+    for (uint32_t i = 0; i < crowd->told_count; i++) {
+        if (strcmp(crowd->told[i], text) == 0) {
+            return true;
+        }
+    }
+    if (crowd->told_count < CROWD_KINDS_MAX) {
+        snprintf(crowd->told[crowd->told_count++], LOAD_TEXT_MAX, "%s", text);
+        return false;
+    }
+    return true;
+}
+
+/* Each kind is told once, by its first client. */
 static void refused(struct crowd_member *member, enum err why, uint8_t reason)
 {
     struct crowd *crowd = member->crowd;
     char text[LOAD_TEXT_MAX];
-    if (crowd->report->refused_count++ == 0) {
+    crowd->report->refused_count++;
+    load_explain_client(&crowd->options->load, member->client, why, reason, text);
+    if (!is_told(crowd, text)) {
         fprintf(stderr, "tern-bench: client bench-%s-%u was %s: %s\n", crowd->name, member->index,
-                member->is_open ? "lost" : "refused",
-                load_explain(&crowd->options->load, why, reason, text));
+                member->is_open ? "lost" : "refused", text);
     }
     crowd->is_broken |= !crowd->is_tolerant || crowd->report->refused_count > CROWD_REFUSED_MAX;
 }
@@ -54,7 +72,7 @@ static void on_opened(struct load_client *client)
     struct crowd_member *member = load_owner(client);
     member->is_open = true;
     member->crowd->open_count++;
-    if (member->crowd->events->opened == NULL) {
+    if (member->crowd->events->opened == NULL || member->crowd->is_fetching) {
         crowd_ready(member);
     } else {
         member->crowd->events->opened(member);
@@ -88,14 +106,26 @@ static void on_finished(struct load_client *client)
     }
 }
 
+/* The newest one there is; servers of TLS 1.3 want each to be used once. */
+static void keep_ticket(struct crowd_member *member)
+{
+    struct tls_session *ticket = member->crowd->options->is_resuming ? load_ticket(member->client)
+                                                                     : NULL;
+    if (ticket != NULL) {
+        tls_session_free(member->ticket);
+        member->ticket = ticket;
+    }
+}
+
 static void on_closed(struct load_client *client, enum err why, uint8_t reason)
 {
     struct crowd_member *member = load_owner(client);
     if (why != OK && !member->crowd->is_leaving) {
         refused(member, why, reason);
     }
+    keep_ticket(member);
     away(member);
-    if (member->crowd->events->closed != NULL) {
+    if (member->crowd->events->closed != NULL && !member->crowd->is_fetching) {
         member->crowd->events->closed(member);
     }
 }
@@ -137,6 +167,7 @@ void crowd_connect(struct crowd_member *member, uint64_t begin_ns)
         .client_id = id,
         .from = source_of(member, &source) ? &source : NULL,
         .session = crowd->session,
+        .ticket = member->ticket,
     };
     member->begin_ns = begin_ns;
     enum err err = load_connect_with(crowd->load, &options, &load_events, member, &member->client);
@@ -176,6 +207,21 @@ enum err crowd_gather(struct crowd *crowd, uint32_t coming_max)
         }
     }
     return crowd->is_broken ? ERR_CLOSED : OK;
+}
+
+enum err crowd_fetch_tickets(struct crowd *crowd)
+{
+    enum err err = OK;
+    if (crowd->options->is_resuming) {
+        crowd->is_fetching = true;
+        err = crowd_gather(crowd, CROWD_COMING_MAX);
+        crowd_leave(crowd);
+        crowd->is_fetching = crowd->is_leaving = false;
+    }
+    if (crowd->options->load.tally != NULL) {
+        *crowd->options->load.tally = (struct load_tally){0};
+    }
+    return err;
 }
 
 void crowd_turn_until(struct crowd *crowd, uint64_t until_ns)
@@ -244,6 +290,9 @@ enum err crowd_init(struct crowd *crowd, uint32_t count)
 
 void crowd_deinit(struct crowd *crowd)
 {
+    for (uint32_t i = 0; i < crowd->count; i++) {
+        tls_session_free(crowd->members[i].ticket);
+    }
     free(crowd->members);
     crowd->members = NULL;
     crowd->count = 0;

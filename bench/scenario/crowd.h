@@ -6,12 +6,12 @@
  *       ^                                                            │
  *       └── crowd_leave (DISCONNECT), crowd_drop (nothing is said) ──┘
  *
- * A client that is refused or lost is counted in the report, and the first one is explained on
- * standard error; after that the crowd is broken, unless it is tolerant.
+ * A client that is refused or lost is counted in the report, and the first one of each kind is
+ * explained on standard error; after that the crowd is broken, unless it is tolerant.
  *
  * Floor:  bench; knows load.
  * Thread: the owner; several crowds may share a load.
- * Memory: 40 bytes a member, besides the client; freed by crowd_deinit() after load_free().
+ * Memory: 48 bytes a member, besides the client; freed by crowd_deinit() after load_free().
  */
 #ifndef TERN_BENCH_CROWD_H
 #define TERN_BENCH_CROWD_H
@@ -23,6 +23,7 @@
 enum {
     CROWD_COMING_MAX = 64, /* fewer than any backlog holds */
     CROWD_REFUSED_MAX = 1000,
+    CROWD_KINDS_MAX = 4, /* of refusals that are told; they may be refused for several reasons */
 };
 
 #define CROWD_TURN_NS  ((uint64_t)50000000)
@@ -37,6 +38,7 @@ struct crowd_member {
     struct load_client *client; /* NULL: away */
     uint64_t begin_ns;          /* as crowd_connect() was told */
     uint32_t index;             /* over all members of the crew */
+    struct tls_session *ticket; /* to come again with; NULL: none, or nobody resumes */
     bool is_open, is_ready;
 };
 
@@ -63,6 +65,9 @@ struct crowd {
     uint32_t count;
     uint32_t coming_count, open_count, ready_count; /* coming: neither ready nor away */
     bool is_leaving, is_broken;
+    char told[CROWD_KINDS_MAX][LOAD_TEXT_MAX];
+    uint32_t told_count;
+    bool is_fetching; /* tickets: the owner hears nothing */
     bool is_settling; /* the user's wish to end is known; what goes on now is the account */
 };
 
@@ -90,6 +95,12 @@ void crowd_ready(struct crowd_member *member);
  * ERR_TIMEOUT (nobody got on for CROWD_STALL_NS; said how many wait for what), ERR_CLOSED (broken).
  */
 enum err crowd_gather(struct crowd *crowd, uint32_t coming_max);
+
+/*
+ * With is_resuming: everybody comes once with a full handshake, of which the owner hears nothing, and
+ * leaves with a ticket. As crowd_gather(). In any case handshakes are counted from here on.
+ */
+enum err crowd_fetch_tickets(struct crowd *crowd);
 
 /* Turn the load until then, or until the crowd is over. */
 void crowd_turn_until(struct crowd *crowd, uint64_t until_ns);

@@ -19,10 +19,11 @@ enum { SESSION_EXPIRY_S = 3600 }; /* of persistent sessions, if the user does no
  * who feed and those over whom n things are spread. rate: of its open loop, a second; 0: it has none.
  */
 enum traits {
-    STAMPS = 1, /* payloads carry our stamp */
-    CREW = 2,   /* several generators can share it */
-    HELD = 4,   /* knows --held */
-    MIXED = 8,  /* publishers are of QoS 0, 1 and 2 in turn */
+    STAMPS = 1,  /* payloads carry our stamp */
+    CREW = 2,    /* several generators can share it */
+    HELD = 4,    /* knows --held */
+    MIXED = 8,   /* publishers are of QoS 0, 1 and 2 in turn */
+    RESUME = 16, /* its clients come more than once: they may resume sessions of TLS */
 };
 
 /* clang-format off */
@@ -42,9 +43,9 @@ static const struct scenario {
     {"fanin",          NULL,                   SHAPE_ALL,       N_OF,     1,     500, 1000, STAMPS | CREW, "n publishers on topics of their own, 1 subscriber of all"},
     {"shared",         NULL,                   SHAPE_SHARED,    N_OF,     5,     500, 1000, STAMPS | CREW, "n publishers, 5 subscribers that share one subscription: each message to one of them"},
     {"wildcards",      NULL,                   SHAPE_WILDCARDS,   16,  N_OF,     100, 1000, STAMPS | CREW, "16 publishers, n subscribers with 10,000 wildcard filters; 1 to 3 match a message"},
-    {"connect",        scenario_connects,      0,               N_OF,  N_OF,      64,    0, CREW,          "n clients connect, disconnect, and come again at once"},
-    {"storm",          scenario_storm,         0,               N_OF,  N_OF,    5000, 1000, CREW | HELD,   "n clients connect, --rate a second at their moments, and stay; --held others are there before"},
-    {"reconnect",      scenario_reconnect,     0,               N_OF,  N_OF,    1000,    0, STAMPS,        "n clients lose their connections at once, and come back at once until all are served again"},
+    {"connect",        scenario_connects,      0,               N_OF,  N_OF,      64,    0, CREW | RESUME, "n clients connect, disconnect, and come again at once"},
+    {"storm",          scenario_storm,         0,               N_OF,  N_OF,    5000, 1000, CREW | HELD | RESUME, "n clients connect, --rate a second at their moments, and stay; --held others are there before"},
+    {"reconnect",      scenario_reconnect,     0,               N_OF,  N_OF,    1000,    0, STAMPS | RESUME, "n clients lose their connections at once, and come back at once until all are served again"},
     {"idle",           scenario_idles,         0,               N_OF,  N_OF,   10000,    0, CREW,          "n clients connect and stay silent: memory of the broker for each"},
     {"subscriptions",  scenario_subscriptions, 0,                  1,  1000, 1000000,    0, STAMPS,        "n subscriptions of 1000 clients (--subscribers): memory for each, and whether they work"},
     {"retained",       scenario_retained,      0,                  8,     1, 1000000,    0, STAMPS,        "n retained messages: memory for each, how fast they are stored, found, erased"},
@@ -189,6 +190,10 @@ static enum err check_traits(const struct scenario *scenario,
     if ((scenario->traits & HELD) == 0 && options->held_count > 0) {
         return refuse(why, "--held is of the scenario storm; leave it out");
     }
+    if ((scenario->traits & RESUME) == 0 && options->is_resuming) {
+        return refuse(why, "its clients come once, so that there is nothing to resume; leave "
+                           "--tls-resume out, or measure connect, storm or reconnect");
+    }
     if ((scenario->traits & CREW) == 0 && crew_count(options->crew) > 1) {
         return refuse(why, "this scenario is run by one generator; leave --threads and --agents "
                            "out");
@@ -244,6 +249,8 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
     char why[SCENARIO_WHY_BYTES];
     TRY(check(scenario, &mine, &shape, why));
     mine.qos = mine.is_mixed ? 2 : mine.qos; /* what subscribers ask for */
+    struct load_tally tally = {0};
+    mine.load.tally = mine.load.tls == NULL ? NULL : &tally;
     bool has_roles = is_messages(scenario) || scenario->publishers != N_OF;
     *out = (struct report){
         .scenario = scenario->name,
@@ -255,14 +262,20 @@ enum err scenario_run(const struct scenario *scenario, const struct scenario_opt
         .qos = mine.qos,
         .rate = mine.rate,
         .is_persistent = mine.is_persistent,
+        .is_resuming = mine.is_resuming,
         .generator_count = 1,
     };
+    enum err err = OK;
     if (is_messages(scenario)) {
-        return scenario_messages(&mine, &shape, out);
+        err = scenario_messages(&mine, &shape, out);
+    } else {
+        watch_begin(&mine, load_clock_ns());
+        err = scenario->run(&mine, out);
+        watch_end(&mine);
+        out->is_generator_bound = is_generator_bound(&mine, out);
     }
-    watch_begin(&mine, load_clock_ns());
-    enum err err = scenario->run(&mine, out);
-    watch_end(&mine);
-    out->is_generator_bound = is_generator_bound(&mine, out);
+    out->handshake_count = tally.handshake_count;
+    out->resumed_count = tally.resumed_count;
+    memcpy(out->agreed, tally.agreed, sizeof(out->agreed));
     return err;
 }

@@ -52,6 +52,7 @@ struct scenario_options {
     double rate;     /* open loop: a second, in all; 0: the scenario's own default */
     uint8_t qos;
     bool is_mixed;      /* scenario mixed: publisher p is of QoS p mod 3. Not for users to set */
+    bool is_resuming;   /* connect, storm, reconnect: who comes again resumes its session of TLS */
     bool is_persistent; /* clean start false, sessions that outlive their connection; QoS 1 or 2 */
     double seconds, warmup_seconds;
     int32_t broker_pid;              /* 0: unknown */

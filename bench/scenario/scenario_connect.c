@@ -1,4 +1,7 @@
-/* Closed loop: n clients connect, are welcomed, disconnect, and come again at once. */
+/*
+ * Closed loop: n clients connect, are welcomed, disconnect, and come again at once. Over TLS each makes
+ * a handshake, full or (--tls-resume) with the newest ticket it got.
+ */
 #include "bench/scenario/crowd.h"
 #include "bench/scenario/phase.h"
 #include "bench/scenario/scenario_kinds.h"
@@ -87,6 +90,9 @@ enum err scenario_connects(const struct scenario_options *options, struct report
     enum err err = load_new(&options->load, &run.crowd.load);
     if (err == OK) {
         err = crowd_init(&run.crowd, options->count);
+    }
+    if (err == OK) {
+        err = crowd_fetch_tickets(&run.crowd);
     }
     if (err == OK) {
         crowd_meet(&run.crowd, CREW_READY);

@@ -87,7 +87,8 @@ void messages_say_goodbye(struct messages *run);
 extern const struct load_events subscriber_events, publisher_events;
 
 /* A client was lost, or refused: the run is broken, unless it is ending. */
-void messages_lose(struct messages *run, enum err why, uint8_t reason);
+void messages_lose(struct messages *run, const struct load_client *client, enum err why,
+                   uint8_t reason);
 
 /* ---- flow ---- */
 

@@ -17,14 +17,15 @@ enum {
 #define SETUP_NS   ((uint64_t)60000000000)
 #define GOODBYE_NS ((uint64_t)2000000000)
 
-void messages_lose(struct messages *run, enum err why, uint8_t reason)
+void messages_lose(struct messages *run, const struct load_client *client, enum err why,
+                   uint8_t reason)
 {
     if (run->is_ending) {
         return;
     }
     if (!run->is_broken) {
         fprintf(stderr, "tern-bench: a client was refused or lost: %s\n",
-                load_explain(&run->options->load, why, reason, run->why_broken));
+                load_explain_client(&run->options->load, client, why, reason, run->why_broken));
     }
     run->report->refused_count++;
     run->is_broken = true;
@@ -75,14 +76,14 @@ static void on_subscriber_closed(struct load_client *client, enum err why, uint8
 {
     struct subscriber *subscriber = load_owner(client);
     subscriber->client = NULL;
-    messages_lose(subscriber->run, why, reason);
+    messages_lose(subscriber->run, client, why, reason);
 }
 
 static void on_publisher_closed(struct load_client *client, enum err why, uint8_t reason)
 {
     struct publisher *publisher = load_owner(client);
     publisher->client = NULL;
-    messages_lose(publisher->run, why, reason);
+    messages_lose(publisher->run, client, why, reason);
 }
 
 const struct load_events subscriber_events = {

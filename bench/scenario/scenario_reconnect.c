@@ -111,6 +111,7 @@ static enum err run_rounds(struct reconnect *run)
     const struct scenario_options *options = run->options;
     struct report *report = run->report;
 
+    TRY(crowd_fetch_tickets(&run->crowd));
     TRY(crowd_gather(&run->crowd, CROWD_COMING_MAX));
     report->has_target = scenario_sample(options, &report->target_before);
     uint64_t own_ns = phase_own_cpu_ns(), begin_ns = load_clock_ns();

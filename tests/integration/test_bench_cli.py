@@ -83,7 +83,7 @@ def test_a_mistake_is_named_with_its_cause(t, case):
 
 
 @each(
-    *("-S", "--ssl=true", "--quic", "-Q true", "--prometheus", "--restapi 8080", "-l", "--topics-payload f.json"),
+    *("--signature-algs x", "--keyex-algs=x25519", "--quic", "-Q true", "--prometheus", "--restapi 8080", "-l", "--topics-payload f.json"),
     "--num-retry-connect 3",
 )
 def test_what_emqtt_bench_has_and_we_have_not_names_what_to_use_instead(t, option):

@@ -188,8 +188,11 @@ static void what_is_wrong_is_named(void **state)
         {"run x -t topic", "-t (--topic): run has no use for it; it belongs to pub and sub"},
         {"conn --window 3", "--window: conn has no use for it; it belongs to run"},
         {"sub -s 10", "-s (--size): sub has no use for it; it belongs to pub and run"},
-        {"pub -S", "-S: TLS is not built"},
-        {"pub --ssl true", "--ssl: TLS is not built"},
+        {"pub --ssl=maybe", "--ssl: 'maybe' is neither true nor false"},
+        {"pub --cacertfile", "--cacertfile: its value (FILE) is missing"},
+        {"pub --tls-resume", "--tls-resume: pub has no use for it; it belongs to run"},
+        {"conn --signature-algs x", "--signature-algs: all that are safe are offered"},
+        {"run x --keyex-algs x25519", "--keyex-algs: the groups of the key exchange are said with"},
         {"pub --quic", "--quic: there is no QUIC here"},
         {"conn -Q true", "-Q: latencies are measured"},
         {"agent --retry-interval 3", "--retry-interval: no such option"},
@@ -207,9 +210,27 @@ static void what_is_wrong_is_named(void **state)
 static void what_we_have_not_may_be_switched_off(void **state)
 {
     (void)state;
-    assert_int_equal(good("pub --ssl false -c 7").count, 7);
+    assert_false(good("pub --ssl false -c 7").ssl);
     assert_int_equal(good("pub -S=false -c 7").count, 7);
     assert_int_equal(good("conn --quic=false -c 7").count, 7);
+}
+
+static void tls_has_the_names_of_emqtt_bench_and_our_own(void **state)
+{
+    (void)state;
+    struct options options = good("pub -S --cacertfile a --certfile b --keyfile c "
+                                  "--ssl-version tlsv1.2 --ciphers d");
+    assert_true(options.ssl);
+    assert_string_equal(options.cacertfile, "a");
+    assert_string_equal(options.certfile, "b");
+    assert_string_equal(options.keyfile, "c");
+    assert_string_equal(options.tls_version, "tlsv1.2");
+    assert_string_equal(options.tls_ciphers, "d");
+    assert_false(options.tls_insecure);
+    options = good("run connect --ssl --tls-insecure --tls-resume --tls-server-name x");
+    assert_true(options.ssl && options.tls_insecure && options.tls_resume);
+    assert_string_equal(options.tls_server_name, "x");
+    assert_false(good("pub").ssl);
 }
 
 static void help_needs_nothing_else(void **state)
@@ -282,6 +303,7 @@ int main(void)
         cmocka_unit_test(lists_gather_and_have_an_end),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(what_we_have_not_may_be_switched_off),
+        cmocka_unit_test(tls_has_the_names_of_emqtt_bench_and_our_own),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(an_option_can_be_set_by_name),
         cmocka_unit_test(what_was_given_is_written),

@@ -39,6 +39,10 @@ static int setup(void **state)
         .generator_count = 2,
         .transport = "websocket",
         .is_persistent = true,
+        .is_resuming = true,
+        .handshake_count = 1000,
+        .resumed_count = 989,
+        .agreed = "TLSv1.3 A B",
         .window_ns = 2 * SECOND,
         .delivered_count = 2000,
         .has_target = true,
@@ -119,6 +123,10 @@ static void a_report_survives_being_written_and_read(void **state)
     assert_string_equal(back->transport, "websocket");
     assert_string_equal(back->thing_name, "subscriptions");
     assert_int_equal(back->qos, 2);
+    assert_string_equal(back->agreed, "TLSv1.3 A B");
+    assert_true(back->is_resuming);
+    assert_int_equal(back->handshake_count, 1000);
+    assert_int_equal(back->resumed_count, 989);
     assert_true(back->rate == 1234.5 && back->rate_reached == 1200.25 && back->jain == 0.9876);
     assert_int_equal(back->unsent_count, 17);
     assert_int_equal(back->misdelivered_count, 2);
@@ -304,6 +312,8 @@ static void the_text_tells_what_a_reader_must_not_miss(void **state)
                                        "subscriptions",
                                        "17 messages never left",
                                        "BOTTLENECK",
+                                       "TLSv1.3 A B; 1,000 handshakes, 989 of them resumed",
+                                       "NOT ALL WERE RESUMED: 98.9 %",
                                        "late",
                                        "VIOLATIONS: lost 1, delivered to the wrong client 2\n",
                                        "queue_full 3",
@@ -313,6 +323,40 @@ static void the_text_tells_what_a_reader_must_not_miss(void **state)
     }
     assert_null(strstr(text, "expired"));
     assert_null(strstr(text, "checked:"));
+    free(text);
+}
+
+static void fewer_than_99_of_100_resumed_are_told(void **state)
+{
+    (void)state;
+    assert_true(report_is_hardly_resumed(&report));
+    report.resumed_count = 990;
+    assert_false(report_is_hardly_resumed(&report));
+    report.resumed_count = 0;
+    assert_true(report_is_hardly_resumed(&report));
+    report.is_resuming = false; /* nobody asked for it */
+    assert_false(report_is_hardly_resumed(&report));
+    report.handshake_count = 0;
+    char *text = printed(report_print);
+    assert_null(strstr(text, "handshakes"));
+    free(text);
+}
+
+static void a_storm_tells_what_others_felt_before_and_during_side_by_side(void **state)
+{
+    (void)state;
+    report.phases[0] = (struct report_phase){"others, calm", "messages", 9,   SECOND, 0,
+                                             1000,           2000,       3000};
+    report.phases[1] = (struct report_phase){
+        "others, storm", "messages", 9, SECOND, 0, 4000, 5000, 6000};
+    report.phase_count = 2;
+    char *text = printed(report_print);
+    assert_non_null(strstr(text, "p50 1.00 us -> 4.00 us, p99 2.00 us -> 5.00 us, max 3.00 us -> "
+                                 "6.00 us\n"));
+    free(text);
+    report.phase_count = 1; /* it ended before the storm */
+    text = printed(report_print);
+    assert_null(strstr(text, "others: "));
     free(text);
 }
 
@@ -479,6 +523,8 @@ int main(void)
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
         WITH_REPORT(half_a_report_is_no_report),
         WITH_REPORT(a_report_that_lies_trips_nobody),
+        WITH_REPORT(fewer_than_99_of_100_resumed_are_told),
+        WITH_REPORT(a_storm_tells_what_others_felt_before_and_during_side_by_side),
         WITH_REPORT(the_text_tells_what_a_reader_must_not_miss),
         WITH_REPORT(the_advice_names_the_figure_that_stands_out),
         WITH_REPORT(the_markdown_is_whole_and_its_tables_hold),

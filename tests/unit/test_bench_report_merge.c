@@ -38,8 +38,16 @@ static void counts_add_up_and_what_is_of_the_whole_run_stays(void **state)
     a.clock_error_ns = 70, b.clock_error_ns = 60;
     a.idle_count = 100, b.idle_count = 200;
     a.generator_count = 2;
+    a.handshake_count = 11, b.handshake_count = 5;
+    a.resumed_count = 10, b.resumed_count = 4;
+    snprintf(b.agreed, sizeof(b.agreed), "TLSv1.3");
+    b.is_resuming = true;
     assert_int_equal(report_merge(&a, &b), OK);
     assert_int_equal(a.publisher_count, 64);
+    assert_int_equal(a.handshake_count, 16);
+    assert_int_equal(a.resumed_count, 14);
+    assert_string_equal(a.agreed, "TLSv1.3");
+    assert_true(a.is_resuming);
     assert_true(a.rate == 1000);
     assert_true(a.window_ns == 5 * SECOND_NS + 7);
     assert_int_equal(a.delivered_count, 11);
