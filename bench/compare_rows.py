@@ -6,7 +6,7 @@ CPU per message (its better setting) that Tern may take, `most` what it may take
 --window is always given.
 
 BROKERS are started one at a time on a port of 127.0.0.1. In `command` and `configuration` stand {port},
-{dir} (an empty folder of its own), {conf} (the configuration, written there) and {shape}.
+{dir} (an empty folder of its own), {conf} (the configuration, written there), {shape} and {certs}.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,12 @@ class Row:
     allowed: float = None
     most: float = None
     shape: str = None
-    unit: str = "us"  # CPU of the broker for each delivery (or connect); or "bytes" of its memory
+    # "us": CPU of the broker for each delivery (or connect); "bytes" of its memory; "ms": p99 of what
+    # others feel of a storm
+    unit: str = "us"
+    secure: str = None  # "tls", or "mtls" when clients have to prove who they are, too
+    over: str = None  # the key of the same row without TLS, which is then measured, too
+    over_most: float = None  # how much more than that it may take; "bare": see BARE_SHARE
 
 
 ROWS = (
@@ -78,7 +83,63 @@ ROWS = (
     ),
     Row("connect", "connect and disconnect, 64 clients", "connect -c 64", allowed=0.60, shape="pairs"),
     Row("idle", "idle connection, 10,000 held", "idle -c 10000", most=1500, shape="pairs", unit="bytes"),
+    Row(
+        "tls-pairs-burst",
+        "TLS 1.3, QoS 0, 64 pairs, 64 in flight, bursts of 16",
+        "pairs -c 64 --window 64 --burst 16",
+        secure="tls",
+        over="pairs-burst",
+        over_most=0.5,
+    ),
+    Row(
+        "tls-pairs-one",
+        "TLS 1.3, QoS 0, 64 pairs, one in flight",
+        "pairs -c 64 --window 1",
+        secure="tls",
+        over="pairs-one",
+    ),
+    Row(
+        "tls-connect",
+        "TLS 1.3, connect and disconnect, full handshakes",
+        "connect -c 64",
+        secure="tls",
+        over="connect",
+        over_most="bare",
+    ),
+    Row(
+        "tls-resume",
+        "TLS 1.3, connect and disconnect, resumed",
+        "connect -c 64 --tls-resume",
+        secure="tls",
+        over="connect",
+    ),
+    Row(
+        "mtls-connect",
+        "TLS 1.3, connect and disconnect, clients prove who they are",
+        "connect -c 64",
+        secure="mtls",
+        over="connect",
+    ),
+    Row(
+        "tls-idle",
+        "TLS 1.3, idle connection, 10,000 held",
+        "idle -c 10000",
+        secure="tls",
+        most=6000,
+        unit="bytes",
+    ),
+    Row(
+        "tls-storm",
+        "TLS 1.3, others while 500 clients a second come: p99",
+        "storm -c 2000 --rate 500",
+        secure="tls",
+        unit="ms",
+    ),
 )
+
+# A handshake, which is a connect over TLS less a plain one, may cost what BoringSSL's own does
+# (bench_tls, measured before) divided by this.
+BARE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -87,6 +148,7 @@ class Broker:
     command: str
     configuration: str = ""
     kind: str = "other"  # tern, limit, mosquitto: what the shares are made of
+    secure: dict = None  # more lines of configuration for each Row.secure; None: it is left out of these
 
 
 # What mosquitto and Tern both understand, and what a measurement must not be limited by.
@@ -133,12 +195,31 @@ log {{
 }}
 """
 
+# Also of these two; {certs} is a folder with ca.crt, and server and client .crt and .key.
+MOSQUITTO_TLS = "certfile {certs}/server.crt\nkeyfile {certs}/server.key\n"
+MOSQUITTO_SECURE = {
+    "tls": MOSQUITTO_TLS,
+    "mtls": MOSQUITTO_TLS + "cafile {certs}/ca.crt\nrequire_certificate true\n",
+}
+
 # The program of a command is looked up in --build first, then on PATH; who is not found is left out.
 BROKERS = (
-    Broker("mosquitto", "mosquitto -c {conf}", MOSQUITTO_KEYS + "set_tcp_nodelay false\n", kind="mosquitto"),
-    Broker("its nodelay", "mosquitto -c {conf}", MOSQUITTO_KEYS + "set_tcp_nodelay true\n", kind="mosquitto"),
+    Broker(
+        "mosquitto",
+        "mosquitto -c {conf}",
+        MOSQUITTO_KEYS + "set_tcp_nodelay false\n",
+        "mosquitto",
+        MOSQUITTO_SECURE,
+    ),
+    Broker(
+        "its nodelay",
+        "mosquitto -c {conf}",
+        MOSQUITTO_KEYS + "set_tcp_nodelay true\n",
+        "mosquitto",
+        MOSQUITTO_SECURE,
+    ),
     Broker("FlashMQ", "flashmq --config-file {conf}", FLASHMQ_KEYS),
     Broker("NanoMQ", "nanomq start --conf {conf}", NANOMQ_KEYS),
     Broker("limit", "tern-limit --shape {shape} --port {port}", kind="limit"),
-    Broker("Tern", "tern -c {conf}", MOSQUITTO_KEYS + "http_listener none\n", kind="tern"),
+    Broker("Tern", "tern -c {conf}", MOSQUITTO_KEYS + "http_listener none\n", "tern", MOSQUITTO_SECURE),
 )

@@ -27,22 +27,76 @@ def free_port():
         return s.getsockname()[1]
 
 
+def openssl(*arguments):
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise Failure(f"openssl {arguments[0]}: {done.stderr.strip()[-300:]}")
+
+
+def make_certificates(folder):
+    """A CA of our own, and ECDSA P-256 certificates for server and client, as everybody here gets them."""
+
+    def path(name):
+        return os.path.join(folder, name)
+
+    def request(name, *more):
+        openssl(
+            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256"),
+            *("-keyout", path(name + ".key"), "-subj", f"/CN={name}", *more),
+        )
+
+    request("ca", "-x509", "-days", "2", "-out", path("ca.crt"), "-addext", "keyUsage=critical,keyCertSign")
+    with open(path("names"), "w") as out:
+        out.write("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+    for name in ("server", "client"):
+        request(name, "-out", path(name + ".csr"))
+        openssl(
+            *("x509", "-req", "-days", "2", "-sha256", "-CAcreateserial", "-CA", path("ca.crt")),
+            *("-CAkey", path("ca.key"), "-in", path(name + ".csr"), "-out", path(name + ".crt")),
+            *("-extfile", path("names")),
+        )
+    for name in ("server.key", "client.key"):
+        os.chmod(path(name), 0o644)  # mosquitto gives up root before it reads them; they last for this run
+
+
+def secure_arguments(row, certs):
+    """What tern-bench needs for a row over TLS."""
+    arguments = ["--ssl", "--tls-version", "1.3", "--cacertfile", os.path.join(certs, "ca.crt")]
+    if row.secure == "mtls":
+        arguments += ["--certfile", os.path.join(certs, "client.crt")]
+        arguments += ["--keyfile", os.path.join(certs, "client.key")]
+    return arguments
+
+
+def bare_handshake_us(program, cpu, quick):
+    """CPU of a full handshake by BoringSSL itself."""
+    command = ["taskset", "-c", str(cpu), program, "first", "--json"] + (["--quick"] if quick else [])
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        return next(row["ns"] / 1e3 for row in rows if row["name"].endswith(": bare"))
+    except (OSError, ValueError, KeyError, StopIteration, subprocess.TimeoutExpired):
+        return None
+
+
 class Running:
     """A broker from its start until it answers; ended by its process id."""
 
-    def __init__(self, broker, row, cpu, find):
+    def __init__(self, broker, row, options, find):
         self.name, self.port = broker.name, free_port()
         self.folder = tempfile.mkdtemp(prefix="tern-compare-")
         conf = os.path.join(self.folder, "conf")
         names = {"port": self.port, "dir": self.folder, "conf": conf, "shape": row.shape or "pairs"}
+        names["certs"] = options.certs
         with open(conf, "w") as out:
             out.write(broker.configuration.format(**names))
+            out.write(broker.secure[row.secure].format(**names) if row.secure else "")
         words = [word.format(**names) for word in shlex.split(broker.command)]
         words[0] = find(words[0]) or words[0]
         self.log_path = os.path.join(self.folder, "output")
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen(
-                ["taskset", "-c", str(cpu), *words],
+                ["taskset", "-c", str(options.broker_cpu), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -99,6 +153,7 @@ def bench_run(bench, running, row, options):
     command = ["taskset", "-c", str(options.bench_cpu), bench, "run", *row.load.split()]
     command += ["--port", str(running.port), "--broker-pid", str(running.process.pid), "--json"]
     command += ["--seconds", str(options.seconds)]
+    command += secure_arguments(row, options.certs) if row.secure else []
     if row.unit != "bytes":
         command += ["--warmup", str(options.warmup)]
     before = busy_seconds() - process_seconds(running.process.pid) - own_seconds()
@@ -130,7 +185,7 @@ def measured(broker, row, options, bench, find, progress):
     """
     best = None
     for attempt in range(1 + options.retries):
-        with Running(broker, row, options.broker_cpu, find) as running:
+        with Running(broker, row, options, find) as running:
             report = bench_run(bench, running, row, options)
         if best is None or report["others_percent"] < best["others_percent"]:
             best = report

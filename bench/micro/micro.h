@@ -143,11 +143,16 @@ static inline void micro_keep(uint64_t value)
     __asm__ volatile("" : : "r"(value) : "memory");
 }
 
-static inline uint64_t micro_cpu_ns(void)
+static inline uint64_t micro_clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t micro_cpu_ns(void)
+{
+    return micro_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* ---- running ------------------------------------------------------------------------------- */
@@ -170,13 +175,25 @@ static inline void micro_value(const char *name, double value, const char *unit)
     fflush(stdout);
 }
 
+/* The median and the best of the rounds; returns the median. */
+static inline double micro_print(const char *name, double *ns, int rounds, double allocations)
+{
+    qsort(ns, (size_t)rounds, sizeof(ns[0]), micro_compare);
+    printf(micro.is_json ? "{\"bench\": \"%s\", \"name\": \"%s\", \"ns\": %.3f, \"ns_best\": %.3f, "
+                           "\"allocations\": %.4f}\n"
+                         : "%.0s%-46s %9.2f ns   best %9.2f ns   allocations %.3f\n",
+           micro.program, name, ns[rounds / 2], ns[0], allocations);
+    fflush(stdout);
+    return ns[rounds / 2];
+}
+
 /*
  * fn(context, ops) does the thing ops times. One round warms up, MICRO_ROUNDS count; the median of
- * their CPU times is reported, the best, and how many allocations there were for each operation.
- * name without quotes.
+ * their CPU times is reported and returned, the best, and how many allocations there were for each
+ * operation. name without quotes.
  */
-static inline void micro_run(const char *name, void (*fn)(void *context, uint64_t ops),
-                             void *context, uint64_t ops)
+static inline double micro_run(const char *name, void (*fn)(void *context, uint64_t ops),
+                               void *context, uint64_t ops)
 {
     double ns[MICRO_ROUNDS];
     int rounds = micro.is_quick ? MICRO_ROUNDS_QUICK : MICRO_ROUNDS;
@@ -190,13 +207,45 @@ static inline void micro_run(const char *name, void (*fn)(void *context, uint64_
         ns[round] = (double)(micro_cpu_ns() - start) / (double)ops;
     }
     allocation_count = micro_allocation_count - allocation_count;
-    qsort(ns, (size_t)rounds, sizeof(ns[0]), micro_compare);
-    double allocations = (double)allocation_count / ((double)ops * rounds);
-    printf(micro.is_json ? "{\"bench\": \"%s\", \"name\": \"%s\", \"ns\": %.3f, \"ns_best\": %.3f, "
-                           "\"allocations\": %.4f}\n"
-                         : "%.0s%-46s %9.2f ns   best %9.2f ns   allocations %.3f\n",
-           micro.program, name, ns[rounds / 2], ns[0], allocations);
-    fflush(stdout);
+    return micro_print(name, ns, rounds, (double)allocation_count / ((double)ops * rounds));
+}
+
+/* ---- a part of the work -------------------------------------------------------------------- */
+
+/* Of this thread, between micro_part_begin() and micro_part_end(); they cost 0.5 us themselves. */
+static struct {
+    uint64_t ns, allocation_count;
+} micro_part;
+
+static inline void micro_part_begin(void)
+{
+    micro_part.allocation_count -= micro_allocation_count;
+    micro_part.ns -= micro_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static inline void micro_part_end(void)
+{
+    micro_part.ns += micro_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    micro_part.allocation_count += micro_allocation_count;
+}
+
+/* As micro_run(), of these parts alone. */
+static inline double micro_run_part(const char *name, void (*fn)(void *context, uint64_t ops),
+                                    void *context, uint64_t ops)
+{
+    double ns[MICRO_ROUNDS];
+    int rounds = micro.is_quick ? MICRO_ROUNDS_QUICK : MICRO_ROUNDS;
+    uint64_t allocation_count = 0;
+    ops = micro_scaled(ops);
+
+    fn(context, ops);
+    for (int round = 0; round < rounds; round++) {
+        memset(&micro_part, 0, sizeof(micro_part));
+        fn(context, ops);
+        ns[round] = (double)micro_part.ns / (double)ops;
+        allocation_count += micro_part.allocation_count;
+    }
+    return micro_print(name, ns, rounds, (double)allocation_count / ((double)ops * rounds));
 }
 
 #endif

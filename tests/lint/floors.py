@@ -50,7 +50,8 @@ DOORMEN = [
     (
         "openssl/*",
         ["core/io/tls*.c", "core/access/password.c", "core/access/scram.c", "core/access/jwt.c"]
-        + ["core/access/ace.c", "cluster/ca.c", "cluster/reg/reg_sign.c", "cluster/uaa/uaa_tokens.c"],
+        + ["core/access/ace.c", "cluster/ca.c", "cluster/reg/reg_sign.c", "cluster/uaa/uaa_tokens.c"]
+        + ["bench/micro/bench_tls.c"],
     ),
     ("argon2.h", ["core/access/password.c"]),
     ("rocksdb/*", ["storage/kv_rocks.c"]),
