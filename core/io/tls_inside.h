@@ -36,6 +36,7 @@ enum {
     TLS_SIGNATURE_BYTES = 1024, /* of RSA 8192 */
     TLS_FAILURE_BYTES = 256,
     TLS_HASH_BYTES = 32,
+    TLS_DATES_UNCHECKED = -1, /* for the time: whoever is shown the certificate judges its dates */
 };
 
 /* ---- files: tls_pem.c ---------------------------------------------------------------------- */
