@@ -284,12 +284,23 @@ static enum err parse_chain(const char *file, const struct tls_chain *chain, X50
     return OK;
 }
 
+static enum err check_given(const char *label, const char *file, const char *other,
+                            struct tls_trouble *trouble)
+{
+    if (file != NULL && file[0] != '\0') {
+        return OK;
+    }
+    return tls_trouble(trouble, ERR_INVALID, "%s: is missing: every %s needs one", label, other);
+}
+
 enum err tls_served_init(struct tls_served *served, const struct tls_pair *pair, int64_t wall_s,
                          struct tls_trouble *trouble)
 {
     X509 *items[TLS_CHAIN_MAX] = {NULL};
 
     *served = (struct tls_served){.file = NULL};
+    TRY(check_given("certfile", pair->certfile, "keyfile", trouble));
+    TRY(check_given("keyfile", pair->keyfile, "certfile", trouble));
     enum err err = tls_pem_chain("certfile", pair->certfile, &served->chain, trouble);
     if (err == OK) {
         err = tls_pem_key(pair->keyfile, &served->key, trouble);

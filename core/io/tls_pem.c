@@ -130,9 +130,10 @@ static enum err walk_text(struct tls_pem_visitor *visitor, struct slice text,
         long der_bytes = 0;
         if (PEM_read_bio(bio, &kind, &header, &der, &der_bytes) != 1) {
             if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
+                visitor->block_count++;
                 err = tls_trouble(trouble, ERR_INVALID,
                                   "%s %s: block %u is damaged: copy the file again", visitor->label,
-                                  visitor->file, visitor->block_count + 1);
+                                  visitor->file, visitor->block_count);
             }
             break;
         }

@@ -94,13 +94,18 @@ static enum err read_capath_file(struct reader *reader, const char *file,
 {
     struct tls_pem_visitor visitor = {
         .label = "capath", .file = file, .owner = reader, .visit = visit_certificate};
+    struct tls_trouble found;
     struct stat status;
 
     if (stat(file, &status) == 0 && !S_ISREG(status.st_mode)) {
         return OK;
     }
-    enum err err = tls_pem_walk(&visitor, trouble);
-    return err == ERR_INVALID && visitor.block_count == 0 ? OK : err;
+    enum err err = tls_pem_walk(&visitor, &found);
+    if (err == OK || (err == ERR_INVALID && visitor.block_count == 0)) {
+        return OK;
+    }
+    *trouble = found;
+    return err;
 }
 
 static enum err read_capath(struct reader *reader, const char *folder, struct tls_trouble *trouble)
