@@ -2,10 +2,10 @@
 
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
-#include "core/broker/guard.h"
 #include "core/broker/hold.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
+#include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/pubsub/topic.h"
@@ -431,8 +431,8 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache)
 {
     struct shard *shard = shard_of_session(session);
-    if (!guard_may_read(session, offer->msg)) {
-        guard_denied_read(session, offer->msg);
+    if (!rights_may_read(session, offer->msg)) {
+        rights_denied_read(session, offer->msg);
         offer_settled(session, offer);
         return OK;
     }
@@ -502,8 +502,8 @@ static void resend(struct session *session)
             ack_write(conn, MQTT_PUBREL, inflight_id(slot->sequence), OK);
         } else if (on_wire >= conn->window.count_max) {
             return;
-        } else if (!guard_may_read(session, slot->msg)) {
-            guard_denied_read(session, slot->msg);
+        } else if (!rights_may_read(session, slot->msg)) {
+            rights_denied_read(session, slot->msg);
             give_up(session, slot);
             cursor = 0;
             continue;
@@ -537,9 +537,9 @@ void deliver_pump(struct session *session)
             deliver_settled(session, &late);
             continue;
         }
-        if (!guard_may_read(session, next->msg)) { /* it might when the message came */
+        if (!rights_may_read(session, next->msg)) { /* it might when the message came */
             struct delivery denied = queue_pop(&session->queue);
-            guard_denied_read(session, denied.msg);
+            rights_denied_read(session, denied.msg);
             deliver_settled(session, &denied);
             continue;
         }

@@ -4,8 +4,8 @@
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
-#include "core/broker/guard.h"
 #include "core/broker/receipt.h"
+#include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/session/journal.h"
@@ -50,8 +50,8 @@ static void will_settle(struct session *session, enum will_fate fate)
     struct msg *msg = will_message(shard, will);
     struct op op = {.kind = OP_WILL, .session = session};
     journal_submit(shard->journal, &op, NULL, NULL);
-    if (fate == WILL_PUBLISH && msg != NULL && !guard_may_publish(session, msg)) {
-        guard_denied_publish(session, msg, true); /* allowed at CONNECT, and not any more */
+    if (fate == WILL_PUBLISH && msg != NULL && !rights_may_publish(session, msg)) {
+        rights_denied_publish(session, msg, true); /* allowed at CONNECT, and not any more */
     } else if (fate == WILL_PUBLISH && msg != NULL) {
         route_own(shard, msg);
     } else if (fate == WILL_PUBLISH) {
@@ -202,7 +202,7 @@ void session_destroy(struct session *session)
     shares_forget_session(shard, session);
     receipts_forget_session(shard, session);
     map_remove(shard->sessions, session->client_id);
-    guard_free(session);
+    rights_free(session);
     metric_sub(shard->metrics, METRIC_sessions, 1);
     session_free(session);
 }

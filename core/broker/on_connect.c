@@ -8,9 +8,9 @@
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/explain.h"
-#include "core/broker/guard.h"
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
+#include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/pubsub/topic.h"
@@ -392,7 +392,7 @@ static enum err will_may_be(struct conn *conn, const struct mqtt_connect *connec
     memcpy(mounted, mount.data, mount.count);
     memcpy(mounted + mount.count, topic.data, topic.count);
     topic = slice_of(mounted, mount.count + topic.count);
-    bool may = guard_may_have_will(conn, has_username, username, client_id, topic);
+    bool may = rights_may_have_will(conn, has_username, username, client_id, topic);
     free(mounted);
     return may ? OK : ERR_NOT_AUTHORIZED;
 }
@@ -429,7 +429,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
     conn->session = NULL;
     err = err != OK ? err : will_make(conn, connect, session->key, &will);
     if (err == OK) {
-        guard_forget(session); /* it may have come by another listener */
+        rights_forget(session); /* it may have come by another listener */
         session->listener_index = (uint16_t)conn->listener_index;
         err = session_set_username(session, username);
     }

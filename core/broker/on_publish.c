@@ -5,8 +5,8 @@
 #include "core/base/utf8.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
-#include "core/broker/guard.h"
 #include "core/broker/receipt.h"
+#include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/topic.h"
 #include "core/session/journal.h"
@@ -148,8 +148,8 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
         receipt_done(receipt, err);
         return;
     }
-    if (!guard_may_publish(conn->session, msg)) {
-        guard_denied_publish(conn->session, msg, false);
+    if (!rights_may_publish(conn->session, msg)) {
+        rights_denied_publish(conn->session, msg, false);
         msg_unref(msg);
         receipt_done(receipt, ERR_NOT_AUTHORIZED);
         return;

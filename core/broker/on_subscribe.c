@@ -5,8 +5,8 @@
 #include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
-#include "core/broker/guard.h"
 #include "core/broker/replay.h"
+#include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/pubsub/topic.h"
@@ -90,7 +90,7 @@ static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
 {
     const struct config *config = conn->shard->config;
     TRY(topic_filter_parse(asked->filter, config->topic_levels_max, filter));
-    if (!guard_may_subscribe(conn, filter->filter)) {
+    if (!rights_may_subscribe(conn, filter->filter)) {
         return ERR_NOT_AUTHORIZED;
     }
     bool is_known = session_subscription(conn->session, asked->filter) != NULL;
@@ -126,7 +126,7 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     TRY(commit(conn->shard->journal, &op));
     suback->codes[index] = granted;
     struct subscription *subscription = session_subscription(session, asked->filter);
-    guard_subscribed(session, subscription);
+    rights_subscribed(session, subscription);
     if (filter.share.count > 0) {
         return shares_join(conn->shard, subscription, conn->window.count_max, suback, index);
     }

@@ -66,7 +66,7 @@ struct session {
     uint64_t sequence; /* of the last QoS 1 or 2 message meant for it */
     void *conn;        /* the broker's connection, NULL: away */
     void *owner;       /* the broker's shard */
-    void *guard;       /* the broker's: rules for it; NULL: none are known */
+    void *rights;      /* the broker's: rules for it; NULL: none are known */
     struct slice username;   /* owned; as proven last. data NULL: nobody's */
     uint16_t listener_index; /* by which it came last */
     uint32_t expiry_s;       /* counted from the end of the connection */

@@ -1,4 +1,4 @@
-#include "core/broker/guard.h"
+#include "core/broker/rights.h"
 
 #include "core/access/acl.h"
 #include "core/base/log.h"
@@ -13,7 +13,7 @@
 
 enum { DETAIL_MAX = 512 };
 
-struct guard {
+struct rights {
     struct acl_subject subject;
     struct acl_cache cache;
     uint64_t generation; /* shard->security_generation when it was looked up; 0: never */
@@ -30,74 +30,76 @@ static const struct acl *acl_of(const struct shard *shard, uint32_t listener_ind
     return shard->security != NULL ? shard->security->listeners[listener_index].acl : NULL;
 }
 
-static void look_up(struct guard *guard, struct session *session, const struct acl *acl)
+static void look_up(struct rights *rights, struct session *session, const struct acl *acl)
 {
-    acl_subject_init(&guard->subject, acl, session->username.data != NULL, session->username,
+    acl_subject_init(&rights->subject, acl, session->username.data != NULL, session->username,
                      session->client_id);
-    guard->cache = (struct acl_cache){0};
-    guard->generation = shard_of_session(session)->security_generation;
-    guard->reads_all = true;
+    rights->cache = (struct acl_cache){0};
+    rights->generation = shard_of_session(session)->security_generation;
+    rights->reads_all = true;
     LIST_EACH (&session->subscriptions, link) {
         const struct subscription *subscription = CONTAINER_OF(link, struct subscription, link);
-        guard->reads_all = guard->reads_all && acl_reads_all(&guard->subject, subscription->filter);
+        rights->reads_all = rights->reads_all &&
+                            acl_reads_all(&rights->subject, subscription->filter);
     }
 }
 
 /* NULL: memory is exhausted, and nothing is allowed. */
-static struct guard *guard_of(struct session *session, const struct acl *acl)
+static struct rights *rights_of(struct session *session, const struct acl *acl)
 {
-    struct guard *guard = session->guard;
-    if (guard == NULL) {
-        guard = session->guard = calloc(1, sizeof(*guard));
+    struct rights *rights = session->rights;
+    if (rights == NULL) {
+        rights = session->rights = calloc(1, sizeof(*rights));
     }
-    if (guard != NULL && guard->generation != shard_of_session(session)->security_generation) {
-        look_up(guard, session, acl);
+    if (rights != NULL && rights->generation != shard_of_session(session)->security_generation) {
+        look_up(rights, session, acl);
     }
-    return guard;
+    return rights;
 }
 
-void guard_forget(struct session *session)
+void rights_forget(struct session *session)
 {
-    if (session->guard != NULL) {
-        ((struct guard *)session->guard)->generation = 0;
+    if (session->rights != NULL) {
+        ((struct rights *)session->rights)->generation = 0;
     }
 }
 
-void guard_free(struct session *session)
+void rights_free(struct session *session)
 {
-    free(session->guard);
-    session->guard = NULL;
+    free(session->rights);
+    session->rights = NULL;
 }
 
 /* ---- asking -------------------------------------------------------------------------------- */
 
-bool guard_may_publish(struct session *session, const struct msg *msg)
+bool rights_may_publish(struct session *session, const struct msg *msg)
 {
     const struct acl *acl = acl_of(shard_of_session(session), session->listener_index);
     if (acl == NULL) {
         return true;
     }
-    struct guard *guard = guard_of(session, acl);
-    return guard != NULL && acl_may_publish_cached(&guard->subject, &guard->cache, msg->topic);
+    struct rights *rights = rights_of(session, acl);
+    return rights != NULL && acl_may_publish_cached(&rights->subject, &rights->cache, msg->topic);
 }
 
-bool guard_may_read(struct session *session, const struct msg *msg)
+bool rights_may_read(struct session *session, const struct msg *msg)
 {
     const struct acl *acl = acl_of(shard_of_session(session), session->listener_index);
     if (acl == NULL) {
         return true;
     }
-    struct guard *guard = guard_of(session, acl);
-    return guard != NULL &&
-           (guard->reads_all || acl_may_read_cached(&guard->subject, &guard->cache, msg->topic));
+    struct rights *rights = rights_of(session, acl);
+    return rights != NULL &&
+           (rights->reads_all || acl_may_read_cached(&rights->subject, &rights->cache, msg->topic));
 }
 
-void guard_subscribed(struct session *session, const struct subscription *subscription)
+void rights_subscribed(struct session *session, const struct subscription *subscription)
 {
     const struct acl *acl = acl_of(shard_of_session(session), session->listener_index);
-    struct guard *guard = acl != NULL ? guard_of(session, acl) : NULL;
-    if (guard != NULL) {
-        guard->reads_all = guard->reads_all && acl_reads_all(&guard->subject, subscription->filter);
+    struct rights *rights = acl != NULL ? rights_of(session, acl) : NULL;
+    if (rights != NULL) {
+        rights->reads_all = rights->reads_all &&
+                            acl_reads_all(&rights->subject, subscription->filter);
     }
 }
 
@@ -162,24 +164,24 @@ static struct denial denial_of(const struct session *session, enum trail_what wh
                            .qos = msg->qos};
 }
 
-void guard_denied_publish(struct session *session, const struct msg *msg, bool is_will)
+void rights_denied_publish(struct session *session, const struct msg *msg, bool is_will)
 {
     struct acl_decision decision = {.why = "memory is exhausted"};
-    struct guard *guard = session->guard;
-    if (guard != NULL) {
-        acl_may_publish(&guard->subject, msg->topic, &decision);
+    struct rights *rights = session->rights;
+    if (rights != NULL) {
+        acl_may_publish(&rights->subject, msg->topic, &decision);
     }
     struct denial denial = denial_of(session, is_will ? TRAIL_WILL_DENIED : TRAIL_PUBLISH_DENIED,
                                      msg);
     tell_of_session(session, &denial, &decision);
 }
 
-void guard_denied_read(struct session *session, const struct msg *msg)
+void rights_denied_read(struct session *session, const struct msg *msg)
 {
     struct acl_decision decision = {.why = "memory is exhausted"};
-    struct guard *guard = session->guard;
-    if (guard != NULL) {
-        acl_may_read(&guard->subject, msg->topic, &decision);
+    struct rights *rights = session->rights;
+    if (rights != NULL) {
+        acl_may_read(&rights->subject, msg->topic, &decision);
     }
     /* Who subscribes to more than he may read is sent the rest all day: no news at notice. */
     struct denial denial = denial_of(session, TRAIL_DROP_READ_DENIED, msg);
@@ -189,7 +191,7 @@ void guard_denied_read(struct session *session, const struct msg *msg)
 
 /* ---- before anything hangs ------------------------------------------------------------------ */
 
-bool guard_may_subscribe(struct conn *conn, struct slice filter)
+bool rights_may_subscribe(struct conn *conn, struct slice filter)
 {
     struct session *session = conn->session;
     const struct acl *acl = acl_of(conn->shard, session->listener_index);
@@ -207,9 +209,9 @@ bool guard_may_subscribe(struct conn *conn, struct slice filter)
         memcpy(mounted + mount.count, filter.data, filter.count);
         filter = slice_of(mounted, mount.count + filter.count);
     }
-    struct guard *guard = guard_of(session, acl);
+    struct rights *rights = rights_of(session, acl);
     struct acl_decision decision = {.why = "memory is exhausted"};
-    bool is_allowed = guard != NULL && acl_may_subscribe(&guard->subject, filter, &decision);
+    bool is_allowed = rights != NULL && acl_may_subscribe(&rights->subject, filter, &decision);
     if (!is_allowed) {
         struct denial denial = {.what = TRAIL_SUBSCRIBE_DENIED,
                                 .level = LOG_NOTICE,
@@ -222,8 +224,8 @@ bool guard_may_subscribe(struct conn *conn, struct slice filter)
     return is_allowed;
 }
 
-bool guard_may_have_will(struct conn *conn, bool has_username, struct slice username,
-                         struct slice client_id, struct slice topic)
+bool rights_may_have_will(struct conn *conn, bool has_username, struct slice username,
+                          struct slice client_id, struct slice topic)
 {
     const struct acl *acl = acl_of(conn->shard, conn->listener_index);
     if (acl == NULL) {

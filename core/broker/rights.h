@@ -1,5 +1,5 @@
 /*
- * guard: the rules of a session's listener, asked for each thing it does; and every denial told.
+ * rights: the rules of a session's listener, asked for each thing it does; and every denial told.
  *
  *     publish    on_publish: a name with the mount point in front, as mosquitto has it
  *     will       at CONNECT, and once more when it is published
@@ -11,8 +11,8 @@
  * Memory: one object per session whose listener has an acl_file; none else. Looked up anew after a
  *         reload, so what was allowed once is not allowed for ever.
  */
-#ifndef TERN_BROKER_GUARD_H
-#define TERN_BROKER_GUARD_H
+#ifndef TERN_BROKER_RIGHTS_H
+#define TERN_BROKER_RIGHTS_H
 
 #include "core/base/slice.h"
 #include "core/pubsub/msg.h"
@@ -23,29 +23,29 @@
 struct conn;
 
 /* May it publish this? Asked with the message as it will be routed. */
-bool guard_may_publish(struct session *session, const struct msg *msg);
+bool rights_may_publish(struct session *session, const struct msg *msg);
 
 /* May it be sent this message? */
-bool guard_may_read(struct session *session, const struct msg *msg);
+bool rights_may_read(struct session *session, const struct msg *msg);
 
 /* Tell of a publish (or a will, without a connection) that was denied, and by which rule. */
-void guard_denied_publish(struct session *session, const struct msg *msg, bool is_will);
+void rights_denied_publish(struct session *session, const struct msg *msg, bool is_will);
 
 /* The same of a message that was not delivered. */
-void guard_denied_read(struct session *session, const struct msg *msg);
+void rights_denied_read(struct session *session, const struct msg *msg);
 
 /* May it subscribe to this filter (mount point and $share left out)? A denial is told. */
-bool guard_may_subscribe(struct conn *conn, struct slice filter);
+bool rights_may_subscribe(struct conn *conn, struct slice filter);
 
 /* It subscribed: what comes by this filter has to be looked at, or not. */
-void guard_subscribed(struct session *session, const struct subscription *subscription);
+void rights_subscribed(struct session *session, const struct subscription *subscription);
 
 /* Before there is a session: may this user have that will? A denial is told. topic: as published. */
-bool guard_may_have_will(struct conn *conn, bool has_username, struct slice username,
-                         struct slice client_id, struct slice topic);
+bool rights_may_have_will(struct conn *conn, bool has_username, struct slice username,
+                          struct slice client_id, struct slice topic);
 
 /* Another connection, perhaps another listener: what was known of it is stale. */
-void guard_forget(struct session *session);
-void guard_free(struct session *session);
+void rights_forget(struct session *session);
+void rights_free(struct session *session);
 
 #endif
