@@ -3,6 +3,8 @@
  *
  *     ternctl.c          the table, help, which command is meant
  *     ternctl_user.c     user add, del, list, check: password files
+ *     ternctl_secret.c   a password from a terminal, standard input or a file
+ *     ternctl_file.c     a file that is replaced in one step
  *     ternctl_acl.c      acl test: which rule decides
  *     ternctl_explain.c  explain: why was this client refused, closed, ignored
  *     ternctl_ban.c      ban add, del, list
