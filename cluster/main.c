@@ -1,8 +1,8 @@
 /*
  * tern: flags, start, signals, end. Exit codes are those of sysexits(3); README.md lists them.
  */
-#include "cluster/guard.h"
 #include "cluster/node.h"
+#include "cluster/warden.h"
 #include "core/base/config.h"
 #include "core/base/log.h"
 #include "core/io/io.h"
@@ -38,13 +38,13 @@ static struct config_sources sources_of(const struct config_command *command)
 /* The configuration, and the files that guard its listeners; what was found is told on stderr. */
 struct loaded {
     struct config *config;
-    struct guard *guard;
+    struct warden *warden;
     struct config_report report;
 };
 
 static void loaded_free(struct loaded *loaded)
 {
-    guard_free(loaded->guard);
+    warden_free(loaded->warden);
     config_free(loaded->config);
     config_report_deinit(&loaded->report);
 }
@@ -56,7 +56,7 @@ static bool load(const struct config_command *command, struct loaded *out)
     *out = (struct loaded){.config = NULL};
     enum err err = config_load(&sources, &out->config, &out->report);
     if (err == OK) {
-        err = guard_new(out->config, &out->guard, &out->report);
+        err = warden_new(out->config, &out->warden, &out->report);
     }
     config_report_print(&out->report, stderr);
     if (err != OK) {
@@ -81,7 +81,7 @@ static int test_config(const struct config_command *command)
 static void findings_log(const struct loaded *loaded)
 {
     if (strcmp(loaded->config->log_dest, "stderr") != 0) {
-        guard_findings_log(&loaded->report);
+        warden_findings_log(&loaded->report);
     }
 }
 
@@ -174,7 +174,7 @@ static int run(const struct config_command *command)
     sys_signals_open();
     struct node *node;
     struct broker_failure failure = {{0}};
-    if (node_start(loaded.config, loaded.guard, &node, &failure) != OK) {
+    if (node_start(loaded.config, loaded.warden, &node, &failure) != OK) {
         fprintf(stderr, "tern: %s\n", failure.text);
         return EXIT_CANNOT_CREATE;
     }

@@ -1,8 +1,8 @@
 #include "cluster/node.h"
 
-#include "cluster/guard.h"
 #include "cluster/journal_memory.h"
 #include "cluster/node_http.h"
+#include "cluster/warden.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/broker/explain.h"
@@ -21,7 +21,7 @@ enum { FILES_RESERVED = 256 }; /* descriptors that are no connections */
 
 struct node {
     struct config *boot_config, *config; /* the same until a reload */
-    struct guard *guard;
+    struct warden *warden;
     struct broker *broker;
     struct metrics *const *metrics;
     struct admin_sources sources;
@@ -71,7 +71,7 @@ static enum err explain_of_node(void *context, const struct explain_question *qu
 
 static void security_tell(void *context, struct admin_security *out)
 {
-    guard_look(((const struct node *)context)->guard, out);
+    warden_look(((const struct node *)context)->warden, out);
 }
 
 static enum err on_started(void *context, struct io *io, struct wheel *wheel,
@@ -105,7 +105,7 @@ static uint32_t shard_count_of(const struct config *config)
 static void node_free(struct node *node)
 {
     broker_free(node->broker);
-    guard_free(node->guard);
+    warden_free(node->warden);
     if (node->config != node->boot_config) {
         config_free(node->config);
     }
@@ -113,18 +113,18 @@ static void node_free(struct node *node)
     free(node);
 }
 
-enum err node_start(struct config *config, struct guard *guard, struct node **out,
+enum err node_start(struct config *config, struct warden *warden, struct node **out,
                     struct broker_failure *failure)
 {
     struct node *node = calloc(1, sizeof(*node));
     if (node == NULL) {
         snprintf(failure->text, sizeof(failure->text), "memory is exhausted");
-        guard_free(guard);
+        warden_free(warden);
         config_free(config);
         return ERR_NOMEM;
     }
     node->boot_config = node->config = config;
-    node->guard = guard;
+    node->warden = warden;
     uint64_t files = sys_raise_file_limit();
     struct broker_ports ports = {.journal_new = journal_memory_new,
                                  .journal_free = journal_memory_free,
@@ -132,7 +132,7 @@ enum err node_start(struct config *config, struct guard *guard, struct node **ou
                                  .stopped = on_stopped,
                                  .context = node};
     struct broker_config broker = {.config = config,
-                                   .security = guard_security(guard),
+                                   .security = warden_security(warden),
                                    .ports = &ports,
                                    .shard_count = shard_count_of(config),
                                    .pin = config->threads == 0,
@@ -237,8 +237,8 @@ static enum err all_read(struct node *node, const struct config_sources *sources
 {
     struct config *config;
     TRY(config_reload(node->config, sources, &config, report));
-    enum err err = guard_read(node->guard, config, report);
-    if (!guard_has_next(node->guard)) {
+    enum err err = warden_read(node->warden, config, report);
+    if (!warden_has_next(node->warden)) {
         config_free(config);
         return err;
     }
@@ -252,12 +252,12 @@ enum err node_reload(struct node *node, const struct config_sources *sources)
     struct config *config;
     config_report_init(&report);
     enum err err = all_read(node, sources, &config, &report);
-    guard_findings_log(&report);
+    warden_findings_log(&report);
     config_report_deinit(&report);
     if (err == OK && node_log_setup(config) != OK) {
         log_event(LOG_ERROR, "cannot open the log file, the old configuration stays",
                   LOG_TEXT("file", config->log_file), LOG_TEXT("why", strerror(errno)));
-        guard_drop(node->guard);
+        warden_drop(node->warden);
         config_free(config);
         return ERR_IO;
     }
@@ -266,7 +266,7 @@ enum err node_reload(struct node *node, const struct config_sources *sources)
                   LOG_TEXT("reason", err_text(err)));
         return err;
     }
-    guard_swap(node->guard, node->broker, config);
+    warden_swap(node->warden, node->broker, config);
     if (node->config != node->boot_config) {
         config_free(node->config);
     }
@@ -277,17 +277,17 @@ enum err node_reload(struct node *node, const struct config_sources *sources)
 
 void node_settle_in(struct node *node)
 {
-    guard_settle_in(node->guard, node->config);
+    warden_settle_in(node->warden, node->config);
 }
 
 void node_watch(struct node *node)
 {
-    guard_watch(node->guard, node->broker, node->config);
+    warden_watch(node->warden, node->broker, node->config);
 }
 
 uint64_t node_watch_ns(const struct node *node)
 {
-    return guard_is_watching(node->guard) ? GUARD_WATCH_NS : UINT64_MAX;
+    return warden_is_watching(node->warden) ? WARDEN_WATCH_NS : UINT64_MAX;
 }
 
 void node_stop(struct node *node, bool drain)

@@ -12,13 +12,13 @@
 #include "core/broker/broker.h"
 
 struct node;
-struct guard;
+struct warden;
 
 /*
- * Build and start: from OK on clients are served. config and guard go to the node. On an error
+ * Build and start: from OK on clients are served. config and warden go to the node. On an error
  * nothing is left running, both are freed and failure says what it was.
  */
-enum err node_start(struct config *config, struct guard *guard, struct node **out,
+enum err node_start(struct config *config, struct warden *warden, struct node **out,
                     struct broker_failure *failure);
 
 /* The process has become who it stays. */

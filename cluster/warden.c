@@ -1,4 +1,4 @@
-#include "cluster/guard.h"
+#include "cluster/warden.h"
 
 #include "core/base/assert.h"
 #include "core/base/log.h"
@@ -11,7 +11,7 @@
 
 enum { DAY_S = 24 * 3600 };
 
-struct guard {
+struct warden {
     struct security *security; /* in use */
     struct security *next;     /* read, and not in use yet; or NULL */
     struct tls_tickets *tickets;
@@ -30,7 +30,7 @@ static uint64_t now_s(void)
 
 /* ---- what is told -------------------------------------------------------------------------- */
 
-void guard_findings_log(const struct config_report *report)
+void warden_findings_log(const struct config_report *report)
 {
     static const enum log_level levels[] = {
         [CONFIG_ERROR] = LOG_ERROR, [CONFIG_WARNING] = LOG_WARNING, [CONFIG_NOTE] = LOG_NOTICE};
@@ -72,125 +72,127 @@ static void cores_settle(const struct security *security, const struct config *c
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-enum err guard_new(const struct config *config, struct guard **out, struct config_report *report)
+enum err warden_new(const struct config *config, struct warden **out, struct config_report *report)
 {
-    struct guard *guard = calloc(1, sizeof(*guard));
-    if (guard == NULL) {
+    struct warden *warden = calloc(1, sizeof(*warden));
+    if (warden == NULL) {
         return ERR_NOMEM;
     }
-    guard->tickets = tls_tickets_new();
-    guard->expiry_told_s = now_s();
+    warden->tickets = tls_tickets_new();
+    warden->expiry_told_s = now_s();
     enum err err = ERR_NOMEM;
-    if (guard->tickets != NULL) {
-        err = security_load(config, NULL, guard->tickets, now_s() * 1000, &guard->security, report);
+    if (warden->tickets != NULL) {
+        err = security_load(config, NULL, warden->tickets, now_s() * 1000, &warden->security,
+                            report);
     }
     if (err != OK) {
-        guard_free(guard);
+        warden_free(warden);
         return err;
     }
-    atomic_store_explicit(&guard->shown, guard->security, memory_order_release);
-    cores_settle(guard->security, config);
-    *out = guard;
+    atomic_store_explicit(&warden->shown, warden->security, memory_order_release);
+    cores_settle(warden->security, config);
+    *out = warden;
     return OK;
 }
 
-void guard_free(struct guard *guard)
+void warden_free(struct warden *warden)
 {
-    if (guard == NULL) {
+    if (warden == NULL) {
         return;
     }
-    security_free(guard->next);
-    security_free(guard->security);
-    tls_tickets_free(guard->tickets);
-    free(guard);
+    security_free(warden->next);
+    security_free(warden->security);
+    tls_tickets_free(warden->tickets);
+    free(warden);
 }
 
-const struct security *guard_security(const struct guard *guard)
+const struct security *warden_security(const struct warden *warden)
 {
-    return guard->security;
+    return warden->security;
 }
 
-void guard_settle_in(struct guard *guard, const struct config *config)
+void warden_settle_in(struct warden *warden, const struct config *config)
 {
     struct config_report report;
-    cores_settle(guard->security, config);
+    cores_settle(warden->security, config);
     config_report_init(&report);
-    security_readable_check(guard->security, &report);
-    guard_findings_log(&report);
+    security_readable_check(warden->security, &report);
+    warden_findings_log(&report);
     config_report_deinit(&report);
-    items_log(guard->security);
+    items_log(warden->security);
 }
 
 /* ---- again --------------------------------------------------------------------------------- */
 
-enum err guard_read(struct guard *guard, const struct config *config, struct config_report *report)
+enum err warden_read(struct warden *warden, const struct config *config,
+                     struct config_report *report)
 {
-    ASSERT(guard->next == NULL);
-    enum err err = security_load(config, guard->security, guard->tickets, now_s() * 1000,
-                                 &guard->next, report);
-    atomic_fetch_add_explicit(&guard->reload_count, 1, memory_order_relaxed);
+    ASSERT(warden->next == NULL);
+    enum err err = security_load(config, warden->security, warden->tickets, now_s() * 1000,
+                                 &warden->next, report);
+    atomic_fetch_add_explicit(&warden->reload_count, 1, memory_order_relaxed);
     if (err != OK) {
-        atomic_fetch_add_explicit(&guard->fail_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&warden->fail_count, 1, memory_order_relaxed);
     }
     return err;
 }
 
-bool guard_has_next(const struct guard *guard)
+bool warden_has_next(const struct warden *warden)
 {
-    return guard->next != NULL;
+    return warden->next != NULL;
 }
 
-void guard_drop(struct guard *guard)
+void warden_drop(struct warden *warden)
 {
-    security_free(guard->next);
-    guard->next = NULL;
+    security_free(warden->next);
+    warden->next = NULL;
 }
 
-void guard_swap(struct guard *guard, struct broker *broker, const struct config *config)
+void warden_swap(struct warden *warden, struct broker *broker, const struct config *config)
 {
-    struct security *old = guard->security;
-    ASSERT(guard->next != NULL);
-    guard->security = guard->next;
-    guard->next = NULL;
-    guard->expiry_told_s = now_s(); /* security_load() has looked */
-    cores_settle(guard->security, config);
-    atomic_store_explicit(&guard->shown, guard->security, memory_order_release);
-    broker_reconfigure(broker, config, guard->security);
+    struct security *old = warden->security;
+    ASSERT(warden->next != NULL);
+    warden->security = warden->next;
+    warden->next = NULL;
+    warden->expiry_told_s = now_s(); /* security_load() has looked */
+    cores_settle(warden->security, config);
+    atomic_store_explicit(&warden->shown, warden->security, memory_order_release);
+    broker_reconfigure(broker, config, warden->security);
     security_free(old);
-    items_log(guard->security);
+    items_log(warden->security);
 }
 
-bool guard_is_watching(const struct guard *guard)
+bool warden_is_watching(const struct warden *warden)
 {
-    return watch_count(guard->security->watch) > 0;
+    return watch_count(warden->security->watch) > 0;
 }
 
-static void expiry_tell(struct guard *guard)
+static void expiry_tell(struct warden *warden)
 {
     struct config_report report;
-    if (now_s() < guard->expiry_told_s + DAY_S) {
+    if (now_s() < warden->expiry_told_s + DAY_S) {
         return;
     }
-    guard->expiry_told_s = now_s();
+    warden->expiry_told_s = now_s();
     config_report_init(&report);
-    security_expiry_check(guard->security, now_s() * 1000, &report);
-    guard_findings_log(&report);
+    security_expiry_check(warden->security, now_s() * 1000, &report);
+    warden_findings_log(&report);
     config_report_deinit(&report);
 }
 
-void guard_watch(struct guard *guard, struct broker *broker, const struct config *config)
+void warden_watch(struct warden *warden, struct broker *broker, const struct config *config)
 {
     struct config_report report;
-    expiry_tell(guard);
-    if (!security_files_changed(guard->security)) {
+    expiry_tell(warden);
+    if (!security_files_changed(warden->security)) {
         return;
     }
     config_report_init(&report);
-    enum err err = guard_read(guard, config, &report);
-    guard_findings_log(&report);
+    enum err err = warden_read(warden, config, &report);
+    warden_findings_log(&report);
     config_report_deinit(&report);
-    if (guard_has_next(guard)) {
-        guard_swap(guard, broker, config);
+    if (warden_has_next(warden)) {
+        warden_swap(warden, broker, config);
     }
     if (err == OK) {
         log_event(LOG_NOTICE, "files have changed: certificates, passwords and rules are new");
@@ -199,11 +201,11 @@ void guard_watch(struct guard *guard, struct broker *broker, const struct config
     }
 }
 
-void guard_look(const struct guard *guard, struct admin_security *out)
+void warden_look(const struct warden *warden, struct admin_security *out)
 {
     *out = (struct admin_security){
-        .security = atomic_load_explicit(&guard->shown, memory_order_acquire),
-        .reload_count = atomic_load_explicit(&guard->reload_count, memory_order_relaxed),
-        .fail_count = atomic_load_explicit(&guard->fail_count, memory_order_relaxed),
+        .security = atomic_load_explicit(&warden->shown, memory_order_acquire),
+        .reload_count = atomic_load_explicit(&warden->reload_count, memory_order_relaxed),
+        .fail_count = atomic_load_explicit(&warden->fail_count, memory_order_relaxed),
     };
 }
