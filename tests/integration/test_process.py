@@ -1,7 +1,10 @@
 """The process: signals, exit codes, what it says at start and what it is linked to."""
 
+import base64
+import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,8 +12,10 @@ import sys
 import time
 
 import broker as broker_module
+import certs
 import mqtt
-from suite import each, equal, eventually, port_told, short, tern_only
+import tls
+from suite import each, equal, eventually, plain_build, port_told, short, tern_only
 
 OK, USAGE, UNAVAILABLE, CANNOT_CREATE, CONFIGURATION = 0, 64, 69, 73, 78
 SHUTTING_DOWN = 0x8B
@@ -369,8 +374,12 @@ def test_a_kernel_without_io_uring_is_named_before_a_port_is_bound(t):
 def test_no_second_tls_library_is_linked(t):
     code, out, err = run(broker_module.program(), program="ldd")
     equal(code, OK, "exit code of ldd")
-    for stranger in ("libssl.so", "libcrypto.so", "libgnutls", "libcurl"):
+    for stranger in ("libssl.so.1", "libssl.so.3", "libcrypto.so.1", "libcrypto.so.3", "libgnutls", "libcurl"):
         assert stranger not in out, out
+    # BoringSSL's files have the names of OpenSSL's, in a folder of their own.
+    found = re.findall(r"lib(?:ssl|crypto)\S* => (\S+)", out)
+    equal(len(found), 2, f"libraries of TLS in {out}")
+    assert all("/android/" in path for path in found), out
 
 
 @tern_only
@@ -384,3 +393,135 @@ def test_the_limit_of_open_files_is_raised_by_the_broker_itself(t):
         client.connect("", clean=True)
     process.process.send_signal(signal.SIGTERM)
     process.wait_end(20)
+
+
+# ---- secrets ------------------------------------------------------------------------------------
+
+CANARY = "canary-6b1f0c52"
+
+
+def password_line(user, password):
+    """As mosquitto 2.0 writes it, with few rounds."""
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), b"saltsaltsalt", 101)
+    return f"{user}:$7$101${base64.b64encode(b'saltsaltsalt').decode()}${base64.b64encode(digest).decode()}\n"
+
+
+def guarded(t, *lines, **how):
+    """A broker with TLS and passwords, alice's is the canary."""
+    path = write(t, "passwords", password_line("alice", CANARY))
+    os.chmod(path, 0o600)
+    lines = ["allow_anonymous false", f"password_file {path}", *lines]
+    return t.broker(lines, listeners={"tls": certs.listener(), "mqtt": []}, **how)
+
+
+@tern_only
+@short
+def test_no_password_is_in_the_log_whatever_is_logged(t):
+    broker = guarded(t, "log_type all")
+    for version in VERSIONS:
+        t.raw(broker.ports["mqtt"], version).connect("good", username="alice", password=CANARY)
+        t.raw(broker.ports["mqtt"], version).connect("bad", reason=None, username="alice", password=CANARY + "!")
+        t.raw(broker.ports["mqtt"], version).connect("who", reason=None, username=CANARY[::-1], password=CANARY)
+        tls.client(t, broker.ports["tls"], f"tls{version}", version, username="alice", password=CANARY)
+    broker.reload()
+    log_grows(broker, 0, "reloaded")
+    broker.process.terminate()
+    equal(broker.process.wait(mqtt.WAIT_S), OK, "exit code")
+    assert "alice" in broker.log() and CANARY[::-1] in broker.log(), "logins are not in the log at all"
+    assert CANARY not in broker.log(), "a password is in the log"
+    assert "$7$" not in broker.log(), "a hash is in the log"
+
+
+def crash(t, *lines):
+    """Start a broker that may leave a core, log in, make it crash; the cores."""
+    folder = t.folder()
+    path = write(t, "passwords", password_line("alice", CANARY))
+    pair = certs.server()
+    text = ["allow_anonymous false", f"password_file {path}", "http_listener none", *lines, "listener 0 127.0.0.1"]
+    text += [f"certfile {pair.cert}", f"keyfile {pair.key}"]
+    config = write(t, "crash.conf", "\n".join(text) + "\n")
+    command = f"ulimit -c unlimited; cd {folder}; exec {broker_module.program()} -c {config}"
+    program = t.program("bash", "-c", command)
+    port = port_told(lambda: "\n".join(program.lines), r"mqtts +127\.0\.0\.1:(\d+)")
+    tls.client(t, port, "a", username="alice", password=CANARY).ping()
+    program.process.send_signal(signal.SIGABRT)
+    program.wait_end(60, status=-signal.SIGABRT)
+    return [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("core")]
+
+
+@tern_only
+@plain_build
+def test_a_broker_that_holds_keys_leaves_no_core(t):
+    equal(crash(t), [], "cores")
+
+
+@tern_only
+@plain_build
+def test_a_core_is_there_for_who_asks_for_it(t):
+    """The other test would see one if there was one."""
+    with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as file:
+        if not re.match(r"core[^/|]*$", file.read().strip()):
+            return  # this machine's cores go elsewhere
+    equal(len(crash(t, "core_dumps true")), 1, "cores")
+
+
+@tern_only
+@short
+def test_all_that_guards_a_listener_is_judged_before_a_port_is_opened(t):
+    acl = write(t, "acl", "topic readwrite a/#\ntopik read b\n")
+    expired, pair = certs.server("expired"), certs.server()
+    text = f"acl_file {acl}\npassword_file {t.folder()}/none\nhttp_listener none\n"
+    text += f"listener 0 127.0.0.1\ncertfile {expired.cert}\nkeyfile {expired.key}\n"
+    text += f"listener 0 127.0.0.1\ncertfile {pair.cert}\nkeyfile {expired.key}\nprotocol websockets\n"
+    path = write(t, "bad.conf", text)
+    for how in (["--test-config"], []):
+        code, out, err = run(*how, "-c", path)
+        equal(code, CONFIGURATION, f"exit code ({out}{err})")
+        assert f"{acl}:2: error: " in err, err
+        assert f"{t.folder()}/none: error: there is no such file" in err, err
+        equal(len(re.findall(r"^listener 0 127\.0\.0\.1: error: ", err, re.M)), 2, f"listeners told in {err}")
+        assert "mqtts" not in err, err
+
+
+@tern_only
+@short
+def test_a_good_guard_tests_well_and_files_that_others_can_read_are_told(t):
+    path = write(t, "passwords", password_line("alice", "secret"))
+    os.chmod(path, 0o644)
+    pair = certs.server()
+    text = f"password_file {path}\nhttp_listener none\nlistener 0 127.0.0.1\n"
+    config = write(t, "good.conf", text + f"certfile {pair.cert}\nkeyfile {pair.key}\n")
+    code, out, err = run("--test-config", "-c", config)
+    equal(code, OK, f"exit code ({out}{err})")
+    assert f"{path}: warning: others than its owner can read it: chmod 600 {path}" in err, err
+    assert pair.key not in err, err
+
+
+@tern_only
+@short
+def test_privileges_are_dropped_after_the_keys_were_read(t):
+    if os.geteuid() != 0:
+        return
+    folder = t.folder()
+    os.chmod(folder, 0o755)
+    pair = certs.copied(certs.server(), folder)
+    os.chmod(pair.key, 0o600)
+    section = [f"certfile {pair.cert}", f"keyfile {pair.key}"]
+    broker = t.broker(["user nobody"], metrics=True, listeners={"tls": section})
+    with open(f"/proc/{broker.process.pid}/status", encoding="utf-8") as file:
+        status = file.read()
+    assert not re.search(r"^(Uid|Gid):.*\b0\b", status, re.M), status
+    assert not re.search(r"^Groups:.*\b0\b", status, re.M), status
+    assert f"file={pair.key}" in broker.log() and "user nobody may not read it" in broker.log(), broker.log()
+    client = tls.client(t, broker.port, "a")
+    before = len(broker.log())
+    os.chmod(broker.folder, 0o755)
+    broker.reload()
+    log_grows(broker, before, "reloaded")
+    assert "level=error" in broker.log()[before:] and pair.key in broker.log()[before:], broker.log()[before:]
+    tls.client(t, broker.port, "b").ping()
+    client.ping()
+    equal(t.metric(broker, "tern_security_stale", kind="tls"), 1, "tern_security_stale")
+    assert t.metric(broker, "process_open_fds") > 0 and t.metric(broker, "process_resident_memory_bytes") > 0
+    os.chmod(pair.key, 0o644)
+    eventually(lambda: t.metric(broker, "tern_security_stale", kind="tls") == 0, 30, "a key that is read again")
