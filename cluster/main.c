@@ -5,6 +5,7 @@
 #include "cluster/warden.h"
 #include "core/base/config.h"
 #include "core/base/log.h"
+#include "core/broker/limits.h"
 #include "core/io/io.h"
 #include "core/io/resolve.h"
 #include "core/io/sys.h"
@@ -32,7 +33,8 @@ static struct config_sources sources_of(const struct config_command *command)
                                    .environment = environ,
                                    .overrides = command->overrides,
                                    .override_count = command->override_count,
-                                   .resolve = resolve_name};
+                                   .resolve = resolve_name,
+                                   .judge = limits_judge};
 }
 
 /* The configuration, and the files that guard its listeners; what was found is told on stderr. */

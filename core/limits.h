@@ -47,8 +47,8 @@ enum {
     LIMIT_CONFIG_LINES = 20000,        /* over all files of one load */
     LIMIT_CONFIG_INCLUDED_FILES = 256, /* over all include_dir */
     LIMIT_CONFIG_LISTENERS = 64,
-    LIMIT_CONFIG_LIST_ITEMS = 64, /* values of one option that may be repeated */
-    LIMIT_CONFIG_OVERRIDES = 256, /* options on the command line */
+    LIMIT_CONFIG_LIST_ITEMS = 256, /* values of one option that may be repeated */
+    LIMIT_CONFIG_OVERRIDES = 256,  /* options on the command line */
     LIMIT_CONFIG_REPORT_ITEMS = 1000,
     LIMIT_LISTENER_ADDRESSES = 8, /* what one host name may stand for */
     LIMIT_UNIX_PATH_BYTES = 107,  /* sun_path without its final NUL */

@@ -2,10 +2,16 @@
  * quota: how much of the broker one listener, address, network, user or client may take.
  *
  *     limit SCOPE[=NAME] WHAT COUNT [burst COUNT]        limit address connections 1000
- *                                                        limit user=alice messages 500
+ *                                                        limit user=alice messages 500 burst 2000
  *
- *     scope   listener address prefix user client; a NAME (a listener's, an address, a network such
- *             as 10.1.0.0/16, a user's, a client id) makes it one's own and beats the general one
+ *     scope   listener address prefix user client; a NAME makes the limit one's own and beats the
+ *             general one of the same WHAT, also with a higher count:
+ *               listener   its port, or all of its name in quotes
+ *               address    an IP address, a network (each address in it), or unix (Unix sockets)
+ *               prefix     a network such as 10.1.0.0/16 (all of it together)
+ *               user       a name; in quotes if it has blanks
+ *               client     a client id, likewise
+ *             Without a name a prefix is the /24 of an IPv4 address, the /64 of an IPv6 one.
  *     what    connections      open at once
  *             connects         a second; decided at accept, before any TLS work (of user and
  *                              client: at CONNECT)
@@ -13,12 +19,17 @@
  *             subscriptions    held by their sessions
  *             inflight         QoS 1 and 2 messages not finished, either way
  *             retained         messages they have set
+ *     count   0: no limit. burst, of what is counted by the second: how many at once; else as COUNT
+ *
+ * What counts without a configuration stands in quota_defaults, with the reason. Loopback and Unix
+ * sockets are exempt from these, not from what is written.
  *
  * Floor:  access.
  * Thread: struct quota is shared by all shards: accounts live in stripes with a lock each, taken
- *         when a connection comes, proves itself or goes; what is counted per message is atomic.
- * Memory: an account per name in use, at most QUOTA_ACCOUNTS_MAX; beyond it the general limits of
- *         a scope count together under one account of that scope.
+ *         when a connection comes or proves itself; what is counted per message is atomic.
+ * Memory: an account per name in use, at most accounts_max; beyond it the names of a scope count
+ *         together under one account of that scope. An account goes when nobody holds it and its
+ *         buckets are full again; a few are looked at whenever one is made.
  */
 #ifndef TERN_ACCESS_QUOTA_H
 #define TERN_ACCESS_QUOTA_H
@@ -29,7 +40,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { QUOTA_ACCOUNTS_MAX = 1 << 20 };
+enum { QUOTA_ACCOUNTS_MAX = 1 << 22 }; /* more than descriptors times scopes, on most machines */
 
 enum quota_scope {
     QUOTA_LISTENER,
@@ -37,7 +48,9 @@ enum quota_scope {
     QUOTA_PREFIX,
     QUOTA_USER,
     QUOTA_CLIENT,
-    QUOTA_SCOPE_COUNT
+    QUOTA_SCOPE_COUNT,
+    QUOTA_NETWORK = QUOTA_SCOPE_COUNT, /* a prefix with a name: beside the general one */
+    QUOTA_SLOT_COUNT
 };
 enum quota_what {
     QUOTA_CONNECTIONS,
@@ -53,10 +66,27 @@ enum quota_what {
 struct quota;
 struct quota_account;
 
-/* Where a connection counts. Zero-initialised: nowhere. Moves with it to another shard. */
+/*
+ * Where a connection, or a session, counts. Zero-initialised: nowhere. May be moved in memory and to
+ * another shard, not copied.
+ */
 struct quota_holder {
-    struct quota_account *accounts[QUOTA_SCOPE_COUNT]; /* NULL: no limit concerns it there */
-    bool is_counted;
+    struct quota_account *accounts[QUOTA_SLOT_COUNT]; /* NULL: no limit concerns it there */
+    uint32_t taken[QUOTA_WHAT_COUNT];   /* of what is taken and given: how much it has */
+    bool is_counted;                    /* among their connections */
+    uint8_t concerns;                   /* bit 1 << enum quota_what: there is one */
+    uint8_t refused_slot, refused_what; /* after a refusal: by which limit, see quota_refusal() */
+};
+
+/* Who it is, as far as that is known. Borrowed for the call. */
+struct quota_who {
+    struct slice listener; /* its name as in the configuration */
+    const uint8_t *ip;     /* ip_bytes of it: 4, 16, or 0: a Unix socket */
+    uint32_t ip_bytes;
+    bool is_proxy;      /* a proxy's address: nobody's own, so it does not count */
+    bool is_identified; /* the rest is known */
+    bool has_user;
+    struct slice username, client_id;
 };
 
 /* One line of the configuration. */
@@ -67,39 +97,76 @@ struct quota_rule {
     uint64_t count, burst; /* burst 0: as count */
 };
 
+/* What holds where nothing is written. */
+extern const struct quota_rule quota_defaults[];
+extern const uint32_t quota_default_count;
+
 /* Read one `limit`; name is borrowed from text. ERR_INVALID: why tells. */
 enum err quota_rule_parse(struct slice text, struct quota_rule *out, char why[256]);
 
-/* NULL: memory is exhausted. */
-struct quota *quota_new(uint64_t seed);
+/* The default rules hold. NULL: memory is exhausted. */
+struct quota *quota_new(uint64_t seed, uint32_t accounts_max);
 void quota_free(struct quota *quota); /* no holder is left; accepts NULL */
 
-/* New rules, copied; accounts keep what they have counted. Any thread. ERR_NOMEM: the old ones stay. */
-enum err quota_set_rules(struct quota *quota, const struct quota_rule *rules, uint32_t rule_count);
+/*
+ * The rules beside the defaults from now on, copied; a rule of the same scope and what, without a
+ * name, replaces a default. Accounts keep what they have counted, but a rate that changed begins
+ * with a full bucket. *changed: holders should be renewed. Any thread, one at a time.
+ * ERR_NOMEM: the old ones stay.
+ */
+enum err quota_set_rules(struct quota *quota, const struct quota_rule *rules, uint32_t rule_count,
+                         bool *changed);
 
 /*
- * A connection came: count it at listener, address and prefix. ip has 16 bytes, ip_bytes are 4 or
- * 16 of them, 0: a Unix socket. ERR_CONNECT_RATE, ERR_QUOTA: nothing was counted.
+ * A connection came: count it at listener, address and prefix. holder is empty.
+ * ERR_CONNECT_RATE, ERR_QUOTA: nothing was counted, holder is empty but tells the limit; ERR_NOMEM.
  */
-enum err quota_admit(struct quota *quota, struct slice listener, const uint8_t *ip,
-                     uint32_t ip_bytes, uint64_t now_ns, struct quota_holder *holder);
+enum err quota_admit(struct quota *quota, const struct quota_who *who, uint64_t now_ns,
+                     struct quota_holder *holder);
 
-/* It has proved who it is: count it at user (if has_user) and client. Errors as above. */
-enum err quota_identify(struct quota *quota, struct quota_holder *holder, bool has_user,
-                        struct slice username, struct slice client_id, uint64_t now_ns);
+/* It has proved who it is: count it at user (if has_user) and client, too. Errors as above. */
+enum err quota_identify(struct quota *quota, const struct quota_who *who, uint64_t now_ns,
+                        struct quota_holder *holder);
 
-/* It goes: give back its connection everywhere; the holder is empty again. */
-void quota_leave(struct quota *quota, struct quota_holder *holder);
+/*
+ * There are new rules: count it, and what it has taken, where these want it; nothing is refused.
+ * ERR_NOMEM: as it was.
+ */
+enum err quota_renew(struct quota *quota, const struct quota_who *who, uint64_t now_ns,
+                     struct quota_holder *holder);
 
-/* These were received. When it may be read again; 0: now. */
-uint64_t quota_charge(struct quota_holder *holder, uint64_t messages, uint64_t bytes,
+/* A session outlives its connection: the same accounts for it, no connection is counted. */
+void quota_share(const struct quota_holder *holder, struct quota_holder *out);
+
+/* It goes: give back its connection and all it has taken; the holder is empty again. No lock. */
+void quota_leave(struct quota_holder *holder);
+
+/* A limit is set for it: false spares the callers all work. */
+static inline bool quota_concerns(const struct quota_holder *holder, enum quota_what what)
+{
+    return (holder->concerns & 1u << what) != 0;
+}
+
+/*
+ * These were received. When it may be read again; 0: now. Nothing is refused: who took too much at
+ * once waits longer.
+ */
+uint64_t quota_charge(const struct quota_holder *holder, uint64_t messages, uint64_t bytes,
                       uint64_t now_ns);
 
-/* One more of QUOTA_SUBSCRIPTIONS, QUOTA_INFLIGHT or QUOTA_RETAINED. ERR_QUOTA: nothing was counted. */
+/* So many more of QUOTA_SUBSCRIPTIONS, QUOTA_INFLIGHT or QUOTA_RETAINED. ERR_QUOTA: none was counted. */
 enum err quota_take(struct quota_holder *holder, enum quota_what what, uint32_t count);
+
+/* So many less, but never more than it has taken. */
 void quota_give(struct quota_holder *holder, enum quota_what what, uint32_t count);
 
-/* A limit is set for any of it: false spares the callers all work. */
-bool quota_concerns(const struct quota_holder *holder, enum quota_what what);
+/* It has so many now, whatever the limits say: those it brings along, or had before there were any. */
+void quota_settle(struct quota_holder *holder, enum quota_what what, uint32_t count);
+
+/* "limit address connects": which one refused, for logs. A constant. */
+const char *quota_refusal(const struct quota_holder *holder);
+
+/* Accounts in use. For metrics and tests; relaxed. */
+uint32_t quota_account_count(const struct quota *quota);
 
 #endif

@@ -216,6 +216,8 @@ struct config_override {
 
 enum { CONFIG_ADDRESS_BYTES = 64 }; /* an IP address as text, with its final NUL */
 
+enum { CONFIG_JUDGE_BYTES = 256 }; /* of what a judge says */
+
 struct config_sources {
     const char *path;         /* the file; NULL: none */
     struct slice text;        /* instead of a file when path is NULL: tests and the fuzzer */
@@ -229,6 +231,11 @@ struct config_sources {
     enum err (*resolve)(const char *name,
                         char addresses[LIMIT_LISTENER_ADDRESSES][CONFIG_ADDRESS_BYTES],
                         uint32_t *address_count);
+    /*
+     * Judge a value of an option whose language belongs to a higher floor: `limit`, `ban`.
+     * ERR_INVALID: why says what is wrong, a colon, what to write. NULL: they are taken as they are.
+     */
+    enum err (*judge)(const char *key, const char *value, char why[CONFIG_JUDGE_BYTES]);
 };
 
 /* What a broker without any configuration runs with: loopback only. NULL: memory is exhausted. */

@@ -228,12 +228,34 @@ static void policies_check(struct config_loader *loader)
     }
 }
 
+/* ---- limit, ban ---------------------------------------------------------------------------- */
+
+static void list_judge(struct config_loader *loader, const char *key,
+                       const struct config_list *values)
+{
+    char why[CONFIG_JUDGE_BYTES];
+    for (uint32_t i = 0; i < values->count && loader->sources->judge != NULL; i++) {
+        if (loader->sources->judge(key, values->items[i], why) != OK) {
+            char quoted[CONFIG_QUOTE_BYTES];
+            say_at(loader, origin_of(loader, key), CONFIG_ERROR, "%s \"%s\": %s", key,
+                   config_quote(slice_text(values->items[i]), quoted), why);
+        }
+    }
+}
+
+static void limits_check(struct config_loader *loader)
+{
+    list_judge(loader, "limit", &loader->config->limits);
+    list_judge(loader, "ban", &loader->config->bans);
+}
+
 enum err config_check(struct config_loader *loader)
 {
     TRY(config_listeners_build(loader));
     numbers_check(loader);
     persistence_check(loader);
     policies_check(loader);
+    limits_check(loader);
     config_keylog_check(loader);
     TRY(log_check(loader));
     TRY(http_check(loader));

@@ -107,6 +107,8 @@ void config_print_help(FILE *file)
 static const char *list_example(const struct config_option *option)
 {
     static const char *const examples[][2] = {
+        {"limit", "address=192.0.2.7 connects 100 burst 1000"},
+        {"ban", "address 203.0.113.7"},
         {"queue_policy_for", "reject alarms/#"},
         {"websockets_origin", "https://example.org"},
         {"certificate", "/etc/tern/other.crt /etc/tern/other.key"},

@@ -338,7 +338,7 @@ static void a_report_has_a_bound_and_counts_on(void **state)
 
 static void a_list_has_a_bound(void **state)
 {
-    char text[4096] = "listener 8083 127.0.0.1\nprotocol websockets\n";
+    char text[16384] = "listener 8083 127.0.0.1\nprotocol websockets\n";
     struct fixture f;
     (void)state;
     for (int i = 0; i < LIMIT_CONFIG_LIST_ITEMS; i++) {
@@ -350,7 +350,7 @@ static void a_list_has_a_bound(void **state)
     strcat(text, "websockets_origin https://b.example\n");
     load(&f, text);
     assert_int_equal(f.err, ERR_INVALID);
-    assert_says(&f, CONFIG_ERROR, LIMIT_CONFIG_LIST_ITEMS + 3, "more than 64 values");
+    assert_says(&f, CONFIG_ERROR, LIMIT_CONFIG_LIST_ITEMS + 3, "more than 256 values");
     unload(&f);
 }
 
@@ -385,8 +385,8 @@ static void only_expected_options_differ(void *context, const struct config_chan
 {
     /* The example shows one value where the default depends, or where there is none. */
     (void)context;
-    assert_true(strcmp(change->key, "allow_anonymous") == 0 ||
-                strcmp(change->key, "websockets_origin") == 0 ||
+    assert_true(strcmp(change->key, "allow_anonymous") == 0 || strcmp(change->key, "limit") == 0 ||
+                strcmp(change->key, "ban") == 0 || strcmp(change->key, "websockets_origin") == 0 ||
                 strcmp(change->key, "queue_policy_for") == 0);
 }
 
@@ -410,6 +410,28 @@ static void a_policy_for_a_filter_is_read_and_nonsense_is_named(void **state)
     assert_int_equal(config_queue_policy_for("reject", &policy, &filter), ERR_INVALID);
     assert_int_equal(config_queue_policy_for("drop alarms/#", &policy, &filter), ERR_INVALID);
     refused("queue_policy_for alarms/# reject\n", "write for instance queue_policy_for reject");
+}
+
+static enum err judge_short(const char *key, const char *value, char why[CONFIG_JUDGE_BYTES])
+{
+    if (strcmp(key, "ban") == 0 && strlen(value) < 5) {
+        return OK;
+    }
+    strcpy(why, "too long: write less");
+    return ERR_INVALID;
+}
+
+static void what_a_higher_floor_reads_it_judges(void **state)
+{
+    struct fixture f = {
+        .sources = {.text = slice_text("ban x\nban abcde\nlimit y\n"), .judge = judge_short}};
+    (void)state;
+    load_sources(&f);
+    assert_int_equal(f.err, ERR_INVALID);
+    assert_int_equal(f.report.error_count, 2);
+    assert_says(&f, CONFIG_ERROR, 2, "ban \"abcde\": too long: write less");
+    assert_says(&f, CONFIG_ERROR, 3, "limit \"y\": too long: write less");
+    unload(&f);
 }
 
 static void the_example_with_its_comments_taken_away_is_the_default(void **state)
@@ -477,6 +499,7 @@ int main(void)
         cmocka_unit_test(a_list_has_a_bound),
         cmocka_unit_test(help_names_every_option),
         cmocka_unit_test(a_policy_for_a_filter_is_read_and_nonsense_is_named),
+        cmocka_unit_test(what_a_higher_floor_reads_it_judges),
         cmocka_unit_test(the_example_with_its_comments_taken_away_is_the_default),
         cmocka_unit_test(the_example_in_deploy_is_what_the_program_prints),
     };
