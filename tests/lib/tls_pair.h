@@ -43,18 +43,19 @@ static inline void tls_folder_find(void)
     tls_folder[strcspn(tls_folder, "\n")] = '\0';
 }
 
-/* "server-ecdsa.pem": its path; a few may be in use at a time. A path stays as it is. */
+/* "server-ecdsa.pem": its path; a few may be in use at a time. A path stays what it is. */
 static inline const char *tls_path(const char *name)
 {
     static char paths[32][TLS_PATH_BYTES];
     static unsigned next;
 
-    if (name == NULL || name[0] == '/' || name[0] == '\0') {
+    if (name == NULL || name[0] == '\0') {
         return name;
     }
     tls_folder_find();
     char *path = paths[next++ % 32];
-    snprintf(path, TLS_PATH_BYTES, "%s/%s", tls_folder, name);
+    snprintf(path, TLS_PATH_BYTES, "%s%s%.200s", name[0] == '/' ? "" : tls_folder,
+             name[0] == '/' ? "" : "/", name);
     return path;
 }
 
@@ -66,13 +67,14 @@ static inline uint64_t tls_now_ms(void)
 /* "ecdsa" or "/somewhere/name": name.pem and name.key; with a prefix for the first kind. */
 static inline struct tls_pair tls_pair_named(const char *prefix, const char *name)
 {
-    char file[TLS_PATH_BYTES];
+    char file[TLS_PATH_BYTES / 2];
     struct tls_pair pair;
 
-    snprintf(file, sizeof(file), "%s%s.pem", name[0] == '/' ? "" : prefix, name);
-    pair.certfile = name[0] == '/' ? strdup(file) : tls_path(file);
-    snprintf(file, sizeof(file), "%s%s.key", name[0] == '/' ? "" : prefix, name);
-    pair.keyfile = name[0] == '/' ? strdup(file) : tls_path(file);
+    prefix = name[0] == '/' ? "" : prefix;
+    snprintf(file, sizeof(file), "%.20s%.200s.pem", prefix, name);
+    pair.certfile = tls_path(file);
+    snprintf(file, sizeof(file), "%.20s%.200s.key", prefix, name);
+    pair.keyfile = tls_path(file);
     return pair;
 }
 
