@@ -21,6 +21,7 @@
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <malloc.h>
 #include <unistd.h>
@@ -33,8 +34,7 @@ enum {
     CERTIFICATE_S = 3600,
     PATH_BYTES = 128,
     CIPHER_BYTES = 128 * 1024,
-    RECORD_MORE_BYTES =
-        256, /* heads and tags of up to 13 records that the first 16 KiB are cut into */
+    RECORD_MORE_BYTES = 320, /* of the 13 records that 16 KiB are cut into at first */
     MESSAGE_BYTES = 64,
     MESSAGES = 16,
 };
@@ -65,23 +65,46 @@ static EVP_PKEY *new_key(bool is_rsa)
     return key;
 }
 
-/* Signed by itself. */
-static void write_pair(struct pair *pair, const char *name, bool is_rsa)
+static EVP_PKEY *read_key(const struct pair *pair)
 {
-    EVP_PKEY *key = new_key(is_rsa);
+    FILE *in = fopen(pair->keyfile, "re");
+    ASSERT(in != NULL);
+    EVP_PKEY *key = PEM_read_PrivateKey(in, NULL, NULL, NULL);
+    fclose(in);
+    ASSERT(key != NULL);
+    return key;
+}
+
+/* Who signs itself may sign others. */
+static int make_authority(X509 *x509)
+{
+    BASIC_CONSTRAINTS *constraints = BASIC_CONSTRAINTS_new();
+    constraints->ca = 0xff;
+    int rc = X509_add1_ext_i2d(x509, NID_basic_constraints, constraints, 1, 0);
+    BASIC_CONSTRAINTS_free(constraints);
+    return rc;
+}
+
+/* Signed by authority, whose name is "authority"; NULL: by itself. */
+static void write_pair(struct pair *pair, const char *name, bool is_rsa,
+                       const struct pair *authority)
+{
+    EVP_PKEY *key = new_key(is_rsa), *signer = authority == NULL ? NULL : read_key(authority);
     X509 *x509 = X509_new();
-    X509_NAME *subject = X509_get_subject_name(x509);
+    X509_NAME *subject = X509_get_subject_name(x509), *issuer = X509_get_issuer_name(x509);
+    const char *issuer_name = authority == NULL ? name : "authority";
     snprintf(pair->certfile, PATH_BYTES, "%s/%s.crt", folder, name);
     snprintf(pair->keyfile, PATH_BYTES, "%s/%s.key", folder, name);
     int rc = X509_set_version(x509, X509_VERSION_3);
     ASN1_INTEGER_set(X509_get_serialNumber(x509), is_rsa ? 2 : 1);
     X509_gmtime_adj(X509_getm_notBefore(x509), -CERTIFICATE_S);
     X509_gmtime_adj(X509_getm_notAfter(x509), CERTIFICATE_S);
-    rc &= X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)"localhost", -1,
+    rc &= X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1, 0);
+    rc &= X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const uint8_t *)issuer_name, -1,
                                      -1, 0);
-    rc &= X509_set_issuer_name(x509, subject);
     rc &= X509_set_pubkey(x509, key);
-    rc &= X509_sign(x509, key, EVP_sha256()) > 0;
+    rc &= authority != NULL || make_authority(x509) == 1;
+    rc &= X509_sign(x509, signer == NULL ? key : signer, EVP_sha256()) > 0;
     ASSERT(rc == 1);
     FILE *out = fopen(pair->certfile, "we");
     ASSERT(out != NULL);
@@ -94,6 +117,7 @@ static void write_pair(struct pair *pair, const char *name, bool is_rsa)
     ASSERT(rc == 1);
     X509_free(x509);
     EVP_PKEY_free(key);
+    EVP_PKEY_free(signer);
 }
 
 static void remove_pair(const struct pair *pair)
@@ -176,6 +200,16 @@ static void bare_init(struct bare *bare, const struct pair *pair, uint16_t versi
     SSL_CTX_set_session_cache_mode(bare->client,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_set_app_data(bare->client, bare);
+}
+
+/* Clients show certificates, and the server verifies them. */
+static void bare_ask(struct bare *bare, const struct pair *client, const struct pair *authority)
+{
+    int rc = SSL_CTX_load_verify_locations(bare->server, authority->certfile, NULL);
+    rc &= SSL_CTX_use_certificate_chain_file(bare->client, client->certfile);
+    rc &= SSL_CTX_use_PrivateKey_file(bare->client, client->keyfile, SSL_FILETYPE_PEM);
+    ASSERT(rc == 1);
+    SSL_CTX_set_verify(bare->server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 }
 
 static void bare_deinit(struct bare *bare)
@@ -292,7 +326,9 @@ static struct slice taken(struct ends *ends)
     return cipher;
 }
 
-static void ends_init(struct ends *ends, const struct pair *pair, const char *version)
+/* client NULL: nobody has to show a certificate; else one that authority has signed. */
+static void ends_init(struct ends *ends, const struct pair *pair, const char *version,
+                      const struct pair *client_pair, const struct pair *authority)
 {
     struct tls_pair pairs[] = {{pair->certfile, pair->keyfile}};
     struct tls_trouble trouble = {0};
@@ -300,6 +336,12 @@ static void ends_init(struct ends *ends, const struct pair *pair, const char *ve
     *ends = (struct ends){.tickets = tls_tickets_new()};
     struct tls_settings server = {.pairs = pairs, .pair_count = 1, .tickets = ends->tickets};
     struct tls_client_settings client = {.is_insecure = true, .version = version};
+    if (client_pair != NULL) {
+        server.ask = TLS_ASK_REQUIRED;
+        server.cafile = authority->certfile;
+        client.certfile = client_pair->certfile;
+        client.keyfile = client_pair->keyfile;
+    }
     clock_gettime(CLOCK_REALTIME, &now);
     enum err err = tls_context_new(&server, (uint64_t)now.tv_sec * 1000, &ends->server, &trouble);
     err = err == OK ? tls_client_context_new(&client, &ends->client, &trouble) : err;
@@ -435,7 +477,7 @@ static void run_kind(const char *what, const struct pair *pair, uint16_t version
     double bare_ns = micro_run_part(name, bare_handshakes, &bare, HANDSHAKES);
     bare_deinit(&bare);
 
-    ends_init(&ends, pair, version_text);
+    ends_init(&ends, pair, version_text, NULL, NULL);
     if (is_resumed) {
         fetch_ticket(&ends);
     }
@@ -450,10 +492,7 @@ static void run_unsigned(const struct pair *pair)
 {
     static struct bare bare;
     static struct ends ends;
-    FILE *in = fopen(pair->keyfile, "re");
-    ASSERT(in != NULL);
-    EVP_PKEY *key = PEM_read_PrivateKey(in, NULL, NULL, NULL);
-    fclose(in);
+    EVP_PKEY *key = read_key(pair);
 
     bare_init(&bare, pair, TLS1_3_VERSION);
     SSL_CTX_set_ex_data(bare.server, 0, key);
@@ -462,11 +501,27 @@ static void run_unsigned(const struct pair *pair)
                                     HANDSHAKES);
     bare_deinit(&bare);
     EVP_PKEY_free(key);
-    ends_init(&ends, pair, "1.3");
+    ends_init(&ends, pair, "1.3", NULL, NULL);
     ends.is_signature_unseen = true;
     double ns = micro_run_part("RSA 2048 less its signature: ours", handshakes, &ends, HANDSHAKES);
     ends_deinit(&ends);
     tell_rate("RSA 2048 less its signature", bare_ns, ns);
+}
+
+static void run_mutual(const struct pair *server, const struct pair *client,
+                       const struct pair *authority)
+{
+    static struct bare bare;
+    static struct ends ends;
+    bare_init(&bare, server, TLS1_3_VERSION);
+    bare_ask(&bare, client, authority);
+    double bare_ns = micro_run_part("TLS 1.3 client certificate: bare", bare_handshakes, &bare,
+                                    HANDSHAKES);
+    bare_deinit(&bare);
+    ends_init(&ends, server, "1.3", client, authority);
+    double ns = micro_run_part("TLS 1.3 client certificate: ours", handshakes, &ends, HANDSHAKES);
+    ends_deinit(&ends);
+    tell_rate("TLS 1.3 client certificate", bare_ns, ns);
 }
 
 /* ---- records ------------------------------------------------------------------------------- */
@@ -538,7 +593,7 @@ static void run_records(const struct pair *pair)
     };
     static struct records records;
     char name[96];
-    ends_init(&records.ends, pair, "1.3");
+    ends_init(&records.ends, pair, "1.3", NULL, NULL);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         records.part_count = rows[i].part_count;
         for (uint32_t part = 0; part < rows[i].part_count; part++) {
@@ -571,7 +626,7 @@ static void run_idle(const char *what, const struct pair *pair, const char *vers
     static struct tls *servers[IDLE];
     char name[96];
 
-    ends_init(&ends, pair, version);
+    ends_init(&ends, pair, version, NULL, NULL);
     tls_free(connect_ends(&ends, NULL)); /* what is allocated once */
     double before = heap_bytes();
     for (int i = 0; i < IDLE; i++) {
@@ -587,19 +642,22 @@ static void run_idle(const char *what, const struct pair *pair, const char *vers
 
 int main(int argc, char **argv)
 {
-    struct pair ecdsa, rsa;
+    struct pair ecdsa, rsa, authority, client;
     micro_begin(argc, argv);
     if (mkdtemp(folder) == NULL) {
         perror("bench_tls: a folder for certificates");
         return 1;
     }
-    write_pair(&ecdsa, "ecdsa", false);
-    write_pair(&rsa, "rsa", true);
+    write_pair(&ecdsa, "localhost", false, NULL);
+    write_pair(&rsa, "rsa", true, NULL);
+    write_pair(&authority, "authority", false, NULL);
+    write_pair(&client, "client", false, &authority);
     run_kind("TLS 1.3 ECDSA P-256", &ecdsa, TLS1_3_VERSION, "1.3", false);
     if (micro.argument == NULL || strcmp(micro.argument, "first") != 0) {
         run_kind("TLS 1.3 resumed", &ecdsa, TLS1_3_VERSION, "1.3", true);
         run_kind("TLS 1.3 RSA 2048", &rsa, TLS1_3_VERSION, "1.3", false);
         run_unsigned(&rsa);
+        run_mutual(&ecdsa, &client, &authority);
         run_kind("TLS 1.2 ECDSA P-256", &ecdsa, TLS1_2_VERSION, "1.2", false);
         run_kind("TLS 1.2 resumed", &ecdsa, TLS1_2_VERSION, "1.2", true);
         run_records(&ecdsa);
@@ -608,6 +666,8 @@ int main(int argc, char **argv)
     }
     remove_pair(&ecdsa);
     remove_pair(&rsa);
+    remove_pair(&authority);
+    remove_pair(&client);
     rmdir(folder);
     return 0;
 }
