@@ -456,6 +456,35 @@ static void long_names_are_put_into_patterns_too(void **state)
     acl_unref(acl);
 }
 
+/* Rules deeper than the index looks, exact ones and with a wildcard at their end. */
+static void deep_rules_of_many_are_found(void **state)
+{
+    enum { DEPTH_MAX = 20 };
+    static char file[2 * DEPTH_MAX * 100], deep[100];
+    size_t used = (size_t)sprintf(file, "user u\n");
+    (void)state;
+    for (uint32_t depth = 1; depth <= DEPTH_MAX; depth++) {
+        sprintf(deep + strlen(deep), "%s%u", depth > 1 ? "/" : "", depth);
+        used += (size_t)sprintf(file + used, "topic read %s\ntopic write %s/+\n", deep, deep);
+    }
+    struct acl *acl = parse(file);
+    struct acl_subject subject = subject_of(acl, "u", "c");
+    struct acl_decision decision;
+    deep[0] = '\0';
+    for (uint32_t depth = 1; depth <= DEPTH_MAX; depth++) {
+        sprintf(deep + strlen(deep), "%s%u", depth > 1 ? "/" : "", depth);
+        assert_true(acl_may_read(&subject, slice_text(deep), &decision));
+        assert_int_equal(decision.line, 2 * depth);
+        size_t bytes = strlen(deep);
+        strcpy(deep + bytes, "/x");
+        assert_true(acl_may_publish(&subject, slice_text(deep), &decision));
+        assert_int_equal(decision.line, 2 * depth + 1);
+        assert_false(acl_may_read(&subject, slice_text(deep), NULL));
+        deep[bytes] = '\0';
+    }
+    acl_unref(acl);
+}
+
 static void references_keep_it(void **state)
 {
     struct acl *acl = parse("user u\ntopic a\npattern b\nuser v\ntopic c\ntopic d\n");
@@ -487,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_wrong_line_is_named_and_explained),
         cmocka_unit_test(nul_bytes_and_huge_files_are_refused),
         cmocka_unit_test(long_names_are_put_into_patterns_too),
+        cmocka_unit_test(deep_rules_of_many_are_found),
         cmocka_unit_test(references_keep_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

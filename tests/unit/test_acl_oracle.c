@@ -1,7 +1,7 @@
 /*
  * Random files against a second opinion: all names of up to four levels over a few words, each rule
- * looked at with topic_matches() alone. What the engine does quickly and with sets of names, this does
- * slowly and name by name.
+ * looked at alone, with the functions of topic.h (which test_topic.c holds against all names). What the
+ * engine does with lists, indexes and traits, this does rule by rule.
  */
 #include "core/access/acl.h"
 #include "core/base/rng.h"
@@ -24,11 +24,12 @@ enum {
     FILE_BYTES = RULES_MAX * TEXT_BYTES,
 };
 
-enum { ALLOWS_NONE = 0, ALLOWS_READ = 1, ALLOWS_WRITE = 2 };
+enum { ALLOWS_NONE = 0, ALLOWS_READ = 1, ALLOWS_WRITE = 2, ALLOWS_SUBSCRIBE = 4 };
 
 struct opinion_rule {
     char filter[TEXT_BYTES]; /* with names put in */
     bool is_pattern, is_deny, applies;
+    bool is_of_it; /* without %u, where there is no user name */
     uint8_t allows;
     uint32_t line;
 };
@@ -90,14 +91,14 @@ static void names_put_in(const char *pattern, const char *username, const char *
         if (at[0] == '%' && at[1] == 'c') {
             part = id;
         } else if (at[0] == '%' && at[1] == 'u') {
-            out->applies = out->applies && username != NULL;
+            out->is_of_it = out->is_of_it && username != NULL;
             part = username == NULL ? "" : username;
         }
         takes_slash = takes_slash || (part != one && strchr(part, '/') != NULL);
         at += part != one;
         strcat(out->filter, part);
     }
-    out->applies = out->applies && (out->is_deny || !takes_slash);
+    out->applies = out->is_of_it && (out->is_deny || !takes_slash);
     if (pattern[0] == '%' && out->filter[0] == '$' && !out->is_deny) {
         out->applies = false;
     }
@@ -107,6 +108,7 @@ static void names_put_in(const char *pattern, const char *username, const char *
 static void file_make(struct rng *rng, uint32_t rule_count, const char *username, const char *id,
                       char *file, struct opinion *opinion)
 {
+    bool has_subscribe = rng_below(rng, 3) == 0;
     static const struct {
         const char *word;
         bool is_deny;
@@ -117,6 +119,7 @@ static void file_make(struct rng *rng, uint32_t rule_count, const char *username
         {"readwrite ", false, ALLOWS_READ | ALLOWS_WRITE},
         {"", false, ALLOWS_READ | ALLOWS_WRITE},
         {"deny ", true, ALLOWS_NONE},
+        {"subscribe ", false, ALLOWS_SUBSCRIBE},
     };
     size_t used = 0;
     uint32_t line = 1;
@@ -130,11 +133,12 @@ static void file_make(struct rng *rng, uint32_t rule_count, const char *username
     for (uint32_t i = 0; i < rule_count; i++) {
         struct opinion_rule *rule = &opinion->rules[opinion->count];
         char filter[TEXT_BYTES];
-        uint32_t which = (uint32_t)rng_below(rng, 5);
+        uint32_t which = (uint32_t)rng_below(rng, has_subscribe ? 6 : 5);
         *rule = (struct opinion_rule){
             .is_pattern = rng_below(rng, 3) == 0,
             .is_deny = accesses[which].is_deny && rng_below(rng, 3) == 0,
             .applies = true,
+            .is_of_it = true,
             .line = line++,
         };
         which = accesses[which].is_deny && !rule->is_deny ? 0 : which;
@@ -151,9 +155,24 @@ static void file_make(struct rng *rng, uint32_t rule_count, const char *username
     }
 }
 
-/* The line that decides about the name: *is_allowed, and 0 when none does. */
-static uint32_t opinion_of(const struct opinion *opinion, const char *name, uint8_t access,
-                           bool *is_allowed)
+enum relation { MATCHES, COVERS, OVERLAPS };
+
+static bool relates(enum relation relation, const char *filter, struct slice text)
+{
+    switch (relation) {
+    case MATCHES:
+        return topic_matches(slice_text(filter), text);
+    case COVERS:
+        return topic_covers(slice_text(filter), text);
+    case OVERLAPS:
+        return topic_overlaps(slice_text(filter), text);
+    }
+    return false;
+}
+
+/* The line that decides: *is_allowed, and 0 when none does. */
+static uint32_t opinion_of(const struct opinion *opinion, struct slice text, uint8_t access,
+                           enum relation denies, enum relation allows, bool *is_allowed)
 {
     *is_allowed = false;
     for (int pass = 0; pass < 4;
@@ -166,13 +185,34 @@ static uint32_t opinion_of(const struct opinion *opinion, const char *name, uint
             const struct opinion_rule *rule = &opinion->rules[i];
             bool counts = rule->applies && rule->is_pattern == is_pattern &&
                           rule->is_deny == is_deny && (is_deny || (rule->allows & access) != 0);
-            if (counts && topic_matches(slice_text(rule->filter), slice_text(name))) {
+            if (counts && relates(is_deny ? denies : allows, rule->filter, text)) {
                 *is_allowed = !is_deny;
                 return rule->line;
             }
         }
     }
     return 0;
+}
+
+static uint32_t opinion_of_name(const struct opinion *opinion, const char *name, uint8_t access,
+                                bool *is_allowed)
+{
+    return opinion_of(opinion, slice_text(name), access, MATCHES, MATCHES, is_allowed);
+}
+
+/* As acl.h has it: subscribe rules that concern it are the only ones that count. */
+static uint32_t opinion_of_filter(const struct opinion *opinion, struct slice filter,
+                                  bool *has_subscribe, bool *is_allowed)
+{
+    *has_subscribe = false;
+    for (uint32_t i = 0; i < opinion->count; i++) {
+        const struct opinion_rule *rule = &opinion->rules[i];
+        *has_subscribe |= rule->is_of_it && (rule->allows & ALLOWS_SUBSCRIBE) != 0;
+    }
+    if (*has_subscribe) {
+        return opinion_of(opinion, filter, ALLOWS_SUBSCRIBE, COVERS, COVERS, is_allowed);
+    }
+    return opinion_of(opinion, filter, ALLOWS_READ, COVERS, OVERLAPS, is_allowed);
 }
 
 static const char *const usernames[] = {NULL, "me", "a", "b+", "a/b", "", "$x"};
@@ -209,8 +249,8 @@ static void engine_and_opinion_agree(uint64_t seed, uint32_t rule_count, uint32_
                 may_read[i] = false;
                 continue;
             }
-            uint32_t read_line = opinion_of(&opinion, names[i], ALLOWS_READ, &is_read);
-            uint32_t write_line = opinion_of(&opinion, names[i], ALLOWS_WRITE, &is_write);
+            uint32_t read_line = opinion_of_name(&opinion, names[i], ALLOWS_READ, &is_read);
+            uint32_t write_line = opinion_of_name(&opinion, names[i], ALLOWS_WRITE, &is_write);
             may_read[i] = acl_may_read(&subject, name, &read);
             acl_may_publish(&subject, name, &write);
             if (read.is_allowed != is_read || read.line != read_line ||
@@ -229,8 +269,15 @@ static void engine_and_opinion_agree(uint64_t seed, uint32_t rule_count, uint32_
             char text[TEXT_BYTES];
             filter_make(&rng, false, text);
             struct slice filter = slice_text(text);
+            struct acl_decision decision;
             bool reads_some = false, reads_all = acl_reads_all(&subject, filter);
-            bool may_subscribe = acl_may_subscribe(&subject, filter, NULL);
+            bool may_subscribe = acl_may_subscribe(&subject, filter, &decision);
+            bool has_subscribe, expected;
+            uint32_t line = opinion_of_filter(&opinion, filter, &has_subscribe, &expected);
+            if (may_subscribe != expected || decision.line != line) {
+                fail_msg("user %s, id %s, filter %s: %d by %u and not %d by %u:\n%s", username, id,
+                         text, may_subscribe, decision.line, expected, line, file);
+            }
             for (uint32_t k = 0; k < name_count; k++) {
                 if (topic_matches(filter, slice_text(names[k]))) {
                     reads_some = reads_some || may_read[k];
@@ -240,7 +287,7 @@ static void engine_and_opinion_agree(uint64_t seed, uint32_t rule_count, uint32_
                     }
                 }
             }
-            if (reads_some && !may_subscribe) {
+            if (reads_some && !may_subscribe && !has_subscribe) {
                 fail_msg("user %s, id %s: something of %s may be read:\n%s", username, id, text,
                          file);
             }
