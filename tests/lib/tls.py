@@ -112,7 +112,8 @@ class Tls(mqtt.Tcp):
             try:
                 part = self.ssl.read(1 << 16)
                 self.plain += part
-                self.ended = not part
+                if not part:  # OpenSSL's way to say that close_notify came
+                    self.ended = self.said_goodbye = True
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError as error:
