@@ -238,7 +238,8 @@ bool tls_is_open(const struct tls *tls)
 
 bool tls_is_costly(const struct tls *tls)
 {
-    return !tls->context->is_client && !tls->has_answered && !tls->is_broken;
+    bool signs = !tls->has_answered, verifies = tls->context->ask != TLS_ASK_NO;
+    return !tls->context->is_client && !tls->is_open && !tls->is_broken && (signs || verifies);
 }
 
 /* ---- after it ------------------------------------------------------------------------------ */

@@ -42,7 +42,7 @@ typedef bool tls_sink(void *owner, struct slice cipher);
  * server_name, of a client's context only: for SNI, and the name its peer has to prove; else NULL.
  */
 struct tls *tls_new(struct tls_context *context, const char *server_name);
-void tls_free(struct tls *tls); /* accepts NULL; no signature of it is being made */
+void tls_free(struct tls *tls); /* accepts NULL; a signature of it may still be out */
 
 /* Who takes cipher bytes from now on. */
 void tls_set_sink(struct tls *tls, tls_sink *sink, void *owner);
@@ -71,7 +71,10 @@ size_t tls_unread(const struct tls *tls);
 enum err tls_handshake(struct tls *tls);
 bool tls_is_open(const struct tls *tls);
 
-/* A server that has not answered the first bytes yet: its next step is one of those that cost. */
+/*
+ * The next step of a server's handshake may be one of those that cost: it has not answered the first
+ * bytes yet, or it may be shown a client certificate.
+ */
 bool tls_is_costly(const struct tls *tls);
 
 /*

@@ -287,7 +287,7 @@ static enum err parse_chain(const char *file, const struct tls_chain *chain, X50
 static enum err check_given(const char *label, const char *file, const char *other,
                             struct tls_trouble *trouble)
 {
-    if (file != NULL && file[0] != '\0') {
+    if (tls_is_given(file)) {
         return OK;
     }
     return tls_trouble(trouble, ERR_INVALID, "%s: is missing: every %s needs one", label, other);

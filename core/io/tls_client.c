@@ -27,14 +27,9 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
-static bool is_given(const char *text)
-{
-    return text != NULL && text[0] != '\0';
-}
-
 static enum err set_version(SSL_CTX *ssl_context, const char *version, struct tls_trouble *trouble)
 {
-    if (!is_given(version)) {
+    if (!tls_is_given(version)) {
         return OK;
     }
     bool is_1_2 = strcmp(version, "1.2") == 0;
@@ -68,7 +63,7 @@ static enum err read_pair(struct tls_context *context, const struct tls_client_s
 {
     struct tls_pair pair = {.certfile = settings->certfile, .keyfile = settings->keyfile};
 
-    if (!is_given(pair.certfile) && !is_given(pair.keyfile)) {
+    if (!tls_is_given(pair.certfile) && !tls_is_given(pair.keyfile)) {
         return OK;
     }
     context->pairs = calloc(1, sizeof(context->pairs[0]));

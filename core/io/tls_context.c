@@ -167,6 +167,7 @@ struct tls_context *tls_context_make(bool is_client)
     }
     SSL_CTX_set_early_data_enabled(context->ssl_context, 0); /* it can be replayed: RFC 8446 8 */
     SSL_CTX_set_session_cache_mode(context->ssl_context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_max_cert_list(context->ssl_context, TLS_PEER_CHAIN_BYTES_MAX);
     return context;
 }
 
@@ -249,7 +250,7 @@ static enum err open_keylog(struct tls_context *context, const char *file,
     const char *fix = "name a file in a folder that only the broker's user writes";
     struct stat status;
 
-    if (file == NULL || file[0] == '\0') {
+    if (!tls_is_given(file)) {
         return OK;
     }
     context->keylog_fd = open(file,

@@ -34,10 +34,17 @@ enum {
     TLS_TRUST_NAMES_MAX = 32,   /* CA names a client is told; with more of them it is told none */
     TLS_RSA_BITS_MIN = 2048,    /* NIST SP 800-57: below is broken within reach */
     TLS_SIGNATURE_BYTES = 1024, /* of RSA 8192 */
+    TLS_PEER_CHAIN_BYTES_MAX = 32 * 1024, /* what a client may send before it has proved anything */
     TLS_FAILURE_BYTES = 256,
     TLS_HASH_BYTES = 32,
     TLS_DATES_UNCHECKED = -1, /* for the time: whoever is shown the certificate judges its dates */
 };
+
+/* A setting that says something: NULL and "" do not. */
+static inline bool tls_is_given(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
 
 /* ---- files: tls_pem.c ---------------------------------------------------------------------- */
 

@@ -235,21 +235,16 @@ static enum err read_crlfile(struct reader *reader, const char *file, struct tls
 
 /* ---- all of it ----------------------------------------------------------------------------- */
 
-static bool is_given(const char *text)
-{
-    return text != NULL && text[0] != '\0';
-}
-
 static enum err read_all(struct reader *reader, const char *cafile, const char *capath,
                          const char *crlfile, struct tls_trouble *trouble)
 {
-    if (is_given(cafile)) {
+    if (tls_is_given(cafile)) {
         TRY(read_cafile(reader, cafile, trouble));
     }
-    if (is_given(capath)) {
+    if (tls_is_given(capath)) {
         TRY(read_capath(reader, capath, trouble));
     }
-    if (is_given(crlfile)) {
+    if (tls_is_given(crlfile)) {
         TRY(read_crlfile(reader, crlfile, trouble));
     }
     return OK;
@@ -262,8 +257,8 @@ enum err tls_trust_init(struct tls_trust *trust, const char *cafile, const char 
 
     *trust = (struct tls_trust){.expires_s = INT64_MAX};
     SHA256_Init(&reader.hash);
-    if (!is_given(cafile) && !is_given(capath)) {
-        return is_given(crlfile)
+    if (!tls_is_given(cafile) && !tls_is_given(capath)) {
+        return tls_is_given(crlfile)
                    ? tls_trouble(trouble, ERR_INVALID,
                                  "crlfile %s: without a CA it says nothing: name cafile "
                                  "or capath, too",

@@ -1,4 +1,5 @@
 #include "core/base/assert.h"
+#include "core/base/utf8.h"
 #include "core/io/tls_inside.h"
 
 #include <openssl/err.h>
@@ -123,18 +124,19 @@ static int name_code(const struct tls *tls, X509 *leaf)
                : X509_V_ERR_HOSTNAME_MISMATCH;
 }
 
-/* "certificate of alice expired": the name is the peer's word, so it is cut and cleaned. */
+/* The name is the peer's word: cut short, and without what could forge a line of the log. */
 static void fail_by_code(struct tls *tls, const X509 *leaf, int code)
 {
     char name[64] = "";
-    int count = X509_NAME_get_text_by_NID(X509_get_subject_name(leaf), NID_commonName, name,
-                                          sizeof(name));
 
-    for (char *at = name; count > 0 && *at != '\0'; at++) {
-        *at = (char)((unsigned char)*at < ' ' || *at == 0x7f || *at == '"' ? '?' : *at);
+    X509_NAME_get_text_by_NID(X509_get_subject_name(leaf), NID_commonName, name, sizeof(name));
+    bool is_text = utf8_is_valid(slice_text(name));
+    for (char *at = name; *at != '\0'; at++) {
+        unsigned char byte = (unsigned char)*at;
+        bool is_plain = byte >= ' ' && byte != 0x7f && byte != '"' && (byte < 0x80 || is_text);
+        *at = is_plain ? *at : '?';
     }
-    tls_fail(tls, "the peer's certificate (common name \"%s\"): %s", count > 0 ? name : "",
-             verdict_text(code));
+    tls_fail(tls, "the peer's certificate (common name \"%s\"): %s", name, verdict_text(code));
 }
 
 static bool chain_verify(struct tls *tls, STACK_OF(X509) * chain, uint8_t *alert)

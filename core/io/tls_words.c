@@ -49,11 +49,6 @@ static bool next_word(struct slice *rest, struct slice *word, bool *is_end)
     return true;
 }
 
-static bool is_given(const char *text)
-{
-    return text != NULL && text[0] != '\0';
-}
-
 /* ---- ciphers ------------------------------------------------------------------------------- */
 
 static const char *cipher_find(struct slice word)
@@ -97,8 +92,8 @@ static enum err cipher_trouble(struct slice word, struct tls_trouble *trouble)
 enum err tls_words_ciphers(SSL_CTX *ssl_context, const char *ciphers, struct tls_trouble *trouble)
 {
     char list[LIST_BYTES] = "";
-    struct slice rest = slice_text(is_given(ciphers) ? ciphers : ""), word;
-    bool is_end = !is_given(ciphers);
+    struct slice rest = slice_text(tls_is_given(ciphers) ? ciphers : ""), word;
+    bool is_end = !tls_is_given(ciphers);
 
     while (next_word(&rest, &word, &is_end)) {
         const char *known = cipher_find(word);
@@ -137,8 +132,8 @@ enum err tls_words_curves(SSL_CTX *ssl_context, const char *curves, struct tls_t
 {
     int chosen[CURVE_COUNT];
     size_t count = 0;
-    struct slice rest = slice_text(is_given(curves) ? curves : ""), word;
-    bool is_end = !is_given(curves);
+    struct slice rest = slice_text(tls_is_given(curves) ? curves : ""), word;
+    bool is_end = !tls_is_given(curves);
 
     while (next_word(&rest, &word, &is_end)) {
         const struct curve *curve = curve_find(word);
@@ -155,7 +150,7 @@ enum err tls_words_curves(SSL_CTX *ssl_context, const char *curves, struct tls_t
         }
         chosen[count++] = curve->nid;
     }
-    for (uint32_t i = 0; i < CURVE_COUNT && !is_given(curves); i++) {
+    for (uint32_t i = 0; i < CURVE_COUNT && !tls_is_given(curves); i++) {
         if (curves_known[i].is_default) {
             chosen[count++] = curves_known[i].nid;
         }

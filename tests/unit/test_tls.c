@@ -4,6 +4,7 @@
 #include <openssl/aead.h>
 #include <openssl/ssl.h>
 
+#include <dlfcn.h>
 #include <pthread.h>
 
 enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22, RECORD_DATA = 23, SECOND_NS = 1000000000 };
@@ -614,6 +615,46 @@ static void the_library_is_boringssl_alone(void **state)
     assert_string_equal(why, "");
 }
 
+static void a_second_tls_library_is_noticed(void **state)
+{
+    char why[256] = "";
+    void *stranger = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
+    (void)state;
+    if (stranger == NULL) {
+        skip(); /* this machine has no other one */
+    }
+    assert_int_equal(tls_library_check(why, sizeof(why)), ERR_UNSUPPORTED);
+    assert_non_null(strstr(why, "libcrypto.so.3"));
+    dlclose(stranger);
+}
+
+/* ---- what the caller counts ----------------------------------------------------------------- */
+
+static void steps_that_cost_are_told_beforehand(void **state)
+{
+    static const enum tls_ask asks[] = {TLS_ASK_NO, TLS_ASK_OPTIONAL};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct tls_context *server = server_make(
+            (struct server_wish){.ask = asks[i], .cafile = "ca.pem"});
+        struct tls_context *client = client_make((struct client_wish){.name = "alice"});
+        struct tls_duo duo;
+        duo_init(&duo, server, client, NULL);
+        assert_true(tls_is_costly(duo.server.tls));
+        assert_false(tls_is_costly(duo.client.tls));
+        side_step(&duo.client);
+        side_carry(&duo.client, &duo.server);
+        side_step(&duo.server);
+        assert_int_equal(tls_is_costly(duo.server.tls), asks[i] != TLS_ASK_NO);
+        side_carry(&duo.server, &duo.client);
+        duo_open(&duo);
+        assert_false(tls_is_costly(duo.server.tls));
+        duo_deinit(&duo);
+        tls_context_unref(server);
+        tls_context_unref(client);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -639,6 +680,8 @@ int main(void)
         cmocka_unit_test(it_moves_between_threads),
         cmocka_unit_test(a_context_serves_many_threads),
         cmocka_unit_test(the_library_is_boringssl_alone),
+        cmocka_unit_test(a_second_tls_library_is_noticed),
+        cmocka_unit_test(steps_that_cost_are_told_beforehand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -237,6 +237,40 @@ static void what_is_no_plain_text_is_nobody(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* A name in the log is the client's word; nothing of it may look like a line of ours. */
+static void a_refused_name_forges_no_log_line(void **state)
+{
+    static const struct {
+        const char *name, *failure;
+    } rows[] = {
+        {"x\" reason=fine\nlevel=info", SAYS("x? reason=fine?level=info", "expired")},
+        {"\x1b[2Jgone", SAYS("?[2Jgone", "expired")},
+        {"\xc3(", SAYS("?(", "expired")},
+        {"Zo\xc3\xab", SAYS("Zo\xc3\xab", "expired")},
+    };
+    char folder[] = "/tmp/tern-tls-XXXXXX", path[64], command[64];
+    struct tls_context *server = server_make(
+        (struct server_wish){.ask = TLS_ASK_REQUIRED, .cafile = "ca.pem"});
+    (void)state;
+    tls_context_set_clock(server, late);
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/odd", folder);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tls_duo duo;
+        int kind = i == 2 ? V_ASN1_T61STRING : V_ASN1_UTF8STRING;
+        make_client(path, rows[i].name, (int)strlen(rows[i].name), kind);
+        struct tls_context *client = client_make((struct client_wish){.name = path});
+        duo_init(&duo, server, client, NULL);
+        duo_run(&duo);
+        assert_string_equal(tls_failure(duo.server.tls), rows[i].failure);
+        duo_deinit(&duo);
+        tls_context_unref(client);
+    }
+    tls_context_unref(server);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 /* ---- whom a client trusts ------------------------------------------------------------------ */
 
 static void a_client_wants_the_name_it_asked_for(void **state)
@@ -351,6 +385,7 @@ int main(void)
         cmocka_unit_test(time_goes_on_after_the_files_were_read),
         cmocka_unit_test(subjects_are_read_as_they_were_written),
         cmocka_unit_test(what_is_no_plain_text_is_nobody),
+        cmocka_unit_test(a_refused_name_forges_no_log_line),
         cmocka_unit_test(a_client_wants_the_name_it_asked_for),
         cmocka_unit_test(a_client_trusts_its_cafile_alone),
         cmocka_unit_test(a_client_without_a_name_to_ask_for_takes_nobody),
