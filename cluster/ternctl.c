@@ -45,6 +45,7 @@ static const struct ternctl_command commands[] = {
      "  ternctl acl test acl.conf lamp-1 alice publish home/lamp\n"
      "  allowed by line 12: topic readwrite home/#\n"
      "\n"
+     "  --config TERN.CONF [--listener NAME]   instead of FILE: the acl_file of a listener\n"
      "  --json    an object with \"allowed\", \"why\" and, of the rule, \"line\" and \"rule\"\n"
      "  --stdin   only FILE is an argument: each line of standard input is a question,\n"
      "            CLIENT, USER, ACTION and TOPIC with tabs between them, and gets an answer\n"

@@ -3,8 +3,10 @@
  */
 #include "cluster/ternctl.h"
 #include "core/access/acl.h"
+#include "core/base/config.h"
 #include "core/base/json.h"
 #include "core/base/utf8.h"
+#include "core/io/resolve.h"
 #include "core/io/sys.h"
 #include "core/pubsub/topic.h"
 
@@ -207,9 +209,9 @@ static int answer_lines(const struct acl *acl, bool is_json)
 
 /* ---- the file ------------------------------------------------------------------------------ */
 
-static struct acl *file_read(const char *path)
+/* Exit code; OK with *out written. */
+static int file_read(const char *path, struct acl **out)
 {
-    struct acl *acl = NULL;
     struct acl_trouble trouble = {0};
     char *text = NULL;
     size_t bytes = 0;
@@ -219,51 +221,129 @@ static struct acl *file_read(const char *path)
         fprintf(stderr, "ternctl acl test: cannot read %s: %s\n", path,
                 err == ERR_TOO_LARGE ? "it is larger than 64 MiB: is this an ACL file?"
                                      : err_text(err));
-        return NULL;
+        return TERNCTL_DATA;
     }
-    err = acl_parse(slice_of(text, bytes), &acl, &trouble);
+    err = acl_parse(slice_of(text, bytes), out, &trouble);
     free(text);
+    if (err == OK) {
+        return TERNCTL_OK;
+    }
     if (err == ERR_INVALID) {
         fprintf(stderr, "ternctl acl test: %s:%u: %s\n", path, trouble.line, trouble.text);
-    } else if (err != OK) {
+    } else {
         fprintf(stderr, "ternctl acl test: cannot read %s: %s\n", path, err_text(err));
     }
-    return acl;
+    return TERNCTL_DATA;
 }
+
+/* ---- the file that a configuration names --------------------------------------------------- */
+
+/* "1883 127.0.0.1" is meant by that, and by "1883" if no other listener is. */
+static bool is_meant(const struct listener_config *listener, const char *name)
+{
+    size_t bytes = strlen(name);
+    return strncmp(listener->name, name, bytes) == 0 &&
+           (listener->name[bytes] == '\0' || listener->name[bytes] == ' ');
+}
+
+/* The acl_file of the listeners meant (name NULL: of all), or NULL: none is meant, or they differ. */
+static const char *acl_file_of(const struct config *config, const char *name)
+{
+    const char *found = NULL;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        if (name != NULL && !is_meant(listener, name)) {
+            continue;
+        }
+        if (found != NULL && strcmp(found, listener->acl_file) != 0) {
+            return NULL;
+        }
+        found = listener->acl_file;
+    }
+    return found;
+}
+
+static int refuse_listener(const struct config *config, const char *name)
+{
+    fprintf(stderr, "ternctl acl test: %s; write --listener with one of:",
+            name == NULL ? "listeners have rules of their own" : "no listener, or more than one");
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        fprintf(stderr, "%s \"%s\"", i > 0 ? "," : "", config->listeners[i].name);
+    }
+    fprintf(stderr, "\n");
+    return TERNCTL_USAGE;
+}
+
+/* Exit code; OK with *out written: NULL if there are no rules. */
+static int config_read(const char *path, const char *listener, struct acl **out)
+{
+    struct config_sources sources = {.path = path, .resolve = resolve_name};
+    struct config_report report = {0};
+    struct config *config = NULL;
+
+    if (config_load(&sources, &config, &report) != OK) {
+        config_report_print(&report, stderr);
+        config_report_deinit(&report);
+        return TERNCTL_CONFIG;
+    }
+    const char *file = acl_file_of(config, listener);
+    int status = TERNCTL_OK;
+    if (file == NULL) {
+        status = refuse_listener(config, listener);
+    } else if (file[0] != '\0') {
+        status = file_read(file, out);
+    }
+    config_free(config);
+    config_report_deinit(&report);
+    return status;
+}
+
+/* ---- the command --------------------------------------------------------------------------- */
 
 int ternctl_acl_test(int argument_count, char *const *arguments)
 {
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'},
         {"stdin", no_argument, NULL, 's'},
+        {"config", required_argument, NULL, 'c'},
+        {"listener", required_argument, NULL, 'l'},
         {NULL, 0, NULL, 0},
     };
+    const char *config = NULL, *listener = NULL;
     bool is_json = false, is_many = false;
     int letter;
 
     opterr = 0;
     while ((letter = getopt_long(argument_count, arguments, "", options, NULL)) != -1) {
-        if (letter != 'j' && letter != 's') {
+        if (letter == '?') {
             return ternctl_wrong_usage(words,
-                                       "unknown option %s (-- before a word that begins "
-                                       "with -)",
+                                       "%s is no option, or lacks its value (write -- before a "
+                                       "word that begins with -)",
                                        arguments[optind - 1]);
         }
         is_json |= letter == 'j';
         is_many |= letter == 's';
+        config = letter == 'c' ? optarg : config;
+        listener = letter == 'l' ? optarg : listener;
     }
-    int count = argument_count - optind;
-    if (count != (is_many ? 1 : 1 + PART_COUNT)) {
-        return ternctl_wrong_usage(words, is_many ? "write FILE --stdin"
-                                                  : "write FILE CLIENT USER ACTION TOPIC (- as "
-                                                    "USER: a client without a user name)");
+    int count = argument_count - optind, file_count = config == NULL;
+    if (config == NULL && listener != NULL) {
+        return ternctl_wrong_usage(words, "--listener is of a configuration: write --config too");
     }
-    struct acl *acl = file_read(arguments[optind]);
-    if (acl == NULL) {
-        return TERNCTL_DATA;
+    if (count != file_count + (is_many ? 0 : PART_COUNT)) {
+        return ternctl_wrong_usage(words, is_many
+                                              ? "write FILE --stdin, or --config TERN.CONF --stdin"
+                                              : "write FILE CLIENT USER ACTION TOPIC (- as USER: a "
+                                                "client without a user name)");
     }
-    int status = is_many ? answer_lines(acl, is_json)
-                         : answer_arguments(acl, arguments + optind + 1, is_json);
+    struct acl *acl = NULL;
+    int status = config != NULL ? config_read(config, listener, &acl)
+                                : file_read(arguments[optind], &acl);
+    if (status != TERNCTL_OK) {
+        return status;
+    }
+    status = is_many ? answer_lines(acl, is_json)
+                     : answer_arguments(acl, arguments + optind + file_count, is_json);
     acl_unref(acl);
     return status;
 }

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from suite import each, equal, short, tern_only
-from ternctl import DATA, NO, OK, USAGE, program, ternctl
+from ternctl import CONFIG, DATA, NO, OK, USAGE, program, ternctl
 
 FILE = """\
 topic read public/#
@@ -52,7 +52,7 @@ TROUBLES = {
 
 WRONG_ARGUMENTS = ["", "FILE", "FILE c u read", "FILE c u read a b", "FILE c u rede a", "FILE c u read a/+"]
 WRONG_ARGUMENTS += ["FILE c u publish #", "FILE c u subscribe a/#/b", "FILE c u read a --colour", "FILE c --stdin"]
-WRONG_ARGUMENTS += ["--stdin"]
+WRONG_ARGUMENTS += ["--stdin", "FILE c u read a --config", "--config FILE --stdin c u read a"]
 
 
 def acl_file(t, text=FILE):
@@ -160,3 +160,44 @@ def test_words_that_begin_with_a_dash(t):
     path = acl_file(t, "user -u\ntopic read -t\n")
     code, out, _ = ternctl("acl", "test", path, "--", "-c", "-u", "read", "-t")
     equal((code, out), (OK, "allowed by line 2: topic read -t\n"))
+
+
+def config_file(t, text):
+    path = os.path.join(t.folder(), "tern.conf")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+@tern_only
+def test_a_configuration_names_the_file(t):
+    path = acl_file(t)
+    question = ["lamp", "alice", "publish", "home/lamp"]
+    allowed = (OK, "allowed by line 4: topic readwrite home/#\n", "")
+    config = config_file(t, f"listener 1883 127.0.0.1\nlistener 1884 127.0.0.1\nacl_file {path}\n")
+    equal(ternctl("acl", "test", "--config", config, *question), allowed)
+    equal(ternctl("acl", "test", "--config", config, "--listener", "1884", *question), allowed)
+    equal(ternctl("acl", "test", "--config", config, "--stdin", stdin="\t".join(question) + "\n"), allowed)
+    lines = "listener 1883 127.0.0.1\nallow_anonymous true\nlistener 1884 127.0.0.1\nallow_anonymous true\n"
+    config = config_file(t, f"per_listener_settings true\n{lines}acl_file {path}\n")
+    equal(ternctl("acl", "test", "--config", config, "--listener", "1884", *question), allowed)
+    equal(ternctl("acl", "test", "--config", config, "--listener", "1884 127.0.0.1", *question), allowed)
+    no_rules = (OK, "allowed: there are no rules\n", "")
+    equal(ternctl("acl", "test", "--config", config, "--listener", "1883", *question), no_rules)
+
+
+@tern_only
+def test_a_configuration_that_does_not_say_which_file(t):
+    question = ["lamp", "alice", "publish", "home/lamp"]
+    lines = "listener 1883 127.0.0.1\nallow_anonymous true\nlistener 1884 127.0.0.1\nallow_anonymous true\n"
+    config = config_file(t, f"per_listener_settings true\n{lines}acl_file {acl_file(t)}\n")
+    for listener in ([], ["--listener", "188"], ["--listener", "1885"]):
+        code, out, err = ternctl("acl", "test", "--config", config, *listener, *question)
+        equal((code, out), (USAGE, ""))
+        assert 'write --listener with one of: "1883 127.0.0.1", "1884 127.0.0.1"\n' in err, err
+    code, out, err = ternctl("acl", "test", "--config", config_file(t, "acl_fiel x\n"), *question)
+    equal((code, out), (CONFIG, ""))
+    assert "tern.conf:1: error: " in err and "acl_file" in err, err
+    code, out, err = ternctl("acl", "test", "--listener", "1883", acl_file(t), *question)
+    equal((code, out), (USAGE, ""))
+    assert "write --config too" in err, err

@@ -248,6 +248,7 @@ static void subscribe_patterns_bind_those_they_speak_of(void **state)
         {"bob", "c", SUBSCRIBE, "public/1", false, 0},
         {NULL, "c", SUBSCRIBE, "public/1", true, 1}, /* %u does not speak of the nameless */
         {"bob/x", "c", SUBSCRIBE, "home/bob/x/y", false, 0},
+        {"stranger", "c", SUBSCRIBE, "home/stranger/x", true, 4}, /* no rules of his own */
         {"bob", "c#", SUBSCRIBE, "home/bob/+", false, 0},
     };
     (void)state;
