@@ -209,9 +209,6 @@ enum err tls_handshake(struct tls *tls)
     if (tls->is_broken) {
         return ERR_PROTOCOL;
     }
-    if (tls->is_signature_out) {
-        return ERR_AGAIN;
-    }
     ERR_clear_error(); /* I3 */
     int result = SSL_do_handshake(tls->ssl);
     if (result == 1) {

@@ -118,10 +118,8 @@ static int name_code(const struct tls *tls, X509 *leaf)
     if (inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1) {
         return X509_check_ip_asc(leaf, name, 0) == 1 ? X509_V_OK : X509_V_ERR_IP_ADDRESS_MISMATCH;
     }
-    return X509_check_host(leaf, name, strlen(name), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) ==
-                   1
-               ? X509_V_OK
-               : X509_V_ERR_HOSTNAME_MISMATCH;
+    return X509_check_host(leaf, name, strlen(name), 0, NULL) == 1 ? X509_V_OK
+                                                                   : X509_V_ERR_HOSTNAME_MISMATCH;
 }
 
 /* The name is the peer's word: cut short, and without what could forge a line of the log. */

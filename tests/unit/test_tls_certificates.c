@@ -192,11 +192,37 @@ static void the_kind_is_one_that_the_client_can_check(void **state)
     }
 }
 
+/* A name that nobody has is served by the first pair, and by what shares a name with it. */
+static void an_unknown_name_is_served_by_the_first_and_its_kin(void **state)
+{
+    static const struct {
+        const char *names[4];
+        int index;
+    } rows[] = {
+        {{"ecdsa", "b", "rsa"}, 2}, {{"ecdsa", "b"}, -1}, {{"a", "rsa"}, -1}, {{"b", "rsa"}, 0}};
+    static const uint16_t rsa_alone[] = {SSL_SIGN_RSA_PSS_RSAE_SHA256};
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct server_wish wish = {.ask = TLS_ASK_NO};
+        struct tls_duo duo;
+        memcpy(wish.names, rows[i].names, sizeof(wish.names));
+        struct tls_context *server = server_make(wish);
+        struct tls_context *client = client_make((struct client_wish){.is_insecure = true});
+        duo_init(&duo, server, client, "nobody.example.test");
+        assert_int_equal(SSL_set_verify_algorithm_prefs(duo.client.tls->ssl, rsa_alone, 1), 1);
+        assert_int_equal(shown(server, &duo), rows[i].index);
+        duo_deinit(&duo);
+        tls_context_unref(server);
+        tls_context_unref(client);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_chooses_its_certificate),
         cmocka_unit_test(exact_names_and_common_names_count),
+        cmocka_unit_test(an_unknown_name_is_served_by_the_first_and_its_kin),
         cmocka_unit_test(the_kind_is_one_that_the_client_can_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

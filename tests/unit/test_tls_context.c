@@ -29,6 +29,10 @@ static const char script[] =
     "cat $C/server-ecdsa.key $C/server-ecdsa.pem > both.pem; cp both.pem both.key\n"
     "cat $C/intermediate.pem $C/server-ecdsa.pem > upside.pem; cp good.key upside.key\n"
     "cat $C/server-ecdsa.pem $C/other.pem > gap.pem; cp good.key gap.key\n"
+    "printf '[req]\\ndistinguished_name=dn\\n[dn]\\n' > min.cnf\n"
+    "openssl req -x509 -config min.cnf -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+    "-subj '/O=Tern/CN=Tern test intermediate' -days 5 -keyout x.key -out x.pem 2>/dev/null\n"
+    "cat $C/server-ecdsa.pem | sed '/END/q' > forged.pem; cat x.pem >> forged.pem; cp good.key forged.key\n"
     "sed 's/^MI/MJ/' $C/server-ecdsa.pem > damaged.pem; cp good.key damaged.key\n"
     "head -5 $C/server-ecdsa.pem > cut.pem; cp good.key cut.key\n"
     "for i in 1 2 3 4 5 6 7 8 9 10; do cat $C/intermediate.pem; done > x.pem\n"
@@ -109,6 +113,7 @@ static void a_bad_pair_is_told_apart(void **state)
         {"oldcrypt", ERR_INVALID, "oldcrypt.key: the key is encrypted"},
         {"upside", ERR_INVALID, "the key fits certificate 2, not the first"},
         {"gap", ERR_INVALID, "certificate 2 is not signed by certificate 3"},
+        {"forged", ERR_INVALID, "certificate 1 is not signed by certificate 2"},
         {"damaged", ERR_INVALID, "damaged"},
         {"cut", ERR_INVALID, "block 1 is damaged"},
         {"long", ERR_INVALID, "more than 10 certificates"},

@@ -12,7 +12,7 @@
 #define HEAP_IS_OURS true
 #endif
 
-enum { PAIRS = 1000, IDLE_BYTES_MAX = 4096, IDLE_BYTES_WITH_CERTIFICATE_MAX = 6144 };
+enum { PAIRS = 1000, IDLE_BYTES_MAX = 3072, IDLE_BYTES_WITH_CERTIFICATE_MAX = 4096 };
 
 static size_t heap_bytes(void)
 {

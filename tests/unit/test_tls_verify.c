@@ -1,10 +1,13 @@
 #include "core/io/tls_inside.h"
 #include "tests/lib/tls_pair.h"
 
+#include <openssl/bn.h>
 #include <openssl/ec_key.h>
 #include <openssl/evp.h>
 #include <openssl/nid.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include <unistd.h>
@@ -160,11 +163,34 @@ static void subjects_are_read_as_they_were_written(void **state)
     tls_context_unref(server);
 }
 
-/* A client's certificate of the root, for any bytes as the common name. */
-static void make_client(const char *path, const char *common_name, int bytes, int kind)
+static EVP_PKEY *ecdsa_key(void)
 {
-    EVP_PKEY *root_key = NULL, *key = EVP_PKEY_new();
+    EVP_PKEY *key = EVP_PKEY_new();
     EC_KEY *ec = EC_KEY_new_by_curve_name(NID_X9_62_prime256v1);
+
+    assert_int_equal(EC_KEY_generate_key(ec), 1);
+    assert_int_equal(EVP_PKEY_assign_EC_KEY(key, ec), 1);
+    return key;
+}
+
+static EVP_PKEY *rsa_key(int bits)
+{
+    EVP_PKEY *key = EVP_PKEY_new();
+    RSA *rsa = RSA_new();
+    BIGNUM *exponent = BN_new();
+
+    assert_int_equal(BN_set_word(exponent, RSA_F4), 1);
+    assert_int_equal(RSA_generate_key_ex(rsa, bits, exponent, NULL), 1);
+    assert_int_equal(EVP_PKEY_assign_RSA(key, rsa), 1);
+    BN_free(exponent);
+    return key;
+}
+
+/* A client's certificate of the root, for any bytes as the common name. The key goes with it. */
+static void make_client(const char *path, EVP_PKEY *key, const char *common_name, int bytes,
+                        int kind)
+{
+    EVP_PKEY *root_key = NULL;
     FILE *file = fopen(tls_path("root.pem"), "r");
     char name[TLS_PATH_BYTES];
 
@@ -173,8 +199,7 @@ static void make_client(const char *path, const char *common_name, int bytes, in
     file = fopen(tls_path("root.key"), "r");
     root_key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
     fclose(file);
-    assert_true(root != NULL && root_key != NULL && EC_KEY_generate_key(ec) == 1);
-    EVP_PKEY_assign_EC_KEY(key, ec);
+    assert_true(root != NULL && root_key != NULL);
     X509_set_version(made, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(made), 77);
     X509_gmtime_adj(X509_get_notBefore(made), -60);
@@ -222,7 +247,7 @@ static void what_is_no_plain_text_is_nobody(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct tls_identity identity;
         struct tls_duo duo;
-        make_client(path, rows[i].bytes, rows[i].count, rows[i].kind);
+        make_client(path, ecdsa_key(), rows[i].bytes, rows[i].count, rows[i].kind);
         struct tls_context *client = client_make((struct client_wish){.name = path});
         duo_init(&duo, server, client, NULL);
         duo_open(&duo);
@@ -258,7 +283,7 @@ static void a_refused_name_forges_no_log_line(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct tls_duo duo;
         int kind = i == 2 ? V_ASN1_T61STRING : V_ASN1_UTF8STRING;
-        make_client(path, rows[i].name, (int)strlen(rows[i].name), kind);
+        make_client(path, ecdsa_key(), rows[i].name, (int)strlen(rows[i].name), kind);
         struct tls_context *client = client_make((struct client_wish){.name = path});
         duo_init(&duo, server, client, NULL);
         duo_run(&duo);
@@ -267,6 +292,45 @@ static void a_refused_name_forges_no_log_line(void **state)
         tls_context_unref(client);
     }
     tls_context_unref(server);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* Our own tools refuse to use such a key at all, so the two are put together by hand. */
+static void a_client_s_rsa_key_has_2048_bits(void **state)
+{
+    static const int bits[] = {1024, 2048};
+    char folder[] = "/tmp/tern-tls-XXXXXX", path[64], file[80], command[64];
+    struct tls_context *server = server_make(
+        (struct server_wish){.ask = TLS_ASK_REQUIRED, .cafile = "ca.pem"});
+    struct tls_context *client = client_make((struct client_wish){.version = "1.3"});
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/weak", folder);
+    for (size_t i = 0; i < 2; i++) {
+        struct tls_trouble trouble;
+        struct tls_duo duo;
+        struct tls_chain chain;
+        EVP_PKEY *key = rsa_key(bits[i]);
+        EVP_PKEY_up_ref(key);
+        make_client(path, key, "weak", 4, V_ASN1_UTF8STRING);
+        snprintf(file, sizeof(file), "%s.pem", path);
+        assert_int_equal(tls_pem_chain("certfile", file, &chain, &trouble), OK);
+        duo_init(&duo, server, client, NULL);
+        assert_int_equal(
+            SSL_set_chain_and_key(duo.client.tls->ssl, chain.items, chain.count, key, NULL), 1);
+        duo_run(&duo);
+        assert_int_equal(tls_is_open(duo.server.tls), bits[i] == 2048);
+        if (bits[i] != 2048) {
+            assert_string_equal(tls_failure(duo.server.tls),
+                                "the peer's certificate: its RSA key has less than 2048 bits");
+        }
+        duo_deinit(&duo);
+        tls_chain_deinit(&chain);
+        EVP_PKEY_free(key);
+    }
+    tls_context_unref(server);
+    tls_context_unref(client);
     snprintf(command, sizeof(command), "rm -r %s", folder);
     assert_int_equal(system(command), 0);
 }
@@ -385,6 +449,7 @@ int main(void)
         cmocka_unit_test(time_goes_on_after_the_files_were_read),
         cmocka_unit_test(subjects_are_read_as_they_were_written),
         cmocka_unit_test(what_is_no_plain_text_is_nobody),
+        cmocka_unit_test(a_client_s_rsa_key_has_2048_bits),
         cmocka_unit_test(a_refused_name_forges_no_log_line),
         cmocka_unit_test(a_client_wants_the_name_it_asked_for),
         cmocka_unit_test(a_client_trusts_its_cafile_alone),
