@@ -249,7 +249,7 @@ static enum err all_read(struct node *node, const struct config_sources *sources
 enum err node_reload(struct node *node, const struct config_sources *sources)
 {
     struct config_report report;
-    struct config *config;
+    struct config *config = NULL;
     config_report_init(&report);
     enum err err = all_read(node, sources, &config, &report);
     warden_findings_log(&report);

@@ -42,12 +42,14 @@ static struct work *queue_pop(struct workers *workers)
 static void hand_back(struct workers *workers, struct work *work)
 {
     struct workers_desk *desk = work->desk;
-    work->next = atomic_load_explicit(&desk->done, memory_order_relaxed);
+    struct work *below = atomic_load_explicit(&desk->done, memory_order_relaxed);
     /* Others push under the lock too, and the desk only ever takes all. */
-    while (!atomic_compare_exchange_weak_explicit(&desk->done, &work->next, work,
-                                                  memory_order_release, memory_order_relaxed)) {
-    }
-    if (work->next == NULL && desk->io != NULL && workers->thread_count > 0) {
+    do {
+        work->next = below;
+    } while (!atomic_compare_exchange_weak_explicit(&desk->done, &below, work, memory_order_release,
+                                                    memory_order_relaxed));
+    /* From here on the work may be done and freed: not a word of it is read any more. */
+    if (below == NULL && desk->io != NULL && workers->thread_count > 0) {
         io_wake(NULL, desk->io);
     }
 }
