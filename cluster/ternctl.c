@@ -51,6 +51,30 @@ static const struct ternctl_command commands[] = {
      "            CLIENT, USER, ACTION and TOPIC with tabs between them, and gets an answer\n"
      "            of one line. 0: all were answered; 64: some were no questions\n",
      ternctl_acl_test},
+    {"explain", "CLIENT [--http WHERE] [--limit N] [--json]", "what happened to a client, and why",
+     "Asks the running broker for what it refused, dropped and ended of this client: when, why, by\n"
+     "which rule, from where; oldest first, in UTC. 1: nothing is known of it.\n"
+     "\n"
+     "  --http WHERE   ADDRESS:PORT of its http_listener, or the path of its http_socket;\n"
+     "                 127.0.0.1:8888 is the default\n"
+     "  --limit N      the last N events; 100 is the default, 200 the most\n"
+     "  --address      CLIENT is an IP address: connections from there that were refused, or\n"
+     "                 failed before a client was known\n"
+     "  --json         the broker's answer as it is, newest first\n",
+     ternctl_explain},
+    {"ban add", "address|client|user VALUE [--for TIME] [--reason TEXT] [--http WHERE]",
+     "keep an address, a client or a user out",
+     "An address may be a network: 203.0.113.0/24. Prints the ban's number. The list lives as long\n"
+     "as the broker runs.\n"
+     "\n"
+     "  --for TIME     90s, 10m, 1h, 2d; without it the ban is for good\n"
+     "  --reason TEXT  for ban list, and for the story of who was kept out\n"
+     "  --http WHERE   as of explain\n",
+     ternctl_ban_add},
+    {"ban del", "NUMBER [--http WHERE]", "let in again", "1: there is no such ban.\n",
+     ternctl_ban_del},
+    {"ban list", "[--json] [--http WHERE]", "who is kept out",
+     "Numbers, whom, until when (UTC), and why.\n", ternctl_ban_list},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]), WANTED_BYTES = 256 };
