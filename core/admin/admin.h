@@ -20,7 +20,7 @@
  *
  * Whoever reaches the listener may read /metrics and /health. The API (/api/) tells and changes more,
  * and there are no keys yet: it is for a Unix socket, and for a TCP listener of loopback with
- * everybody on this machine behind it, except the browsers (guard.h).
+ * everybody on this machine behind it, except the browsers (visitor.h).
  */
 #ifndef TERN_ADMIN_ADMIN_H
 #define TERN_ADMIN_ADMIN_H

@@ -1,6 +1,6 @@
 #include "core/admin/routes.h"
 
-#include "core/admin/guard.h"
+#include "core/admin/visitor.h"
 #include "core/base/json.h"
 
 #include <stdarg.h>
@@ -112,7 +112,7 @@ bool route_admits(const struct route *route, const struct http_head *head, bool 
 {
     const char *why;
     bool is_api = is_of_api(head->path);
-    uint16_t status = is_api ? guard_check(head, is_private, &why) : 0;
+    uint16_t status = is_api ? visitor_check(head, is_private, &why) : 0;
     if (status != 0) {
         problem_answer(refusal, status, "%s", why); /* first: strangers learn nothing else */
         return false;

@@ -45,7 +45,9 @@ static inline bool is_draining(void *context)
     return ((struct house *)context)->is_draining;
 }
 
-static inline int house_build(void **state)
+/* add: puts in what else the admin may tell; NULL: nothing. */
+static inline int house_build_with(void **state, const char *host,
+                                   void (*add)(struct admin_sources *sources))
 {
     struct house *house = calloc(1, sizeof(*house));
     struct io_config config = {.stream_count_max = 1000};
@@ -65,13 +67,21 @@ static inline int house_build(void **state)
         .security = security_tell,
         .context = house,
     };
-    assert_int_equal(address_parse("127.0.0.1", 0, &at), OK);
+    if (add != NULL) {
+        add(&sources);
+    }
+    assert_int_equal(address_parse(host, 0, &at), OK);
     assert_int_equal(admin_new(house->io, house->wheel, &at, &sources, &house->admin), OK);
     assert_true(admin_address(house->admin, 0, &at));
     house->port = at.port;
     assert_int_not_equal(house->port, 0);
     *state = house;
     return 0;
+}
+
+static inline int house_build(void **state)
+{
+    return house_build_with(state, "127.0.0.1", NULL);
 }
 
 static inline int house_raze(void **state)

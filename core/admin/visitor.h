@@ -1,5 +1,5 @@
 /*
- * guard: who may use the API while there are no keys.
+ * visitor: who may use the API while there are no keys.
  *
  * Floor:  admin; pure.
  *
@@ -11,15 +11,15 @@
  *     point here (DNS rebinding);
  *   - and what changes something has to say Content-Type: application/json, which no form can.
  */
-#ifndef TERN_ADMIN_GUARD_H
-#define TERN_ADMIN_GUARD_H
+#ifndef TERN_ADMIN_VISITOR_H
+#define TERN_ADMIN_VISITOR_H
 
 #include "core/wire/http.h"
 
 /* 0: it may. Else the status, and why: a sentence. is_private: over such a listener. */
-uint16_t guard_check(const struct http_head *head, bool is_private, const char **why);
+uint16_t visitor_check(const struct http_head *head, bool is_private, const char **why);
 
 /* "localhost", "127.0.0.1:8888", "[::1]:8888". */
-bool guard_host_is_local(struct slice host);
+bool visitor_host_is_local(struct slice host);
 
 #endif

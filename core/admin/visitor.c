@@ -1,4 +1,4 @@
-#include "core/admin/guard.h"
+#include "core/admin/visitor.h"
 
 #include "core/io/sock.h"
 
@@ -17,7 +17,7 @@ static bool is_port(struct slice text)
     return text.count <= 5;
 }
 
-bool guard_host_is_local(struct slice host)
+bool visitor_host_is_local(struct slice host)
 {
     char name[HOST_BYTES_MAX];
     struct address address;
@@ -55,7 +55,7 @@ static bool is_json(const struct http_header *type)
     return http_text_equal(media, slice_text("application/json"));
 }
 
-uint16_t guard_check(const struct http_head *head, bool is_private, const char **why)
+uint16_t visitor_check(const struct http_head *head, bool is_private, const char **why)
 {
     const struct http_header *host = http_header_find(head, "Host");
     const struct http_header *site = http_header_find(head, "Sec-Fetch-Site");
@@ -70,7 +70,7 @@ uint16_t guard_check(const struct http_head *head, bool is_private, const char *
         *why = "the API does not answer web pages";
         return 403;
     }
-    if (host == NULL || !guard_host_is_local(host->value)) {
+    if (host == NULL || !visitor_host_is_local(host->value)) {
         *why = "Host has to be localhost or an address of loopback: the API does not answer to "
                "other names";
         return 403;
