@@ -190,7 +190,7 @@ void trail_add(struct trail *trail, uint64_t wall_ms, const struct trail_event *
     struct set *set = &trail->sets[set_of(shelf, client, address)];
     uint64_t sequence = ++trail->sequence;
 
-    if (repeat_count(set, repeat, sequence, wall_ms, event)) {
+    if (shelf != LIFE && repeat_count(set, repeat, sequence, wall_ms, event)) {
         return;
     }
     uint32_t place = shelf == DOOR ? place_choose(set, set->address, address)

@@ -8,7 +8,7 @@
  *
  * A noisy client must not push everybody else's story out, so records are not one ring:
  *   - What repeats within TRAIL_REPEAT_MS (same client, address, what, why, topic) is counted on the
- *     record that is there.
+ *     record that is there; lives are told step by step, as their order is what counts.
  *   - There are three shelves: what strangers do at the door (whoever has not proved yet who it is:
  *     its address pays), the lives of clients (connected, disconnected), and what they were denied
  *     or lost. A storm in one leaves the others alone.

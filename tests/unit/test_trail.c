@@ -119,7 +119,7 @@ static void repeats_within_a_moment_are_counted_and_later_ones_stand_alone(void 
 
 static void another_topic_reason_or_address_is_no_repeat(void **state)
 {
-    struct trail_event event = {.what = TRAIL_DISCONNECTED, .client = slice_text("c")};
+    struct trail_event event = {.what = TRAIL_PUBLISH_REFUSED, .client = slice_text("c")};
     (void)state;
     trail_add(trail, 1, &event);
     event.why = ERR_KEEPALIVE;
@@ -133,6 +133,22 @@ static void another_topic_reason_or_address_is_no_repeat(void **state)
     assert_int_equal(find_client("c"), 4);
     assert_int_equal(found[0].count, 2);
     assert_int_equal(found[0].peer.port, 40001); /* the last one's */
+}
+
+static void a_life_is_told_step_by_step(void **state)
+{
+    struct trail_event came = {.what = TRAIL_CONNECTED, .client = slice_text("c")};
+    struct trail_event went = {.what = TRAIL_DISCONNECTED, .client = slice_text("c")};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        trail_add(trail, 1, &came);
+        trail_add(trail, 1, &went);
+    }
+    assert_int_equal(find_client("c"), 6);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(found[i].what, i % 2 == 0 ? TRAIL_DISCONNECTED : TRAIL_CONNECTED);
+        assert_int_equal(found[i].count, 1);
+    }
 }
 
 static void a_clock_that_is_set_back_disturbs_nothing(void **state)
@@ -282,6 +298,7 @@ int main(void)
         STORY(all_that_was_told_is_kept),
         STORY(repeats_within_a_moment_are_counted_and_later_ones_stand_alone),
         STORY(another_topic_reason_or_address_is_no_repeat),
+        STORY(a_life_is_told_step_by_step),
         STORY(a_clock_that_is_set_back_disturbs_nothing),
         STORY(one_noisy_client_leaves_the_others_their_story),
         STORY(a_storm_of_strangers_leaves_the_clients_their_story),
