@@ -62,10 +62,10 @@ static const struct ternctl_command commands[] = {
      "                 failed before a client was known\n"
      "  --json         the broker's answer as it is, newest first\n",
      ternctl_explain},
-    {"ban add", "address|client|user VALUE [--for TIME] [--reason TEXT] [--http WHERE]",
-     "keep an address, a client or a user out",
-     "An address may be a network: 203.0.113.0/24. Prints the ban's number. The list lives as long\n"
-     "as the broker runs.\n"
+    {"ban add", "address|network|client|user VALUE [--for TIME] [--reason TEXT] [--http WHERE]",
+     "keep an address, a network, a client or a user out",
+     "A network is written 203.0.113.0/24. Prints the ban's number. It holds until it ends or the\n"
+     "broker does; the lines `ban` of the configuration are for those that stay.\n"
      "\n"
      "  --for TIME     90s, 10m, 1h, 2d; without it the ban is for good\n"
      "  --reason TEXT  for ban list, and for the story of who was kept out\n"
@@ -74,7 +74,10 @@ static const struct ternctl_command commands[] = {
     {"ban del", "NUMBER [--http WHERE]", "let in again", "1: there is no such ban.\n",
      ternctl_ban_del},
     {"ban list", "[--json] [--http WHERE]", "who is kept out",
-     "Numbers, whom, until when (UTC), and why.\n", ternctl_ban_list},
+     "Numbers, whom, until when (UTC), by whom, and why.\n"
+     "\n"
+     "  --json   the broker's answer as it is: an object for each 1000 bans\n",
+     ternctl_ban_list},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]), WANTED_BYTES = 256 };

@@ -85,7 +85,7 @@ int ternctl_ban_add(int argument_count, char *const *arguments)
         return code;
     }
     if (argument_count - optind != 2) {
-        return ternctl_wrong_usage(words, "write address, client or user, and its value");
+        return ternctl_wrong_usage(words, "write address, network, client or user, and its value");
     }
     if (ban_write(&body, arguments[optind], arguments[optind + 1], &options) != OK) {
         buf_deinit(&body);
@@ -134,6 +134,8 @@ static void print_ban(const struct json *ban)
     ternctl_print_safe(stdout, ternctl_text(ban, "value"));
     printf("  %s", until.count > 0 ? "until " : "for good");
     ternctl_print_safe(stdout, until);
+    printf("  by ");
+    ternctl_print_safe(stdout, ternctl_text(ban, "by"));
     if (reason.count > 0) {
         printf("  ");
         ternctl_print_safe(stdout, reason);
@@ -141,11 +143,33 @@ static void print_ban(const struct json *ban)
     printf("\n");
 }
 
+/* Print those after that ban; *after: where the next page begins, 0: there is none. */
+static int page_print(const struct options *options, uint64_t *after)
+{
+    struct ternctl_answer answer;
+    char target[64];
+    snprintf(target, sizeof(target), "/api/v1/bans?after=%llu", (unsigned long long)*after);
+    int code = ternctl_ask(options->where, "GET", target, slice_of(NULL, 0), &answer);
+    if (code != TERNCTL_OK) {
+        return code;
+    }
+    const struct json *bans = json_member(answer.document, "bans");
+    if (options->is_json) {
+        fwrite(answer.body.data, 1, answer.body.count, stdout);
+    }
+    for (size_t i = 0; !options->is_json && i < json_count(bans); i++) {
+        print_ban(json_item(bans, i));
+    }
+    uint64_t next = ternctl_number(answer.document, "next");
+    *after = next > *after ? next : 0;
+    ternctl_answer_deinit(&answer);
+    return TERNCTL_OK;
+}
+
 int ternctl_ban_list(int argument_count, char *const *arguments)
 {
     static const char words[] = "ban list";
     struct options options;
-    struct ternctl_answer answer;
     int code = options_read(words, "hj", argument_count, arguments, &options);
     if (code != TERNCTL_OK) {
         return code;
@@ -153,17 +177,9 @@ int ternctl_ban_list(int argument_count, char *const *arguments)
     if (argument_count != optind) {
         return ternctl_wrong_usage(words, "it has no arguments");
     }
-    code = ternctl_ask(options.where, "GET", "/api/v1/bans", slice_of(NULL, 0), &answer);
-    if (code != TERNCTL_OK) {
-        return code;
-    }
-    const struct json *bans = json_member(answer.document, "bans");
-    if (options.is_json) {
-        fwrite(answer.body.data, 1, answer.body.count, stdout);
-    }
-    for (size_t i = 0; !options.is_json && i < json_count(bans); i++) {
-        print_ban(json_item(bans, i));
-    }
-    ternctl_answer_deinit(&answer);
-    return TERNCTL_OK;
+    uint64_t after = 0;
+    do {
+        code = page_print(&options, &after);
+    } while (code == TERNCTL_OK && after > 0);
+    return code;
 }

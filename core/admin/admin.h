@@ -51,32 +51,7 @@ struct explain;
 struct explain_question;
 struct explain_story;
 
-/* One who may not come in. Slices are borrowed for the call. */
-struct admin_ban {
-    uint64_t id;        /* 1 or more */
-    struct slice kind;  /* "address", "client", "user" */
-    struct slice value; /* "203.0.113.7", "203.0.113.0/24", a client id, a user name */
-    struct slice reason;
-    uint64_t since_ms, until_ms; /* wall clock; until_ms 0: for good */
-};
-
-enum { ADMIN_WHY_BYTES = 256 };
-
-/*
- * The list of bans: whoever has it fills this in. Called by the thread of the admin, and never waits.
- *
- * add     id and since_ms are not read. *id is written on OK. ERR_INVALID: why tells what is wrong.
- *         ERR_LIMIT: there are too many. ERR_NOMEM
- * remove  ERR_NOT_FOUND
- * each    once per ban, in the order of their ids
- */
-struct admin_bans {
-    enum err (*add)(void *context, const struct admin_ban *ban, uint64_t *id,
-                    char why[ADMIN_WHY_BYTES]);
-    enum err (*remove)(void *context, uint64_t id);
-    void (*list)(void *context, void (*each)(void *to, const struct admin_ban *ban), void *to);
-};
-
+struct bans; /* of core/access/bans.h */
 struct security;
 
 /* What guards the listeners now, and how often it was read anew. */
@@ -96,7 +71,7 @@ struct admin_sources {
                             struct explain **out);
     enum err (*explain_tell)(const struct explain *explain, struct explain_story *out);
     void (*explain_end)(struct explain *explain);
-    const struct admin_bans *bans; /* NULL: there is no list */
+    struct bans *bans; /* NULL: there is no list */
     /* Called in the thread of the admin's shard. NULL: nothing is guarded. */
     void (*security)(void *context, struct admin_security *out);
     void *context;

@@ -3,6 +3,7 @@
 #include "core/base/assert.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
+#include "core/broker/explain.h"
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
@@ -346,9 +347,8 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         replays_free(conn); /* they know the session's subscriptions, which may end with it */
         receipts_orphan(conn);
     }
-    if (why != OK) { /* a client that says goodbye is nothing to wonder about */
-        shard_count_drop(shard, TRAIL_DISCONNECTED, why, conn_client_id(conn), slice_of(NULL, 0));
-    }
+    conn_tell(conn, &(struct trail_event){.what = why == OK ? TRAIL_CLEAN_END : TRAIL_DISCONNECTED,
+                                          .why = why});
     if (conn->session != NULL) {
         hold_forget(shard, conn->session);
         char host[ADDRESS_TEXT_MAX];

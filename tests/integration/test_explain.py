@@ -103,10 +103,10 @@ def test_a_takeover_is_told_in_order(t, threads):
 @short
 def test_all_shards_are_asked(t):
     """Refusals at the door stay on the shard that accepted; by address they are one story."""
-    broker = t.broker(["threads 2"], metrics=True)
+    broker = t.broker(["threads 2", "allow_anonymous false"], metrics=True)
     for i in range(30):  # the kernel spreads them
         client = t.raw(broker.port)
-        client.send(b"\x10\x00")
+        client.send(mqtt.connect(t.id(str(i)), version=5))
         client.expect_close()
 
     def refused():
