@@ -502,7 +502,7 @@ static void resend(struct session *session)
             ack_write(conn, MQTT_PUBREL, inflight_id(slot->sequence), OK);
         } else if (on_wire >= conn->window.count_max) {
             return;
-        } else if (!rights_may_read(session, slot->msg)) {
+        } else if (!rights_may_still_read(session, slot->msg)) {
             rights_denied_read(session, slot->msg);
             give_up(session, slot);
             cursor = 0;
@@ -537,7 +537,7 @@ void deliver_pump(struct session *session)
             deliver_settled(session, &late);
             continue;
         }
-        if (!rights_may_read(session, next->msg)) { /* it might when the message came */
+        if (!rights_may_still_read(session, next->msg)) { /* it might when the message came */
             struct delivery denied = queue_pop(&session->queue);
             rights_denied_read(session, denied.msg);
             deliver_settled(session, &denied);

@@ -93,6 +93,16 @@ bool rights_may_read(struct session *session, const struct msg *msg)
            (rights->reads_all || acl_may_read_cached(&rights->subject, &rights->cache, msg->topic));
 }
 
+bool rights_may_still_read(struct session *session, const struct msg *msg)
+{
+    const struct acl *acl = acl_of(shard_of_session(session), session->listener_index);
+    if (acl == NULL) {
+        return true;
+    }
+    struct rights *rights = rights_of(session, acl);
+    return rights != NULL && acl_may_read_cached(&rights->subject, &rights->cache, msg->topic);
+}
+
 void rights_subscribed(struct session *session, const struct subscription *subscription)
 {
     const struct acl *acl = acl_of(shard_of_session(session), session->listener_index);

@@ -25,8 +25,11 @@ struct conn;
 /* May it publish this? Asked with the message as it will be routed. */
 bool rights_may_publish(struct session *session, const struct msg *msg);
 
-/* May it be sent this message? */
+/* May it be sent this message, which one of its subscriptions brings? */
 bool rights_may_read(struct session *session, const struct msg *msg);
+
+/* The same of one that waited, or is sent again: what brought it may be gone. */
+bool rights_may_still_read(struct session *session, const struct msg *msg);
 
 /* Tell of a publish (or a will, without a connection) that was denied, and by which rule. */
 void rights_denied_publish(struct session *session, const struct msg *msg, bool is_will);

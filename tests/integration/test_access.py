@@ -222,6 +222,24 @@ def test_what_waits_is_judged_again_when_it_is_sent(t):
 
 @tern_only
 @short
+def test_what_waits_is_judged_though_its_subscription_is_gone(t):
+    """Left are only subscriptions of which everything may be read; what waits came by another one."""
+    files = Files()
+    broker = t.broker(files.lines())
+    bob = login(t, broker, "bob", clean=False, props={"session_expiry": 300, "receive_max": 1})
+    bob.subscribe("a/#", f"own/{t.id('bob')}/#", qos=1)
+    alice = login(t, broker, "alice")
+    for i in range(3):
+        alice.publish("a/lose", f"{i}", 1)
+    first = bob.expect_publish("a/lose", b"0")
+    bob.unsubscribe("a/#")
+    reread(t, broker, files, RULES.replace("topic read a/#", "topic read other"))
+    bob.send(mqtt.ack(mqtt.PUBACK, first.pid))
+    bob.expect_nothing()
+
+
+@tern_only
+@short
 def test_what_was_sent_and_not_acknowledged_is_judged_again(t):
     files = Files()
     broker = t.broker(files.lines())
