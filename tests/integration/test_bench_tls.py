@@ -230,6 +230,56 @@ def test_a_listener_without_tls_and_one_with(t):
     equal(code, UNAVAILABLE, err)
 
 
+class Nonsense:
+    """A server that answers whatever it is told with the same bytes, and hangs up."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+                with client:
+                    client.recv(4096)
+                    client.sendall(self.answer)
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(4096):
+                        pass
+            except OSError:
+                if self.listener.fileno() < 0:
+                    return
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+ANSWERS = {
+    "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TLS with .* failed: ."),
+    "alert": (bytes.fromhex("15030300020228"), "TLS with .* failed: ."),
+    "large": (bytes.fromhex("160303ffff") + bytes(70000), "TLS with .* failed: ."),
+    "hello": (bytes.fromhex("160303000402000000"), "TLS with .* failed: ."),
+    "half": (bytes.fromhex("1603030040020000"), "during the handshake of TLS"),
+    "nothing": (b"", "during the handshake of TLS"),
+}
+
+
+@each(*ANSWERS)
+def test_a_server_that_talks_nonsense_is_told(t, name):
+    answer, said = ANSWERS[name]
+    with Nonsense(answer) as server:
+        code, _, err = bench("run", "pairs", "-c", 2, "--ssl", "--tls-insecure", "-p", server.port, *QUICK)
+        equal(code, UNAVAILABLE, err)
+        assert re.search(said, err), err
+
+
 @each(
     ("-S", "--cacertfile FILE"),
     ("-S --cacertfile /no/such/file", "/no/such/file"),
