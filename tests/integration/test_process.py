@@ -1,6 +1,7 @@
 """The process: signals, exit codes, what it says at start and what it is linked to."""
 
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -384,6 +385,21 @@ def test_no_second_tls_library_is_linked(t):
 
 @tern_only
 @short
+@plain_build
+@each("libcrypto.so.3", "libssl.so.3", "libgnutls.so.30")
+def test_a_second_tls_library_in_the_process_ends_the_start(t, stranger):
+    paths = glob.glob(f"/usr/lib/*/{stranger}")
+    if not paths:
+        return
+    path = write(t, "plain.conf", "listener 0 127.0.0.1\nhttp_listener none\n")
+    code, out, err = run("-c", path, env={"LD_PRELOAD": paths[0]})
+    equal(code, UNAVAILABLE, f"exit code ({out}{err})")
+    equal(len(err.splitlines()), 1, f"lines of {err}")
+    assert "LD_PRELOAD" in err, err
+
+
+@tern_only
+@short
 def test_the_limit_of_open_files_is_raised_by_the_broker_itself(t):
     path = write(t, "files.conf", "listener 0 127.0.0.1\nhttp_listener none\npersistence false\n")
     process = t.program("bash", "-c", f"unset TERN_BIN; ulimit -Sn 256; exec {broker_module.program()} -c {path}")
@@ -525,3 +541,16 @@ def test_privileges_are_dropped_after_the_keys_were_read(t):
     assert t.metric(broker, "process_open_fds") > 0 and t.metric(broker, "process_resident_memory_bytes") > 0
     os.chmod(pair.key, 0o644)
     eventually(lambda: t.metric(broker, "tern_security_stale", kind="tls") == 0, 30, "a key that is read again")
+
+
+@tern_only
+@plain_build
+def test_nobody_of_the_same_name_looks_into_a_broker_that_holds_keys(t):
+    if os.geteuid() != 0:
+        return
+    for line, may_look in (("core_dumps false", False), ("core_dumps true", True)):
+        broker = t.broker(["user nobody", line], listeners={"tls": certs.listener()})
+        log_grows(broker, 0, "mqtts ")  # it has settled in
+        path = f"/proc/{broker.process.pid}/environ"
+        code, _, _ = run("-u", "nobody", "--", "head", "-c", "1", path, program="runuser")
+        equal(code == 0, may_look, f"nobody looks in, with {line}")
