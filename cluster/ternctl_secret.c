@@ -51,6 +51,10 @@ static int judge(const struct ternctl_secret *secret)
                 TERNCTL_SECRET_BYTES_MAX);
         return TERNCTL_DATA;
     }
+    if (secret->bytes[secret->count - 1] == '\0') {
+        fprintf(stderr, "ternctl: the password ends in a NUL byte: is it text?\n");
+        return TERNCTL_DATA;
+    }
     return TERNCTL_OK;
 }
 

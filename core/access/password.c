@@ -317,7 +317,8 @@ enum err password_line_make(enum password_kind kind, struct slice username, stru
 
     ASSERT(kind == PASSWORD_SCRYPT || is_scram);
     TRY(password_name_check(username, why));
-    if (password.count == 0 || password.count > UINT16_MAX) {
+    if (password.count == 0 || password.count > UINT16_MAX ||
+        password.data[password.count - 1] == '\0') {
         return ERR_RANGE;
     }
     cost.numbers[0] = is_scram ? new_scram_iterations : new_scrypt_log_n;

@@ -90,8 +90,8 @@ enum { PASSWORD_LINE_MAX = 65535 + 512 };
 
 /*
  * "alice:$scrypt$..." with a fresh salt, without a newline, ended by NUL. kind: PASSWORD_SCRYPT or
- * PASSWORD_SCRAM. ERR_INVALID: password_name_check() says no; ERR_RANGE: the password is empty or
- * longer than 65,535 bytes; ERR_NOMEM.
+ * PASSWORD_SCRAM. ERR_INVALID: password_name_check() says no; ERR_RANGE: the password is empty,
+ * longer than 65,535 bytes, or ends in NUL, which HMAC cannot tell from one without; ERR_NOMEM.
  */
 enum err password_line_make(enum password_kind kind, struct slice username, struct slice password,
                             char line[PASSWORD_LINE_MAX]);

@@ -255,7 +255,7 @@ enum err passwords_parse_within(struct slice text, const struct password_limits 
                  PASSWORD_FILE_BYTES_MAX >> 20);
         return ERR_INVALID;
     }
-    if (text.count >= 3 && memcmp(text.data, "\xEF\xBB\xBF", 3) == 0) {
+    if (slice_starts_with(text, slice_text(PASSWORD_BYTE_ORDER_MARK))) {
         *trouble = (struct password_trouble){
             .line = 1, .text = "a byte order mark before the first name: save it as UTF-8 without"};
         return ERR_INVALID;

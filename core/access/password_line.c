@@ -99,17 +99,24 @@ static bool has_control_characters(struct slice text)
 
 enum err password_name_check(struct slice name, char why[WHY_BYTES])
 {
-    const char *trouble =
-        name.count == 0        ? "it is empty: give one"
-        : name.count > 65535   ? "it is longer than MQTT allows: 65535 bytes at most"
-        : !utf8_is_valid(name) ? "it is no UTF-8: write it in UTF-8"
-        : slice_find(name, ':') < name.count
-            ? "it has a colon, which ends the name in the file: take another"
-        : has_control_characters(name) ? "it has control characters: take another"
-        : trim(name).count != name.count
-            ? "there are blanks around it, which the file cannot keep: take another"
-        : name.data[0] == '#' ? "a line with # before it is a comment: take another"
-                              : NULL;
+    const char *trouble = NULL;
+    if (name.count == 0) {
+        trouble = "it is empty: give one";
+    } else if (name.count > UINT16_MAX) {
+        trouble = "it is longer than MQTT allows: 65535 bytes at most";
+    } else if (!utf8_is_valid(name)) {
+        trouble = "it is no UTF-8: write it in UTF-8";
+    } else if (slice_find(name, ':') < name.count) {
+        trouble = "it has a colon, which ends the name in the file: take another";
+    } else if (has_control_characters(name)) {
+        trouble = "it has control characters: take another";
+    } else if (trim(name).count != name.count) {
+        trouble = "there are blanks around it, which the file cannot keep: take another";
+    } else if (name.data[0] == '#') {
+        trouble = "a line that begins with # is a comment: take another";
+    } else if (slice_starts_with(name, slice_text(PASSWORD_BYTE_ORDER_MARK))) {
+        trouble = "it begins with a byte order mark: take another";
+    }
     snprintf(why, WHY_BYTES, "%s", trouble == NULL ? "" : trouble);
     return trouble == NULL ? OK : ERR_INVALID;
 }

@@ -40,6 +40,9 @@ extern const struct password_limits password_limits;
 
 enum { WHY_BYTES = 256 };
 
+/* U+FEFF: what some editors write before the first letter of a file. */
+#define PASSWORD_BYTE_ORDER_MARK "\xEF\xBB\xBF"
+
 /*
  * One line, without its newline. OK: name is borrowed from it. ERR_NOT_FOUND: a comment, or blank.
  * ERR_INVALID: why tells.

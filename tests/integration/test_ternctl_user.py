@@ -233,7 +233,8 @@ def test_a_password_is_the_first_line_of_a_file_or_of_standard_input(t):
         assert check(path, "alice", password), repr(password[:10])
         equal(ternctl("user", "check", path, "alice", "--password-file", "-", stdin=content)[0], OK, "exit code")
     os.remove(path)
-    for content, words in (("", "empty"), ("\nx", "empty"), ("x" * 65536, "too long"), ("x" * 99999, "too long")):
+    wrong = [("", "empty"), ("\nx", "empty"), ("x\0\n", "NUL"), ("x" * 65536, "too long"), ("x" * 99999, "too long")]
+    for content, words in wrong:
         code, _, err = ternctl("user", "add", path, "alice", stdin=content)
         equal(code, DATA, f"exit code of {content[:5]!r}")
         assert words in err, err

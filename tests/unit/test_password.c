@@ -130,6 +130,27 @@ static void scrypt_and_argon2id_agree_with_their_specifications(void **state)
     assert_lets_in_only(ARGON2ID_CHEAP, "secret");
 }
 
+/* In the last bytes, as all others have to be the same too. */
+static void a_hash_that_differs_in_a_letter_lets_nobody_in(void **state)
+{
+    static const struct {
+        const char *hash, *password;
+    } cases[] = {
+        {PBKDF2_LONG_SALT, "secret"}, {MOSQUITTO_SHA512, "pw"},         {ARGON2ID_CHEAP, "secret"},
+        {SCRYPT_CHEAP, "secret"},     {SCRYPT_OF_RFC, "pleaseletmein"}, {SCRAM_OF_RFC, "pencil"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[1024];
+        int count = snprintf(text, sizeof(text), "alice:%s", cases[i].hash);
+        char *letter = &text[count - 5];
+        *letter = *letter == 'A' ? 'B' : 'A';
+        struct passwords *passwords = parsed(text);
+        assert_int_equal(check(passwords, "alice", cases[i].password), ERR_CREDENTIALS);
+        passwords_unref(passwords);
+    }
+}
+
 static void a_line_for_scram_takes_a_password_too(void **state)
 {
     (void)state;
@@ -535,9 +556,16 @@ static void a_name_that_a_file_cannot_keep_gets_no_line(void **state)
     static const struct {
         const char *name, *words;
     } cases[] = {
-        {"", "empty"},         {"a:b", "colon"},         {"a\nb", "control"},
-        {"a\x7F", "control"},  {"a\xC2\x85", "control"}, {"a\xC0\x80", "UTF-8"},
-        {" a", "blanks"},      {"a ", "blanks"},         {"#a", "comment"},
+        {"", "empty"},
+        {"a:b", "colon"},
+        {"a\nb", "control"},
+        {"a\x7F", "control"},
+        {"a\xC2\x85", "control"},
+        {"a\xC0\x80", "UTF-8"},
+        {" a", "blanks"},
+        {"a ", "blanks"},
+        {"#a", "comment"},
+        {PASSWORD_BYTE_ORDER_MARK "a", "byte order mark"},
         {long_name, "longer"},
     };
     char why[256];
@@ -554,6 +582,8 @@ static void a_name_that_a_file_cannot_keep_gets_no_line(void **state)
     struct slice longest = slice_of(long_name, 65535);
     assert_int_equal(password_name_check(longest, why), OK);
     assert_int_equal(password_line_make(PASSWORD_SCRAM, longest, slice_text("x"), line), OK);
+    assert_int_equal(password_line_make(PASSWORD_SCRYPT, slice_text("a"), slice_of("x\0", 2), line),
+                     ERR_RANGE);
     assert_int_equal(password_line_make(PASSWORD_SCRYPT, slice_text("a"), slice_text(""), line),
                      ERR_RANGE);
     assert_int_equal(password_line_make(PASSWORD_SCRYPT, slice_text("a"),
@@ -582,6 +612,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_mosquitto_passwd_wrote_lets_in),
         cmocka_unit_test(scrypt_and_argon2id_agree_with_their_specifications),
+        cmocka_unit_test(a_hash_that_differs_in_a_letter_lets_nobody_in),
         cmocka_unit_test(a_line_for_scram_takes_a_password_too),
         cmocka_unit_test(any_line_of_a_user_lets_in),
         cmocka_unit_test(a_password_is_bytes_with_any_value),

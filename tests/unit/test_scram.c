@@ -1,5 +1,9 @@
 #include "core/access/scram.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -244,6 +248,72 @@ static void a_last_message_that_is_not_one_is_refused(void **state)
     }
 }
 
+/* ---- a client that signs whatever it likes ---------------------------------------------------- */
+
+static void hmac(const uint8_t *key, const char *text, uint8_t out[32])
+{
+    unsigned out_bytes;
+    assert_non_null(
+        HMAC(EVP_sha256(), key, 32, (const uint8_t *)text, strlen(text), out, &out_bytes));
+}
+
+/* without_proof and a proof of "pencil" over all that was said. */
+static enum err finish_signed(const char *first_bare, const char *without_proof,
+                              struct scram *scram)
+{
+    static const uint8_t salt[] =
+        "\x5B\x6D\x99\x68\x9D\x12\x35\x8E\xEC\xA0\x4B\x14\x12\x36\xFA\x81";
+    static char message[4 * SCRAM_MESSAGE_MAX];
+    uint8_t salted[32], key[32], stored[32], proof[32], text[64];
+    PKCS5_PBKDF2_HMAC("pencil", 6, salt, 16, 4096, EVP_sha256(), sizeof(salted), salted);
+    hmac(salted, "Client Key", key);
+    SHA256(key, sizeof(key), stored);
+    snprintf(message, sizeof(message), "%s,%.*s,%s", first_bare, (int)reply_bytes, reply,
+             without_proof);
+    hmac(stored, message, proof);
+    for (int i = 0; i < 32; i++) {
+        proof[i] ^= key[i];
+    }
+    EVP_EncodeBlock(text, proof, sizeof(proof));
+    snprintf(message, sizeof(message), "%s,p=%s", without_proof, text);
+    return finish(scram, message);
+}
+
+static void what_was_signed_has_to_be_what_was_agreed_on(void **state)
+{
+    static const struct {
+        const char *header, *bare, *without_proof;
+        enum err verdict;
+    } cases[] = {
+        {"n,,", "n=user,r=abc", "c=biws,r=abc" SERVER_NONCE, OK},
+        {"y,,", "n=user,r=abc", "c=eSws,r=abc" SERVER_NONCE, OK},
+        {"n,a=user,", "n=user,r=abc", "c=bixhPXVzZXIs,r=abc" SERVER_NONCE, OK},
+        {"n,,", "n=user,r=abc,x=y", "c=biws,r=abc" SERVER_NONCE ",x=y,z=1", OK},
+        /* the flag that somebody on the way may have changed */
+        {"y,,", "n=user,r=abc", "c=biws,r=abc" SERVER_NONCE, ERR_CREDENTIALS},
+        {"n,,", "n=user,r=abc", "c=eSws,r=abc" SERVER_NONCE, ERR_CREDENTIALS},
+        {"n,a=user,", "n=user,r=abc", "c=biws,r=abc" SERVER_NONCE, ERR_CREDENTIALS},
+        /* an exchange of another day */
+        {"n,,", "n=user,r=abc", "c=biws,r=abc", ERR_CREDENTIALS},
+        {"n,,", "n=user,r=abc", "c=biws,r=abcd" SERVER_NONCE, ERR_CREDENTIALS},
+        {"n,,", "n=user,r=abc", "c=biws,r=abc" SERVER_NONCE "x", ERR_CREDENTIALS},
+        {"n,,", "n=user,r=abc", "c=biws,r=" SERVER_NONCE, ERR_CREDENTIALS},
+        {"n,,", "n=user,r=abc", "c=biws,r=abc" SERVER_NONCE ",m=x", ERR_CREDENTIALS},
+        {"n,,", "n=stranger,r=abc", "c=biws,r=abc" SERVER_NONCE, ERR_CREDENTIALS},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char first[256];
+        snprintf(first, sizeof(first), "%s%s", cases[i].header, cases[i].bare);
+        struct scram *scram = begun(first);
+        if (finish_signed(cases[i].bare, cases[i].without_proof, scram) != cases[i].verdict) {
+            fail_msg("case %zu", i);
+        }
+        assert_int_equal(reply_bytes, cases[i].verdict == OK ? 46 : 0);
+        scram_free(scram);
+    }
+}
+
 static void a_stranger_learns_nothing_and_fails_at_the_end(void **state)
 {
     static const char first[] = "n,,n=stranger,r=rOprNGfwEbeRWgbNEkqO";
@@ -287,6 +357,7 @@ int main(void)
         cmocka_unit_test(a_first_message_may_say_more),
         cmocka_unit_test(what_is_longest_fits_and_what_is_longer_is_refused),
         cmocka_unit_test(a_last_message_that_is_not_one_is_refused),
+        cmocka_unit_test(what_was_signed_has_to_be_what_was_agreed_on),
         cmocka_unit_test(a_stranger_learns_nothing_and_fails_at_the_end),
         cmocka_unit_test(the_users_line_may_go_while_the_exchange_is_under_way),
     };
