@@ -144,8 +144,8 @@ enum err ban_parse(struct slice text, struct ban *out, char why[256])
     }
     static const char *const examples[BAN_KIND_COUNT] = {
         "no address: write for instance ban address 203.0.113.7",
-        "no network (its bits beyond the length have to be 0): write for instance ban network "
-        "198.51.100.0/24",
+        ("no network (its bits beyond the length have to be 0): write for instance ban network "
+         "198.51.100.0/24"),
         "no client id: write for instance ban client meter-17",
         "no user name: write for instance ban user mallory",
     };
