@@ -124,15 +124,23 @@ void warden_settle_in(struct warden *warden, const struct config *config)
 
 /* ---- again --------------------------------------------------------------------------------- */
 
+/* Whoever sees the figure grow finds what was read in use. */
+static void reload_count_up(struct warden *warden)
+{
+    atomic_fetch_add_explicit(&warden->reload_count, 1, memory_order_relaxed);
+}
+
 enum err warden_read(struct warden *warden, const struct config *config,
                      struct config_report *report)
 {
     ASSERT(warden->next == NULL);
     enum err err = security_load(config, warden->security, warden->tickets, now_s() * 1000,
                                  &warden->next, report);
-    atomic_fetch_add_explicit(&warden->reload_count, 1, memory_order_relaxed);
     if (err != OK) {
         atomic_fetch_add_explicit(&warden->fail_count, 1, memory_order_relaxed);
+    }
+    if (warden->next == NULL) {
+        reload_count_up(warden);
     }
     return err;
 }
@@ -146,6 +154,7 @@ void warden_drop(struct warden *warden)
 {
     security_free(warden->next);
     warden->next = NULL;
+    reload_count_up(warden);
 }
 
 void warden_swap(struct warden *warden, struct broker *broker, const struct config *config)
@@ -158,6 +167,7 @@ void warden_swap(struct warden *warden, struct broker *broker, const struct conf
     cores_settle(warden->security, config);
     atomic_store_explicit(&warden->shown, warden->security, memory_order_release);
     broker_reconfigure(broker, config, warden->security);
+    reload_count_up(warden);
     security_free(old);
     items_log(warden->security);
 }

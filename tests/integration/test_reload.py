@@ -14,8 +14,9 @@ import urllib.request
 
 import certs
 import mqtt
+import tern_bench
 import tls
-from suite import alone, each, equal, eventually, short, tern_only
+from suite import alone, each, equal, eventually, plain_build, short, tern_only
 
 # The files are looked at every two seconds, and a change counts at the second look; a busy machine is slower.
 WATCH_S = 30
@@ -261,6 +262,32 @@ def test_reloads_under_load_lose_no_connection(t):
             client.expect(mqtt.PUBLISH, payload=b"%d" % number)
     eventually(lambda: served(house.broker) == der(house.pair.cert), what="the last certificate")
     equal(t.metric(house.broker, "tern_clients_connected"), 201, "clients")
+
+
+@tern_only
+@alone
+@plain_build
+def test_reloads_with_5000_clients_at_work_disconnect_nobody(t):
+    house = TlsHouse(t)
+    options = f"pairs --count 2500 --qos 1 --rate 4000 --seconds 20 --ssl --cacertfile {certs.ca()}"
+    run = tern_bench.start(house.port, options, "--tls-server-name", "localhost")
+    eventually(lambda: t.metric(house.broker, "tern_clients_connected") == 5000, 120, "5000 clients")
+    before = t.metric(house.broker, "tern_publish_received_total")
+    count = 0
+    while t.metric(house.broker, "tern_clients_connected") == 5000 and count < 12:
+        house.put(("renewed", "ecdsa")[count % 2])
+        house.broker.reload()
+        count += 1
+        eventually(lambda: t.metric(house.broker, "tern_security_reloads_total") >= count, what="the reload")
+        equal(served(house.broker), der(house.pair.cert), "the certificate")
+        time.sleep(1)
+    equal(count, 12, "reloads while 5000 clients were connected")
+    assert t.metric(house.broker, "tern_publish_received_total") > before + 1000, "nobody was at work"
+    equal(t.metric(house.broker, "tern_disconnects_server_total"), 0, "clients that the broker disconnected")
+    out, err = run.communicate(timeout=120)
+    equal(run.returncode, tern_bench.CLEAN, f"exit code of tern-bench ({out}{err})")
+    equal(tern_bench.violations(json.loads(out)), {}, "what went wrong")
+    equal(t.metric(house.broker, "tern_security_reload_failures_total"), 0, "failures")
 
 
 # ---- passwords and rules ------------------------------------------------------------------------
