@@ -426,28 +426,45 @@ static uint64_t charge(struct quota_account *account, enum quota_what what, uint
     return full_ns > free_ns ? full_ns - free_ns : 0;
 }
 
-uint64_t quota_charge(const struct quota_holder *holder, uint64_t messages, uint64_t bytes,
+uint64_t quota_charge(struct quota_holder *holder, uint64_t messages, uint64_t bytes,
                       uint64_t now_ns)
 {
-    uint64_t wait_ns = 0;
+    uint64_t longest_ns = 0;
     if (!quota_concerns(holder, QUOTA_MESSAGES) && !quota_concerns(holder, QUOTA_BYTES)) {
         return 0;
     }
     for (int slot = 0; slot < QUOTA_SLOT_COUNT; slot++) {
         struct quota_account *account = holder->accounts[slot];
-        if (account != NULL) {
-            uint64_t of_messages = charge(account, QUOTA_MESSAGES, messages, now_ns);
-            uint64_t of_bytes = charge(account, QUOTA_BYTES, bytes, now_ns);
-            uint64_t longest = of_messages > of_bytes ? of_messages : of_bytes;
-            wait_ns = longest > wait_ns ? longest : wait_ns;
+        for (int what = QUOTA_MESSAGES; what <= QUOTA_BYTES && account != NULL; what++) {
+            uint64_t count = what == QUOTA_MESSAGES ? messages : bytes;
+            uint64_t wait_ns = charge(account, (enum quota_what)what, count, now_ns);
+            if (wait_ns > longest_ns) {
+                longest_ns = wait_ns;
+                holder->refused_slot = (uint8_t)slot;
+                holder->refused_what = (uint8_t)what;
+            }
         }
     }
-    return wait_ns > 0 ? now_ns + wait_ns : 0;
+    return longest_ns > 0 ? now_ns + longest_ns : 0;
+}
+
+uint64_t quota_limit(const struct quota_holder *holder, enum quota_what what)
+{
+    uint64_t lowest = 0;
+    for (int slot = 0; slot < QUOTA_SLOT_COUNT && quota_concerns(holder, what); slot++) {
+        if (holder->accounts[slot] != NULL) {
+            const struct quota_set *set = atomic_load_explicit(&holder->accounts[slot]->set,
+                                                               memory_order_relaxed);
+            lowest = set->max[what] > 0 && (lowest == 0 || set->max[what] < lowest) ? set->max[what]
+                                                                                    : lowest;
+        }
+    }
+    return lowest;
 }
 
 static bool is_held(enum quota_what what)
 {
-    return what == QUOTA_SUBSCRIPTIONS || what == QUOTA_INFLIGHT || what == QUOTA_RETAINED;
+    return what == QUOTA_SUBSCRIPTIONS || what == QUOTA_RETAINED;
 }
 
 enum err quota_take(struct quota_holder *holder, enum quota_what what, uint32_t count)

@@ -17,7 +17,7 @@
  *                              client: at CONNECT)
  *             messages bytes   a second, received; by not reading, nothing is dropped
  *             subscriptions    held by their sessions
- *             inflight         QoS 1 and 2 messages not finished, either way
+ *             inflight         QoS 1 and 2 messages not finished, of each session and each way
  *             retained         messages they have set
  *     count   0: no limit. burst, of what is counted by the second: how many at once; else as COUNT
  *
@@ -149,12 +149,12 @@ static inline bool quota_concerns(const struct quota_holder *holder, enum quota_
 
 /*
  * These were received. When it may be read again; 0: now. Nothing is refused: who took too much at
- * once waits longer.
+ * once waits longer. quota_refusal() tells which limit it was.
  */
-uint64_t quota_charge(const struct quota_holder *holder, uint64_t messages, uint64_t bytes,
+uint64_t quota_charge(struct quota_holder *holder, uint64_t messages, uint64_t bytes,
                       uint64_t now_ns);
 
-/* So many more of QUOTA_SUBSCRIPTIONS, QUOTA_INFLIGHT or QUOTA_RETAINED. ERR_QUOTA: none was counted. */
+/* So many more of QUOTA_SUBSCRIPTIONS or QUOTA_RETAINED. ERR_QUOTA: none was counted. */
 enum err quota_take(struct quota_holder *holder, enum quota_what what, uint32_t count);
 
 /* So many less, but never more than it has taken. */
@@ -162,6 +162,9 @@ void quota_give(struct quota_holder *holder, enum quota_what what, uint32_t coun
 
 /* It has so many now, whatever the limits say: those it brings along, or had before there were any. */
 void quota_settle(struct quota_holder *holder, enum quota_what what, uint32_t count);
+
+/* The lowest limit set for it; 0: none. For QUOTA_INFLIGHT, which is not counted but agreed. */
+uint64_t quota_limit(const struct quota_holder *holder, enum quota_what what);
 
 /* "limit address connects": which one refused, for logs. A constant. */
 const char *quota_refusal(const struct quota_holder *holder);

@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
+#include "core/base/log.h"
 #include "core/broker/broker_shared.h"
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
@@ -35,6 +36,7 @@ static enum err build(struct broker *broker, uint32_t worker_count)
     broker->trie = trie_new(broker->epoch, broker->shard_count, broker->seed);
     broker->retain = retain_new(config->retained_max, config->retained_bytes_max, broker->seed);
     broker->mail_rings = mail_rings_new(broker->shard_count);
+    TRY(limits_init(&broker->limits, broker->seed, config));
     if (broker->trie == NULL || broker->retain == NULL || broker->mail_rings == NULL) {
         return ERR_NOMEM;
     }
@@ -92,6 +94,7 @@ void broker_free(struct broker *broker)
     workers_free(broker->hashers);
     workers_free(broker->signers);
     mail_rings_free(broker->mail_rings);
+    limits_deinit(&broker->limits);
     trie_free(broker->trie);
     retain_free(broker->retain);
     epoch_free(broker->epoch);
@@ -243,6 +246,9 @@ void broker_reconfigure(struct broker *broker, const struct config *config,
     broker->settings_index ^= 1;
     struct broker_settings *settings = &broker->settings[broker->settings_index];
     *settings = (struct broker_settings){config, security};
+    if (limits_configure(&broker->limits, config) != OK) {
+        log_event(LOG_ERROR, "memory is exhausted: the limits stay as they were");
+    }
     for (uint32_t i = 0; i < broker->shard_count; i++) {
         atomic_store_explicit(&broker->shards[i]->settings_next, settings, memory_order_release);
         io_wake(NULL, broker->shards[i]->io);

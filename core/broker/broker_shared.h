@@ -7,6 +7,7 @@
 #define TERN_BROKER_BROKER_SHARED_H
 
 #include "core/broker/broker.h"
+#include "core/broker/limits.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/shard.h"
 #include "core/io/workers.h"
@@ -37,6 +38,7 @@ struct broker {
     struct trie *trie;
     struct retain *retain;
     struct mail_rings *mail_rings;
+    struct limits limits;
     struct shard *shards[SHARD_COUNT_MAX];
     struct metrics *metrics[SHARD_COUNT_MAX];
 

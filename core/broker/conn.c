@@ -4,6 +4,7 @@
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
 #include "core/broker/explain.h"
+#include "core/broker/limits.h"
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
@@ -244,8 +245,9 @@ void conn_pause(struct conn *conn)
 void conn_unpause(struct conn *conn)
 {
     const struct conn_work *work = conn->work;
-    bool has_to_wait = conn->is_held || (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
-                                                          !list_is_empty(&work->stalled_link)));
+    bool has_to_wait = conn->is_held || limits_must_wait(conn->limits) ||
+                       (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
+                                         !list_is_empty(&work->stalled_link)));
     if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) && !has_to_wait &&
         !conn->is_finishing) {
         conn->is_read_paused = false;
@@ -261,6 +263,7 @@ static void uncount(struct conn *conn)
         conn->is_counted = false;
         shard_uncount_conn(conn->shard, conn->listener_index);
     }
+    limits_leave(conn);
 }
 
 /* Nothing more will be answered, and nobody waits for it. */
@@ -327,6 +330,7 @@ void conn_free(struct conn *conn)
     login_drop(conn);
     out_clear(&conn->out, &shard->output_bytes);
     conn_tls_free(conn->tls, &shard->output_bytes);
+    limits_free(conn->limits);
     partial_deinit(&conn->packet);
     if (conn->ws != NULL) {
         ws_decoder_deinit(&conn->ws->decoder);
@@ -526,6 +530,7 @@ struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct
     shard->conn_count++;
     shard->connecting_count++;
     conn->last_read_ns = io_now_ns(shard->io);
+    conn->limits_generation = shard->limits_generation;
     metric_add(shard->metrics, METRIC_connections_open, 1);
     wheel_set(shard->wheel, &conn->timer,
               conn->last_read_ns + shard->config->connect_timeout_s * UINT64_C(1000000000));
@@ -545,16 +550,23 @@ const struct listener_config *conn_listener(const struct conn *conn)
     return &conn->shard->config->listeners[conn->listener_index];
 }
 
+struct peer peer_of(const struct address *address)
+{
+    struct peer peer = {
+        .kind = (uint8_t)address->kind, .port = address->port, .scope_id = address->scope_id};
+    memcpy(peer.ip, address->ip, sizeof(peer.ip));
+    return peer;
+}
+
 bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream *stream,
-                 const struct address *peer)
+                 const struct peer *peer, struct conn_limits *limits)
 {
     const struct listener_config *listener = &shard->config->listeners[listener_index];
-    struct peer who = {.kind = (uint8_t)peer->kind, .port = peer->port, .scope_id = peer->scope_id};
-    memcpy(who.ip, peer->ip, sizeof(who.ip));
-    struct conn *conn = conn_new(shard, listener_index, &who);
+    struct conn *conn = conn_new(shard, listener_index, peer);
     if (conn == NULL) {
         return false;
     }
+    limits_seat(conn, limits);
     conn->is_counted = shard_count_conn(shard, listener_index);
     conn->is_one_too_many = !conn->is_counted;
     conn->stream = stream;

@@ -33,6 +33,7 @@ struct conn_tls;
 struct login;
 struct passport;
 struct shard;
+struct conn_limits;
 struct session;
 struct replay;
 
@@ -145,14 +146,17 @@ struct conn {
     uint16_t alias_in_max, alias_out_max;
     uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
 
-    struct login *login;    /* while it proves who it is; NULL: it need not, or has */
-    struct conn_work *work; /* NULL while it only listens */
+    struct conn_limits *limits; /* NULL: none concerns it, see limits.h */
+    uint32_t limits_generation; /* of the rules it counts by */
+    struct login *login;        /* while it proves who it is; NULL: it need not, or has */
+    struct conn_work *work;     /* NULL while it only listens */
     struct peer peer;
 };
 
-/* A socket was accepted; true when the connection was made. */
+/* A socket was accepted; true when the connection was made, which owns limits then (NULL: none). */
 bool conn_accept(struct shard *shard, uint32_t listener_index, struct io_stream *stream,
-                 const struct address *peer);
+                 const struct peer *peer, struct conn_limits *limits);
+struct peer peer_of(const struct address *address);
 
 /* What is expected first, once the PROXY header is read. */
 enum conn_state conn_first_state(const struct conn *conn);

@@ -10,6 +10,7 @@
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
+#include "core/broker/limits.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/passport.h"
 #include "core/broker/shard.h"
@@ -52,7 +53,9 @@ void conn_on_detached(void *owner, int64_t handle)
                                   .raw = conn->work->stash,
                                   .ws = conn->ws,
                                   .tls = conn->tls,
-                                  .is_one_too_many = conn->is_one_too_many};
+                                  .is_one_too_many = conn->is_one_too_many,
+                                  .limits = limits_unseat(conn),
+                                  .limits_generation = conn->limits_generation};
     conn->packet = (struct partial){0};
     conn->work->stash = (struct partial){0};
     conn->ws = NULL;
@@ -74,6 +77,7 @@ void passport_free(struct passport *passport)
     }
     uint64_t nowhere = passport->tls != NULL ? passport->tls->cipher.bytes : 0;
     conn_tls_free(passport->tls, &nowhere);
+    limits_free(passport->limits);
     partial_deinit(&passport->mqtt);
     partial_deinit(&passport->raw);
     if (passport->ws != NULL) {
@@ -97,6 +101,9 @@ void conn_adopt(struct shard *shard, struct passport *passport)
     passport->handle = -1; /* io_attach owns it from here, also when it fails */
     conn->state = CONN_CONNECT;
     conn->has_moved = true;
+    conn->limits_generation = passport->limits_generation;
+    limits_seat(conn, passport->limits);
+    passport->limits = NULL;
     conn->is_one_too_many = passport->is_one_too_many;
     conn->is_counted = !passport->is_one_too_many;
     conn->ws = passport->ws;

@@ -9,6 +9,7 @@
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/limits.h"
 #include "core/broker/login.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
@@ -364,6 +365,12 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
     if (err == OK && !proxy.is_local) {
         take_proxied_peer(conn, &proxy.source);
     }
+    bool is_health_check = err == OK && proxy.is_local;
+    enum err admitted = is_health_check ? OK : limits_proxied(conn);
+    if (admitted != OK) {
+        conn_drop(conn, admitted);
+        return slice_of(NULL, 0);
+    }
     conn->state = conn_first_state(conn);
     struct partial all = conn->packet;
     conn->packet = (struct partial){0};
@@ -416,6 +423,7 @@ void conn_feed(struct conn *conn, struct slice bytes)
     } else {
         conn_feed_mqtt(conn, bytes);
     }
+    limits_charge(conn);
     if (conn->state == CONN_OPEN &&
         (!conn_has_room(conn) ||
          (conn->work != NULL && conn->work->receipt_count >= RECEIPTS_PAUSE))) {
@@ -428,6 +436,9 @@ void conn_feed(struct conn *conn, struct slice bytes)
 
 void conn_receive(struct conn *conn, struct slice bytes)
 {
+    if (conn->limits != NULL) {
+        conn->limits->bytes += bytes.count;
+    }
     if (conn->state == CONN_PROXY) {
         bytes = feed_proxy(conn, bytes);
     }

@@ -2,6 +2,7 @@
 
 #include "core/broker/conn_tls.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/limits.h"
 #include "core/broker/security.h"
 #include "core/broker/shard.h"
 #include "core/wire/props.h"
@@ -54,6 +55,8 @@ void login_drop(struct conn *conn)
     if (login->is_checking) {
         login->conn = NULL; /* the worker still reads it */
     } else {
+        wheel_unset(conn->shard->wheel, &login->timer);
+        limits_login_told(conn->shard, &login->peer, login->username, &login->ticket, ERR_CLOSED);
         login_free(login);
     }
 }
@@ -93,12 +96,38 @@ static void on_checked(struct work *work)
 {
     struct login *login = CONTAINER_OF(work, struct login, work);
     login->is_checking = false;
+    limits_login_told(login->shard, &login->peer, login->username, &login->ticket, login->err);
     if (login->conn == NULL) {
         login_free(login);
         return;
     }
     wipe(&login->password);
     connect_verified(login->conn, login->err);
+}
+
+/* To a worker, now or when those who guess have to. ERR_AGAIN: connect_verified() follows. */
+static enum err check_submit(struct login *login)
+{
+    uint64_t again_ns;
+    enum err err = limits_login_ask(login->shard, &login->peer, login->username, &login->ticket,
+                                    &again_ns);
+    if (err == ERR_AGAIN) {
+        wheel_set(login->shard->wheel, &login->timer, again_ns);
+        return err;
+    }
+    TRY(err); /* it has to wait too long */
+    TRY(workers_submit(&login->shard->hashing, &login->work));
+    login->is_checking = true;
+    return ERR_AGAIN;
+}
+
+static void on_wait_over(struct timer *timer)
+{
+    struct login *login = CONTAINER_OF(timer, struct login, timer);
+    enum err err = check_submit(login);
+    if (err != ERR_AGAIN) {
+        connect_verified(login->conn, err);
+    }
 }
 
 static enum err login_new(struct conn *conn, enum auth_how how, struct slice username)
@@ -108,7 +137,10 @@ static enum err login_new(struct conn *conn, enum auth_how how, struct slice use
         return ERR_NOMEM;
     }
     login->conn = conn;
+    login->shard = conn->shard;
+    login->peer = conn->peer;
     login->how = how;
+    timer_init(&login->timer, on_wait_over);
     login->username = copy_of(username);
     conn->login = login;
     return login->username.data != NULL ? OK : ERR_NOMEM;
@@ -126,9 +158,7 @@ static enum err check_begin(struct conn *conn, struct passwords *passwords,
     TRY(partial_append(&login->connect, body, 0));
     login->passwords = passwords_ref(passwords);
     login->work = (struct work){.run = on_check, .done = on_checked};
-    TRY(workers_submit(&conn->shard->hashing, &login->work));
-    login->is_checking = true;
-    return ERR_AGAIN;
+    return check_submit(login);
 }
 
 /* ---- beginning -------------------------------------------------------------------------------- */

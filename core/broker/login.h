@@ -13,6 +13,7 @@
 #define TERN_BROKER_LOGIN_H
 
 #include "core/access/auth.h"
+#include "core/access/throttle.h"
 #include "core/broker/conn.h"
 #include "core/io/tls.h"
 #include "core/io/workers.h"
@@ -26,6 +27,10 @@ struct login {
     struct passwords *passwords;     /* referenced; NULL: nothing is checked */
     struct slice username, password; /* owned copies; data NULL: none */
     bool is_checking;
+    struct shard *shard;           /* whose turn it is when the connection has gone */
+    struct peer peer;              /* where it came from */
+    struct throttle_ticket ticket; /* a login after wrong passwords may have to wait... */
+    struct timer timer;            /* ...until then */
     enum auth_how how;
     enum err err;           /* of the check */
     struct partial connect; /* the CONNECT's body, read once more afterwards */

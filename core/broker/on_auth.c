@@ -76,7 +76,8 @@ void connect_verified(struct conn *conn, enum err err)
         if (err == OK) {
             err = open_again(conn, &body, &reply);
         } else {
-            refuse_again(conn, err, &body, NULL);
+            refuse_again(conn, err, &body,
+                         err == ERR_CONNECT_RATE ? "too many wrong passwords" : NULL);
             err = OK;
         }
         if (err != OK) {

@@ -4,6 +4,7 @@
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/limits.h"
 #include "core/broker/receipt.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
@@ -203,6 +204,7 @@ void session_destroy(struct session *session)
     receipts_forget_session(shard, session);
     map_remove(shard->sessions, session->client_id);
     rights_free(session);
+    limits_session_end(session);
     metric_sub(shard->metrics, METRIC_sessions, 1);
     session_free(session);
 }

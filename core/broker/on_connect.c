@@ -8,6 +8,7 @@
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/explain.h"
+#include "core/broker/limits.h"
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/rights.h"
@@ -162,6 +163,10 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
         return OK;
     }
     struct auth_reply reply = {.detail = NULL};
+    if (limits_connect(conn, &connect, client_id) != OK) {
+        connect_refuse(conn, ERR_BANNED, &connect, NULL);
+        return OK;
+    }
     err = login_begin(conn, &connect, client_id, packet->frame.body, &reply);
     if (err == ERR_AGAIN) {
         conn_pause(conn);
@@ -433,6 +438,12 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
         session->listener_index = (uint16_t)conn->listener_index;
         err = session_set_username(session, username);
     }
+    const char *detail = err == ERR_CLIENT_ID ? "it belongs to another user" : NULL;
+    if (err == OK) {
+        err = limits_identify(conn, session, &detail);
+        conn->window.count_max = limits_window(conn, conn->window.count_max);
+        conn->receive_max = (uint16_t)limits_window(conn, conn->receive_max);
+    }
     if (err == OK) {
         struct op op = {.kind = OP_OPEN, .session = session};
         op.open.expiry_s = conn->session_expiry_s;
@@ -446,8 +457,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
         } else if (session != NULL) {
             session_wait(session);
         }
-        connect_refuse(conn, err, connect,
-                       err == ERR_CLIENT_ID ? "it belongs to another user" : NULL);
+        connect_refuse(conn, err, connect, detail);
         return OK;
     }
     enum auth_how how = login_how(conn);

@@ -5,6 +5,7 @@
 #include "core/base/utf8.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/limits.h"
 #include "core/broker/receipt.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
@@ -154,6 +155,13 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
         receipt_done(receipt, ERR_NOT_AUTHORIZED);
         return;
     }
+    err = msg->retain ? limits_may_retain(conn->session, msg) : OK;
+    if (err != OK) {
+        refuse(conn, publish, err);
+        msg_unref(msg);
+        receipt_done(receipt, err);
+        return;
+    }
     metric_add_label(shard->metrics, METRIC_publish_received, publish->qos, 1);
     metric_add(shard->metrics, METRIC_publish_bytes_received, publish->payload.count);
     hold_begin(shard);
@@ -242,6 +250,9 @@ enum err on_publish(struct conn *conn, const struct packet *packet)
     TRY(mqtt_publish_decode(packet->frame.flags, packet->frame.body, conn->version, &publish));
     TRY(allowed_check(conn, &publish));
     TRY(topic_resolve(conn, &publish));
+    if (conn->limits != NULL) {
+        conn->limits->messages++;
+    }
     if (publish.qos == 0) {
         accept_message(conn, &publish, packet->blob, NULL);
         return OK;

@@ -5,6 +5,7 @@
 #include "core/broker/commit.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/limits.h"
 #include "core/broker/replay.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
@@ -101,7 +102,7 @@ static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
     if (!is_known && deliver_memory_is_full(conn->shard)) {
         return ERR_QUOTA;
     }
-    return OK;
+    return is_known ? OK : limits_may_subscribe(conn->session);
 }
 
 /* One filter: OK, ERR_AGAIN (the share group's shard will answer), or why not. */
@@ -200,6 +201,7 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
             suback_done(suback, i, err);
         }
     }
+    limits_subscribed(conn->session);
     suback_release(suback);
     return OK;
 }
@@ -250,6 +252,7 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
         }
         codes[i] = reason_from_err(err, MQTT_UNSUBACK);
     }
+    limits_subscribed(conn->session);
     uint32_t size = (uint32_t)mqtt_unsuback_size(unsubscribe.filter_count, NULL, conn->version);
     uint8_t *bytes = conn_packet(conn, size, 0);
     if (bytes != NULL) {

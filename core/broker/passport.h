@@ -18,6 +18,8 @@ struct passport {
     struct ws_link *ws;
     struct conn_tls *tls;
     bool is_one_too_many;
+    struct conn_limits *limits;
+    uint32_t limits_generation;
 };
 
 #endif

@@ -80,8 +80,14 @@ static bool on_accepted(void *owner, struct io_stream *stream, const struct addr
     uint32_t connecting_max = shard->config->connecting_max;
     bool is_full = connecting_max > 0 &&
                    shard->connecting_count >= connecting_max / shard->broker_shard_count + 1;
+    struct conn_limits *limits;
+    struct peer who = peer_of(peer);
+    if (!limits_admit(shard, listener->index, &who, &limits)) {
+        return false;
+    }
     if (shard->state != SHARD_RUNNING || is_full ||
-        !conn_accept(shard, listener->index, stream, peer)) {
+        !conn_accept(shard, listener->index, stream, &who, limits)) {
+        limits_free(limits);
         metric_add(shard->metrics, METRIC_connections_refused, 1);
         shard_count_drop(shard, TRAIL_CONNECT_REFUSED, ERR_BUSY, slice_of(NULL, 0),
                          slice_of(NULL, 0));
@@ -218,6 +224,7 @@ static void use_settings(struct shard *shard, const struct broker_settings *sett
     shard->config = config;
     shard->security = settings->security;
     shard->security_generation++;
+    limits_renew(shard);
     shard->broker_memory_limit = broker_memory_limit(config);
     if (shard->index == 0 && shard->retain != NULL) {
         retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);
@@ -394,6 +401,7 @@ static void show_gauges(struct shard *shard)
     metric_set(metrics, METRIC_queued_bytes, shard->queue_totals.bytes);
     metric_set(metrics, METRIC_inflight, shard->inflight_total);
     if (shard->index == 0) { /* what all shards share is shown by one */
+        limits_show(shard);
         metric_set(metrics, METRIC_retained, retain_count(shard->retain));
         metric_set(metrics, METRIC_retained_bytes, retain_bytes(shard->retain));
         metric_set(metrics, METRIC_memory_bytes, msg_memory_bytes());

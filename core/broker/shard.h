@@ -58,16 +58,17 @@ struct shard {
     uint64_t key_last;    /* of the last session made here */
     struct list conns;    /* all of them, in every state */
     uint32_t conn_count, connecting_count;
-    struct list dirty;      /* connections with output to flush at the end of the turn */
-    struct list stalled;    /* connections that wait for a mailbox to have room */
-    struct list replaying;  /* connections with retained messages still to be looked up */
-    struct list subacks;    /* pending ones whose connection is gone */
-    struct list orphans;    /* receipts whose connection went before their verdict */
-    struct list handshakes; /* TLS connections whose next step waits, see conn_tls.h */
-    struct list held;       /* publishers that wait for receivers, see hold.h */
-    struct session *behind; /* a receiver of the message being routed; NULL: none is behind */
-    struct pace told;       /* of whom behind_ns tells */
-    uint64_t behind_shards; /* where else somebody is behind */
+    uint32_t limits_generation; /* of the rules that its connections count by */
+    struct list dirty;          /* connections with output to flush at the end of the turn */
+    struct list stalled;        /* connections that wait for a mailbox to have room */
+    struct list replaying;      /* connections with retained messages still to be looked up */
+    struct list subacks;        /* pending ones whose connection is gone */
+    struct list orphans;        /* receipts whose connection went before their verdict */
+    struct list handshakes;     /* TLS connections whose next step waits, see conn_tls.h */
+    struct list held;           /* publishers that wait for receivers, see hold.h */
+    struct session *behind;     /* a receiver of the message being routed; NULL: none is behind */
+    struct pace told;           /* of whom behind_ns tells */
+    uint64_t behind_shards;     /* where else somebody is behind */
 
     struct list explains; /* questions to all shards that are open, see explain.h */
     uint64_t explain_last;

@@ -67,6 +67,7 @@ struct session {
     void *conn;        /* the broker's connection, NULL: away */
     void *owner;       /* the broker's shard */
     void *rights;      /* the broker's: rules for it; NULL: none are known */
+    void *limits;      /* the broker's: where what it holds counts; NULL: nowhere */
     struct slice username;   /* owned; as proven last. data NULL: nobody's */
     uint16_t listener_index; /* by which it came last */
     uint32_t expiry_s;       /* counted from the end of the connection */
