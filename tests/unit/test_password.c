@@ -1,6 +1,7 @@
 #include "core/access/password.h"
 #include "core/access/password_parts.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,6 +49,12 @@
 #define SCRAM_OF_RFC                                                                          \
     "$scram-sha-256$4096$W22ZaJ0SNY7soEsUEjb6gQ$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY$" \
     "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU"
+
+#define SALT12 "AAECAwQFBgcICQoL"
+#define SALT16 "AAECAwQFBgcICQoLDA0ODw"
+#define HASH32 "FBYrbyejpsRMOOxNjJ4WhxLlIIkIxp/izmMfHJ7w9YU"
+#define HASH64 \
+    "JqsxEv/ucyxjA5DKsQ+Y8CDWaQDNQI9FpAkmfwAqWfwZLk/JEGgM0EpylrJHAZKKyFQjJeZ3nFaHjPzOzPPmPw=="
 
 static struct password_trouble trouble;
 
@@ -229,6 +236,39 @@ static void references_keep_it(void **state)
     passwords_unref(passwords);
 }
 
+static void *check_often(void *argument)
+{
+    struct passwords *passwords = argument;
+    struct scram_secret secret;
+    uintptr_t wrong = 0;
+    for (int i = 0; i < 50; i++) {
+        wrong += check(passwords, "alice", "secret") != OK;
+        wrong += check(passwords, "nobody", "secret") != ERR_CREDENTIALS;
+        passwords_scram(passwords, slice_text("alice"), &secret);
+        wrong += !secret.is_known;
+    }
+    passwords_unref(passwords);
+    return (void *)wrong;
+}
+
+static void many_threads_check_at_once_and_the_last_one_frees(void **state)
+{
+    pthread_t threads[4];
+    void *wrong;
+    struct passwords *passwords = parsed("alice:" SCRYPT_CHEAP "\nalice:$scram-sha-256$5$" SALT16
+                                         "$" HASH32 "$" HASH32 "\n");
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, check_often, passwords_ref(passwords)),
+                         0);
+    }
+    passwords_unref(passwords);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], &wrong);
+        assert_null(wrong);
+    }
+}
+
 static void what_is_no_line_of_a_password_file_is_refused(void **state)
 {
     (void)state;
@@ -314,12 +354,6 @@ static void a_name_is_as_long_as_mqtt_allows(void **state)
 }
 
 /* ---- damage and ceilings --------------------------------------------------------------------- */
-
-#define SALT12 "AAECAwQFBgcICQoL"
-#define SALT16 "AAECAwQFBgcICQoLDA0ODw"
-#define HASH32 "FBYrbyejpsRMOOxNjJ4WhxLlIIkIxp/izmMfHJ7w9YU"
-#define HASH64 \
-    "JqsxEv/ucyxjA5DKsQ+Y8CDWaQDNQI9FpAkmfwAqWfwZLk/JEGgM0EpylrJHAZKKyFQjJeZ3nFaHjPzOzPPmPw=="
 
 static void a_hash_that_is_damaged_is_refused(void **state)
 {
@@ -619,6 +653,7 @@ int main(void)
         cmocka_unit_test(comments_blanks_and_line_ends_are_as_in_mosquitto),
         cmocka_unit_test(an_empty_file_lets_nobody_in),
         cmocka_unit_test(references_keep_it),
+        cmocka_unit_test(many_threads_check_at_once_and_the_last_one_frees),
         cmocka_unit_test(what_is_no_line_of_a_password_file_is_refused),
         cmocka_unit_test(binary_rubbish_is_refused),
         cmocka_unit_test(a_password_in_plain_text_is_refused_and_never_repeated),
