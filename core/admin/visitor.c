@@ -55,6 +55,17 @@ static bool is_json(const struct http_header *type)
     return http_text_equal(media, slice_text("application/json"));
 }
 
+static bool is_passed_on(const struct http_head *head)
+{
+    static const char *const names[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (http_header_find(head, names[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint16_t visitor_check(const struct http_head *head, bool is_private, const char **why)
 {
     const struct http_header *host = http_header_find(head, "Host");
@@ -68,6 +79,10 @@ uint16_t visitor_check(const struct http_head *head, bool is_private, const char
     if (http_header_find(head, "Origin") != NULL ||
         (site != NULL && !slice_is(site->value, "none"))) {
         *why = "the API does not answer web pages";
+        return 403;
+    }
+    if (is_passed_on(head)) {
+        *why = "the API does not answer what a proxy passes on";
         return 403;
     }
     if (host == NULL || !visitor_host_is_local(host->value)) {

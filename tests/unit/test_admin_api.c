@@ -494,6 +494,8 @@ static void what_a_web_page_could_send_is_refused(void **state)
         {"GET " EXPLAIN " HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", 403},
         {"GET " EXPLAIN " HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n", 403},
         {"GET " EXPLAIN " HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", 403},
+        {"GET " EXPLAIN " HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: ::1\r\n\r\n", 403},
+        {"GET " EXPLAIN " HTTP/1.1\r\nHost: localhost\r\nvia: 1.1 proxy\r\n\r\n", 403},
         {"GET " EXPLAIN " HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403},
         {"GET " EXPLAIN " HTTP/1.1\r\nHost: evil.example:8888\r\n\r\n", 403},
         {"GET " EXPLAIN " HTTP/1.1\r\nHost: localhost.evil.example\r\n\r\n", 403},
