@@ -226,6 +226,31 @@ static void refusals_under_a_clients_name_are_paid_by_their_address(void **state
     assert_int_equal(found[count - 1].what, TRAIL_DROP_EXPIRED);
 }
 
+static void refuse(uint64_t wall_ms, const char *client, struct trail_peer peer)
+{
+    trail_add(trail, wall_ms,
+              &(struct trail_event){
+                  .what = TRAIL_CONNECT_REFUSED, .client = slice_text(client), .peer = peer});
+}
+
+static void one_address_that_guesses_names_leaves_the_others_their_story(void **state)
+{
+    enum { OTHERS = 200 };
+    char client[24];
+    (void)state;
+    for (uint32_t i = 0; i < OTHERS; i++) {
+        refuse(1, "lamp", peer4(10, 2, 0, (uint8_t)i));
+    }
+    for (uint32_t i = 0; i < 100000; i++) {
+        snprintf(client, sizeof(client), "guess-%u", i);
+        refuse(2 + i, client, peer4(10, 1, 0, 1));
+    }
+    for (uint32_t i = 0; i < OTHERS; i++) {
+        assert_int_equal(find_peer(peer4(10, 2, 0, (uint8_t)i)), 1);
+    }
+    assert_int_equal(find_peer(peer4(10, 1, 0, 1)), 32);
+}
+
 static void who_has_no_name_yet_is_found_by_address(void **state)
 {
     struct trail_peer six = {.kind = 2, .port = 1, .ip = {0x20, 1, 0xd, 0xb8, [15] = 1}};
@@ -303,6 +328,7 @@ int main(void)
         STORY(one_noisy_client_leaves_the_others_their_story),
         STORY(a_storm_of_strangers_leaves_the_clients_their_story),
         STORY(refusals_under_a_clients_name_are_paid_by_their_address),
+        STORY(one_address_that_guesses_names_leaves_the_others_their_story),
         STORY(who_has_no_name_yet_is_found_by_address),
         STORY(long_texts_are_cut_between_characters_and_say_so),
         STORY(every_row_has_its_own_name_and_words),
