@@ -38,7 +38,7 @@ struct tls_settings {
     enum tls_ask ask; /* for a client certificate; else than NO needs cafile or capath */
     bool is_1_3_only;
     const char *ciphers; /* of TLS 1.2, OpenSSL names with colons; only AEAD ones are taken */
-    const char *curves;  /* "X25519:P-256"; default: X25519:P-256:P-384 */
+    const char *curves;  /* "X25519:P-256"; default: X25519:P-256 */
     const char *const
         *protocols;          /* ALPN, by preference; a client that offers only others is refused */
     uint32_t protocol_count; /* 0: ALPN is not answered */

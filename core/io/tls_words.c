@@ -31,7 +31,7 @@ static const struct curve {
 } curves_known[CURVE_COUNT] = {
     {"X25519", "x25519",    "x25519",     NID_X25519,           true },
     {"P-256",  "secp256r1", "prime256v1", NID_X9_62_prime256v1, true },
-    {"P-384",  "secp384r1", "P384",       NID_secp384r1,        true },
+    {"P-384",  "secp384r1", "P384",       NID_secp384r1,        false},
     {"P-521",  "secp521r1", "P521",       NID_secp521r1,        false},
 };
 /* clang-format on */
