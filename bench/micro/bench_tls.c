@@ -4,7 +4,7 @@
  *
  * Client and server are in memory. Of a handshake only the server's calls count, by the clock of the
  * thread: making the connection, its steps, giving it back. What the bare one does is the least that
- * a broker can do, so that the ratio says what our transform adds.
+ * a broker can do, so that the ratio says what our transform adds; the two take turns, round by round.
  *
  *     bench_tls [--quick] [--json] [first]      first: only the full handshake of TLS 1.3
  */
@@ -453,13 +453,23 @@ static void fetch_ticket(struct ends *ends)
 
 /* ---- handshakes side by side --------------------------------------------------------------- */
 
-static void tell_rate(const char *what, double bare_ns, double ns)
+/* Both are ready; they are measured in turn, and given back. */
+static void run_both(const char *what, struct bare *bare, struct ends *ends)
 {
-    char name[96];
+    char bare_name[96], name[96];
+    snprintf(bare_name, sizeof(bare_name), "%s: bare", what);
+    snprintf(name, sizeof(name), "%s: ours", what);
+    struct micro_side sides[] = {
+        {.name = bare_name, .fn = bare_handshakes, .context = bare},
+        {.name = name, .fn = handshakes, .context = ends},
+    };
+    double ratio = micro_run_beside(sides, HANDSHAKES);
     snprintf(name, sizeof(name), "%s: ours, a second and core", what);
-    micro_value(name, ns > 0 ? 1e9 / ns : 0, "/s");
+    micro_value(name, sides[1].ns > 0 ? 1e9 / sides[1].ns : 0, "/s");
     snprintf(name, sizeof(name), "%s: ours, of the bare rate", what);
-    micro_value(name, ns > 0 ? 100 * bare_ns / ns : 0, "percent");
+    micro_value(name, 100 * ratio, "percent");
+    bare_deinit(bare);
+    ends_deinit(ends);
 }
 
 static void run_kind(const char *what, const struct pair *pair, uint16_t version,
@@ -467,24 +477,13 @@ static void run_kind(const char *what, const struct pair *pair, uint16_t version
 {
     static struct bare bare;
     static struct ends ends;
-    char name[96];
-
     bare_init(&bare, pair, version);
-    if (is_resumed) {
-        bare_fetch_ticket(&bare);
-    }
-    snprintf(name, sizeof(name), "%s: bare", what);
-    double bare_ns = micro_run_part(name, bare_handshakes, &bare, HANDSHAKES);
-    bare_deinit(&bare);
-
     ends_init(&ends, pair, version_text, NULL, NULL);
     if (is_resumed) {
+        bare_fetch_ticket(&bare);
         fetch_ticket(&ends);
     }
-    snprintf(name, sizeof(name), "%s: ours", what);
-    double ns = micro_run_part(name, handshakes, &ends, HANDSHAKES);
-    ends_deinit(&ends);
-    tell_rate(what, bare_ns, ns);
+    run_both(what, &bare, &ends);
 }
 
 /* RSA without its signature, which a broker leaves to its workers: what the shard itself pays. */
@@ -493,19 +492,13 @@ static void run_unsigned(const struct pair *pair)
     static struct bare bare;
     static struct ends ends;
     EVP_PKEY *key = read_key(pair);
-
     bare_init(&bare, pair, TLS1_3_VERSION);
     SSL_CTX_set_ex_data(bare.server, 0, key);
     SSL_CTX_set_private_key_method(bare.server, &unseen);
-    double bare_ns = micro_run_part("RSA 2048 less its signature: bare", bare_handshakes, &bare,
-                                    HANDSHAKES);
-    bare_deinit(&bare);
-    EVP_PKEY_free(key);
     ends_init(&ends, pair, "1.3", NULL, NULL);
     ends.is_signature_unseen = true;
-    double ns = micro_run_part("RSA 2048 less its signature: ours", handshakes, &ends, HANDSHAKES);
-    ends_deinit(&ends);
-    tell_rate("RSA 2048 less its signature", bare_ns, ns);
+    run_both("RSA 2048 less its signature", &bare, &ends);
+    EVP_PKEY_free(key);
 }
 
 static void run_mutual(const struct pair *server, const struct pair *client,
@@ -515,13 +508,8 @@ static void run_mutual(const struct pair *server, const struct pair *client,
     static struct ends ends;
     bare_init(&bare, server, TLS1_3_VERSION);
     bare_ask(&bare, client, authority);
-    double bare_ns = micro_run_part("TLS 1.3 client certificate: bare", bare_handshakes, &bare,
-                                    HANDSHAKES);
-    bare_deinit(&bare);
     ends_init(&ends, server, "1.3", client, authority);
-    double ns = micro_run_part("TLS 1.3 client certificate: ours", handshakes, &ends, HANDSHAKES);
-    ends_deinit(&ends);
-    tell_rate("TLS 1.3 client certificate", bare_ns, ns);
+    run_both("TLS 1.3 client certificate", &bare, &ends);
 }
 
 /* ---- records ------------------------------------------------------------------------------- */

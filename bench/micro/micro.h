@@ -229,6 +229,16 @@ static inline void micro_part_end(void)
     micro_part.allocation_count += micro_allocation_count;
 }
 
+/* The CPU of one round, for each operation. */
+static inline double micro_round_part(void (*fn)(void *context, uint64_t ops), void *context,
+                                      uint64_t ops, uint64_t *allocation_count)
+{
+    memset(&micro_part, 0, sizeof(micro_part));
+    fn(context, ops);
+    *allocation_count += micro_part.allocation_count;
+    return (double)micro_part.ns / (double)ops;
+}
+
 /* As micro_run(), of these parts alone. */
 static inline double micro_run_part(const char *name, void (*fn)(void *context, uint64_t ops),
                                     void *context, uint64_t ops)
@@ -240,12 +250,43 @@ static inline double micro_run_part(const char *name, void (*fn)(void *context, 
 
     fn(context, ops);
     for (int round = 0; round < rounds; round++) {
-        memset(&micro_part, 0, sizeof(micro_part));
-        fn(context, ops);
-        ns[round] = (double)micro_part.ns / (double)ops;
-        allocation_count += micro_part.allocation_count;
+        ns[round] = micro_round_part(fn, context, ops, &allocation_count);
     }
     return micro_print(name, ns, rounds, (double)allocation_count / ((double)ops * rounds));
+}
+
+/* Two ways of doing the same, in turn, so that whatever else the machine does falls on both. */
+struct micro_side {
+    const char *name;
+    void (*fn)(void *context, uint64_t ops);
+    void *context;
+    double ns; /* out: the median */
+};
+
+/* As micro_run_part(), of each. Returns the median of how much the first takes of the second. */
+static inline double micro_run_beside(struct micro_side sides[2], uint64_t ops)
+{
+    double ns[2][MICRO_ROUNDS], ratios[MICRO_ROUNDS];
+    int rounds = micro.is_quick ? MICRO_ROUNDS_QUICK : MICRO_ROUNDS;
+    uint64_t allocation_counts[2] = {0, 0};
+    ops = micro_scaled(ops);
+
+    sides[0].fn(sides[0].context, ops);
+    sides[1].fn(sides[1].context, ops);
+    for (int round = 0; round < rounds; round++) {
+        for (int i = 0; i < 2; i++) {
+            int side = (round + i) % 2;
+            ns[side][round] = micro_round_part(sides[side].fn, sides[side].context, ops,
+                                               &allocation_counts[side]);
+        }
+        ratios[round] = ns[1][round] > 0 ? ns[0][round] / ns[1][round] : 0;
+    }
+    for (int side = 0; side < 2; side++) {
+        sides[side].ns = micro_print(sides[side].name, ns[side], rounds,
+                                     (double)allocation_counts[side] / ((double)ops * rounds));
+    }
+    qsort(ratios, (size_t)rounds, sizeof(ratios[0]), micro_compare);
+    return ratios[rounds / 2];
 }
 
 #endif
