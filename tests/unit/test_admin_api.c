@@ -36,7 +36,9 @@ static enum err paper_ask(void *context, const struct explain_question *question
     paper.asked++;
     paper.explain = (struct explain){.question = *question};
     paper.explain.client_bytes = question->whom.client.count;
-    memcpy(paper.explain.client, question->whom.client.data, question->whom.client.count);
+    if (paper.explain.client_bytes > 0) {
+        memcpy(paper.explain.client, question->whom.client.data, paper.explain.client_bytes);
+    }
     *out = &paper.explain;
     return OK;
 }
