@@ -38,6 +38,7 @@ gnutls-bin                3.7
 sslscan                   2.0
 testssl.sh                3.0
 tshark                    4.0
+iproute2                  5.10
 "
 # Debian's npm clashes with a nodejs from elsewhere, so they are wanted only where there is no npm.
 setup_packages_npm="

@@ -1,8 +1,8 @@
 """Collect test_*.py of a folder, run their tests side by side, count them.
 
 A test is a function test_*(t), or test_*(t, parameter) under @each(...). Its name is a sentence. It
-fails by an exception. What it started by t is stopped for it; a broker that does not end with exit
-code 0 fails it.
+fails by an exception; by Skip it says that this machine cannot run it, and counts as nothing.
+What it started by t is stopped for it; a broker that does not end with exit code 0 fails it.
 
     run.py [-k PATTERN] [-j THREADS] [--short] [--long] [--list]
 """
@@ -33,6 +33,10 @@ BUILD = os.path.join(ROOT, "build", "e2e")  # what tests compile
 SANITIZED = bool(os.environ.get("ASAN_OPTIONS") or os.environ.get("TSAN_OPTIONS"))
 
 _serial = itertools.count(1)
+
+
+class Skip(Exception):
+    """What the test needs is not to be had here; the text says what. It is told, not counted as passed."""
 
 
 def each(*parameters):
@@ -282,7 +286,7 @@ class Case:
         if has_parameter:
             label = parameter if isinstance(parameter, (str, int)) else " ".join(str(p) for p in parameter)
             self.name += f"[{label}]"
-        self.error, self.seconds = None, 0.0
+        self.error, self.skipped, self.seconds = None, None, 0.0
 
     def run(self):
         started = time.monotonic()
@@ -290,6 +294,8 @@ class Case:
         t = Tests()
         try:
             self.function(t, self.parameter) if self.has_parameter else self.function(t)
+        except Skip as reason:
+            self.skipped = str(reason)
         except Exception as error:  # a test fails by any exception; the suite goes on
             self.error = self.explain(error, t)
         trouble = t.end(self.error is not None)
@@ -377,8 +383,9 @@ def main(folder):
     os.makedirs(BUILD, exist_ok=True)
 
     def report(case):
-        verdict = "FAIL" if case.error else "ok"
-        sys.stdout.write(f"{verdict:4} {case.seconds:6.2f} s  {case.name}\n")
+        verdict = "FAIL" if case.error else "skip" if case.skipped else "ok"
+        why = f": {case.skipped}" if case.skipped else ""
+        sys.stdout.write(f"{verdict:4} {case.seconds:6.2f} s  {case.name}{why}\n")
         sys.stdout.flush()
 
     is_alone = [case for case in cases if getattr(case.function, "alone", False)]
@@ -395,5 +402,8 @@ def main(folder):
     for name, error in failures:
         print(f"\n{name}\n  {error}")
     failed_cases = sum(1 for case in cases if case.error)
-    print(f"{len(cases) - failed_cases} passed, {len(failures)} failed")
+    skipped = [case for case in cases if case.skipped and not case.error]
+    for case in skipped:
+        print(f"left out: {case.name}: {case.skipped}")
+    print(f"{len(cases) - failed_cases - len(skipped)} passed, {len(failures)} failed")
     return 1 if failures else 0

@@ -10,10 +10,12 @@
     link.said_goodbye                         the server sent close_notify
 """
 
+import contextlib
 import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import warnings
 
@@ -49,7 +51,7 @@ class Tls(mqtt.Tcp):
 
     def __init__(self, address, how=None, name="localhost", session=None, handshake=True):
         super().__init__(address)
-        how, name = getattr(self, "given", (how, name))
+        how, name, session = getattr(self, "given", (how, name, session))
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.ssl = (how or context()).wrap_bio(
             self.incoming, self.outgoing, server_hostname=name, session=session
@@ -151,8 +153,8 @@ class Tls(mqtt.Tcp):
 class WebSocket(mqtt.WebSocket, Tls):
     """mqtt.WebSocket whose bytes are ciphered: its super() is Tls."""
 
-    def __init__(self, address, how=None, name="localhost", **upgrade):
-        self.given = (how, name)
+    def __init__(self, address, how=None, name="localhost", session=None, **upgrade):
+        self.given = (how, name, session)
         mqtt.WebSocket.__init__(self, address, **upgrade)
 
 
@@ -188,7 +190,42 @@ def refused(port, how=None, host="127.0.0.1", **more):
     return link.alert or "closed"
 
 
-# ---------------------------------------------------------------------------------- openssl s_client
+# ---------------------------------------------------------------------------------- programs
+
+
+def dialogue(command, text, seconds=30):
+    """Run a program, say text, leave its input open, and read until it ends because the server hung up."""
+    program = subprocess.Popen(
+        [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, is_late = bytearray(), threading.Event()
+    alarm = threading.Timer(seconds, lambda: (is_late.set(), program.kill()))
+    alarm.start()
+    try:
+        try:
+            program.stdin.write(text)
+            program.stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended before; what it said tells why
+        while part := program.stdout.read1(65536):
+            said += part
+    finally:
+        alarm.cancel()
+        program.kill()
+        program.wait()
+        program.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            program.stdin.close()
+    text = said[-2000:].decode("utf-8", "replace")
+    assert not is_late.is_set(), f"{' '.join(map(str, command))} did not end:\n{text}"
+    return bytes(said)
+
+
+def renegotiation(port):
+    """What openssl s_client says when it asks for one, as it does when a line says R."""
+    command = ["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{port}", "-CAfile", certs.ca()]
+    return dialogue(command, b"R\n")
+
 
 # A whole life on the wire: the server closes after it, and the client ends by itself.
 MQTT_LIFE = mqtt.connect("") + mqtt.disconnect()
@@ -231,7 +268,7 @@ def s_client(port, *arguments, text=MQTT_LIFE, host="127.0.0.1", name="localhost
     that cannot prove its name."""
     command = ["openssl", "s_client", "-ign_eof", "-connect", f"{'[::1]' if host == '::1' else host}:{port}"]
     command += ["-CAfile", certs.ca(), "-verify_return_error"]
-    command += ["-servername", name, "-verify_hostname", name] if name else ["-noservername"]
+    command += ["-servername", name, "-verify_hostname", name] if name else []
     try:
         done = subprocess.run(
             [*command, *[str(part) for part in arguments]],
