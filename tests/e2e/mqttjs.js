@@ -4,6 +4,7 @@
 "use strict";
 
 const assert = require("node:assert");
+const crypto = require("node:crypto");
 const fs = require("node:fs");
 const mqtt = require("mqtt");
 
@@ -19,12 +20,13 @@ for (const name of ["CA", "CERT", "KEY"]) {
 const topic = (name) => `${prefix}/${name}`;
 
 // A connected client whose messages are read in order by next().
-async function open(name, options = {}) {
+async function open(name, options = {}, handleAuth = undefined) {
   const id = prefix + name;
   const how = { clientId: id, protocolVersion: version, clean: true, reconnectPeriod: 0, ...secrets, ...options };
   if (version === 3) how.protocolId = "MQIsdp";
   if (version === 5 && how.clean === false) how.properties = { sessionExpiryInterval: 600 };
   const client = mqtt.connect(url, how);
+  if (handleAuth) client.handleAuth = handleAuth;
   const inbox = [];
   const waiting = [];
   client.on("message", (_topic, _payload, packet) => {
@@ -196,6 +198,43 @@ const stories = {
     }
     await pub.endAsync();
     await sub.endAsync();
+  },
+
+  // Version 5: SCRAM-SHA-256 (RFC 5802, RFC 7677) as enhanced authentication, for USER and PASSWORD.
+  async scram_proves_both_sides() {
+    const { USER: user, PASSWORD: password } = process.env;
+    const hmac = (key, text) => crypto.createHmac("sha256", key).update(text).digest();
+    const nonce = crypto.randomBytes(18).toString("base64");
+    const bare = `n=${user},r=${nonce}`;
+    let serverKnows;
+    const answer = (packet, callback) => {
+      const challenge = packet.properties.authenticationData.toString();
+      const [, theirs, salt, count] = challenge.match(/^r=([^,]+),s=([^,]+),i=(\d+)$/);
+      assert.ok(theirs.startsWith(nonce) && theirs.length > nonce.length);
+      const salted = crypto.pbkdf2Sync(password, Buffer.from(salt, "base64"), Number(count), 32, "sha256");
+      const key = hmac(salted, "Client Key");
+      const stored = crypto.createHash("sha256").update(key).digest();
+      const unproven = `c=biws,r=${theirs}`;
+      const all = `${bare},${challenge},${unproven}`;
+      const proof = hmac(stored, all).map((byte, at) => byte ^ key[at]);
+      serverKnows = `v=${hmac(hmac(salted, "Server Key"), all).toString("base64")}`;
+      const properties = {
+        authenticationMethod: "SCRAM-SHA-256",
+        authenticationData: Buffer.from(`${unproven},p=${proof.toString("base64")}`),
+      };
+      callback(null, { cmd: "auth", reasonCode: 0x18, properties });
+    };
+    const properties = {
+      authenticationMethod: "SCRAM-SHA-256",
+      authenticationData: Buffer.from(`n,,${bare}`),
+    };
+    const client = await open("scram", { properties }, answer);
+    const final = client.connack.properties.authenticationData.toString();
+    assert.strictEqual(final, serverKnows);
+    await client.subscribeAsync(topic("x"), { qos: 1 });
+    await client.publishAsync(topic("x"), "proven", { qos: 1 });
+    await expectMessage(client, "x", "proven", 1);
+    await client.endAsync();
   },
 
   async it_reconnects_by_itself() {
