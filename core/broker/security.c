@@ -170,7 +170,7 @@ static char *file_load(struct loading *loading, struct part *part, size_t bytes_
     char user[64], *text = NULL;
     const char *path = part->key;
     watch_file(loading, path);
-    enum err err = sys_load_file(path, bytes_max, &text, count);
+    enum err err = sys_load_plain_file(path, bytes_max, &text, count);
     switch (err) {
     case OK:
         others_check(loading, path);

@@ -123,36 +123,34 @@ static enum err read_all(int fd, char *out, size_t bytes_max, size_t *count_out)
     return OK;
 }
 
-enum err sys_read_file(const char *path, char *out, size_t out_bytes_max, size_t *count_out)
+static enum err read_path(const char *path, int flags, char *out, size_t bytes_max, size_t *count)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
     if (fd < 0) {
         return err_from_errno(errno);
     }
-    enum err err = read_all(fd, out, out_bytes_max, count_out);
+    enum err err = read_all(fd, out, bytes_max, count);
     close(fd);
     return err;
 }
 
-/* Room for what the file claims to hold, and some for those that claim nothing. */
-enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *count_out)
+enum err sys_read_file(const char *path, char *out, size_t out_bytes_max, size_t *count_out)
 {
-    struct stat file;
-    size_t count;
+    return read_path(path, 0, out, out_bytes_max, count_out);
+}
 
-    if (stat(path, &file) < 0) {
-        return err_from_errno(errno);
-    }
-    if (!S_ISREG(file.st_mode)) {
-        return ERR_INVALID;
-    }
-    size_t room = file.st_size > 0 ? (size_t)file.st_size + PROC_TEXT_BYTES : bytes_max;
+/* Room for what the file claims to hold, and some for those that claim nothing. */
+static enum err load_path(const char *path, int flags, const struct stat *file, size_t bytes_max,
+                          char **out, size_t *count_out)
+{
+    size_t count;
+    size_t room = file->st_size > 0 ? (size_t)file->st_size + PROC_TEXT_BYTES : bytes_max;
     room = room < bytes_max ? room : bytes_max;
     char *text = malloc(room + 1);
     if (text == NULL) {
         return ERR_NOMEM;
     }
-    enum err err = sys_read_file(path, text, room, &count);
+    enum err err = read_path(path, flags, text, room, &count);
     if (err != OK) {
         free(text);
         return err;
@@ -161,6 +159,28 @@ enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *c
     *out = text;
     *count_out = count;
     return OK;
+}
+
+enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *count_out)
+{
+    struct stat file;
+    if (stat(path, &file) < 0) {
+        return err_from_errno(errno);
+    }
+    return load_path(path, 0, &file, bytes_max, out, count_out);
+}
+
+enum err sys_load_plain_file(const char *path, size_t bytes_max, char **out, size_t *count_out)
+{
+    struct stat file;
+    if (stat(path, &file) < 0) {
+        return err_from_errno(errno);
+    }
+    if (!S_ISREG(file.st_mode)) {
+        return ERR_INVALID;
+    }
+    /* Should it become a pipe in between, it reads as if it was empty. */
+    return load_path(path, O_NONBLOCK, &file, bytes_max, out, count_out);
 }
 
 enum err sys_become_user(const char *name)

@@ -43,12 +43,14 @@ enum sys_signal sys_signal_wait(uint64_t wait_ns);
  * about out; ERR_NOT_FOUND, ERR_PERMISSION, ERR_INVALID (a folder), ERR_IO. */
 enum err sys_read_file(const char *path, char *out, size_t out_bytes_max, size_t *count_out);
 
-/*
- * The same of a regular file, into memory of its own, with a NUL behind it (not counted); the caller
- * frees. What else there is under a path (a pipe that nobody writes to) is ERR_INVALID, and does not
- * hold us up.
- */
+/* The same into memory of its own, with a NUL behind it (not counted); the caller frees. */
 enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *count_out);
+
+/*
+ * The same of a regular file, for who may not be held up: what else there is under a path (a pipe that
+ * nobody writes to) is ERR_INVALID.
+ */
+enum err sys_load_plain_file(const char *path, size_t bytes_max, char **out, size_t *count_out);
 
 /*
  * Become that user, with its groups, for good; the empty name and the own name change nothing.

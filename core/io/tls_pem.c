@@ -160,7 +160,7 @@ enum err tls_pem_walk(struct tls_pem_visitor *visitor, struct tls_trouble *troub
     size_t count = 0;
 
     ERR_clear_error();
-    enum err err = sys_load_file(visitor->file, TLS_FILE_BYTES_MAX, &text, &count);
+    enum err err = sys_load_plain_file(visitor->file, TLS_FILE_BYTES_MAX, &text, &count);
     if (err != OK) {
         return file_trouble(visitor, err, trouble);
     }
