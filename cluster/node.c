@@ -85,6 +85,7 @@ static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                                            .explain_ask = explain_of_node,
                                            .explain_tell = explain_tell,
                                            .explain_end = explain_end,
+                                           .bans = broker_bans(node->broker),
                                            .security = security_tell,
                                            .context = node};
     return node_http_open(node->boot_config, io, wheel, &node->sources, &node->http, failure);

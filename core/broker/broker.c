@@ -280,6 +280,11 @@ struct metrics *const *broker_metrics(const struct broker *broker)
     return broker->metrics;
 }
 
+struct bans *broker_bans(struct broker *broker)
+{
+    return broker->limits.bans;
+}
+
 bool broker_is_draining(const struct broker *broker)
 {
     return atomic_load_explicit(&broker->stop, memory_order_acquire) != STOP_NONE;

@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct bans;
 struct broker;
 struct security;
 struct shard;
@@ -97,6 +98,9 @@ struct shard *broker_shard(const struct broker *broker, uint32_t index);
 /* The metrics of all shards, for admin. Any thread. Valid as long as the broker. */
 struct metrics *const *broker_metrics(const struct broker *broker);
 bool broker_is_draining(const struct broker *broker);
+
+/* Who is not let in, for admin. Any thread. Valid as long as the broker. */
+struct bans *broker_bans(struct broker *broker);
 
 /* Where listener number index (of the configuration), address number nth, listens. After start. */
 bool broker_listener_address(const struct broker *broker, uint32_t index, uint32_t nth,

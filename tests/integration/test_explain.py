@@ -218,6 +218,55 @@ def test_web_pages_get_nothing(t):
 
 @tern_only
 @short
+def test_who_is_banned_stays_out_until_the_ban_ends(t):
+    broker = t.broker(metrics=True)
+    where = ("--http", f"127.0.0.1:{broker.http_port}")
+    name = t.id("lamp")
+    code, out, err = ternctl("ban", "add", "client", name, "--for", "1h", "--reason", "it is\x1b noisy", *where)
+    equal((code, out, err), (OK, "ban 1\n", ""), "ban add")
+    equal(ternctl("ban", "add", "address", "203.0.113.0/24", *where)[:2], (OK, "ban 2\n"), "ban add")
+    client = t.raw(broker.port)
+    client.send(mqtt.connect(name, version=5))
+    client.expect_refusal(0x8A)  # Banned
+    (event,) = events(broker, name, "connect_refused")
+    assert event["reason"] == "banned" and event["address"].startswith("127.0.0.1:"), event
+    code, out, err = ternctl("ban", "list", *where)
+    equal((code, err), (OK, ""), "ban list")
+    first, second = out.splitlines()
+    assert first.startswith(f"1  client {name}  until ") and first.endswith("  by operator  it is\\x1b noisy"), first
+    equal(second, "2  network 203.0.113.0/24  for good  by operator", "the second")
+    bans = json.loads(ternctl("ban", "list", "--json", *where)[1])["bans"]
+    equal([ban["id"] for ban in bans], [1, 2], "ids")
+    equal(ternctl("ban", "del", "1", *where), (OK, "", ""), "ban del")
+    code, _, err = ternctl("ban", "del", "1", *where)
+    equal(code, NO, "ban del again")
+    assert "there is no such ban" in err, err
+    t.client(broker.port, "lamp")
+
+
+@tern_only
+@short
+@each(
+    ("add", "client"),
+    ("add", "tribe", "x"),
+    ("add", "address", "host"),
+    ("add", "client", "x", "--for", "never"),
+    ("add", "client", "x", "--for", "0"),
+    ("add", "client", "x", "--json"),
+    ("del", "x"),
+    ("del",),
+    ("list", "x"),
+)
+def test_wrong_bans_are_refused(t, words):
+    broker = t.broker(metrics=True)
+    code, out, err = ternctl("ban", *words, "--http", f"127.0.0.1:{broker.http_port}")
+    equal((code, out), (USAGE, ""), "code and stdout")
+    assert err.startswith("ternctl"), err
+    equal(ternctl("ban", "list", "--http", f"127.0.0.1:{broker.http_port}")[1], "", "the list")
+
+
+@tern_only
+@short
 def test_wrong_words_are_said(t):
     for words, why in (
         ((), "write one client identifier"),
