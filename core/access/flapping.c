@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { WAYS = 4, ROW_COUNT = FLAPPING_IDS_MAX / WAYS, LOCK_COUNT = 64 };
+enum { WAYS = 4, PART_COUNT = 64, ROW_COUNT = FLAPPING_IDS_MAX / WAYS / PART_COUNT };
 
 struct seen {
     uint64_t hash; /* with a secret seed: stands for the id */
@@ -15,21 +15,25 @@ struct seen {
     bool was_flapping; /* ...and in the one before */
 };
 
+struct part {
+    pthread_mutex_t lock;
+    struct seen (*rows)[WAYS]; /* NULL until somebody is seen here */
+};
+
 struct flapping {
     uint64_t seed;
-    pthread_mutex_t locks[LOCK_COUNT];
-    struct seen rows[ROW_COUNT][WAYS];
+    struct part parts[PART_COUNT];
 };
 
 struct flapping *flapping_new(uint64_t seed)
 {
-    struct flapping *flapping = calloc(1, sizeof(*flapping)); /* pages come as they are used */
+    struct flapping *flapping = calloc(1, sizeof(*flapping));
     if (flapping == NULL) {
         return NULL;
     }
     flapping->seed = seed;
-    for (int i = 0; i < LOCK_COUNT; i++) {
-        pthread_mutex_init(&flapping->locks[i], NULL);
+    for (int i = 0; i < PART_COUNT; i++) {
+        pthread_mutex_init(&flapping->parts[i].lock, NULL);
     }
     return flapping;
 }
@@ -39,8 +43,9 @@ void flapping_free(struct flapping *flapping)
     if (flapping == NULL) {
         return;
     }
-    for (int i = 0; i < LOCK_COUNT; i++) {
-        pthread_mutex_destroy(&flapping->locks[i]);
+    for (int i = 0; i < PART_COUNT; i++) {
+        pthread_mutex_destroy(&flapping->parts[i].lock);
+        free(flapping->parts[i].rows);
     }
     free(flapping);
 }
@@ -88,11 +93,16 @@ enum flapping_verdict flapping_seen(struct flapping *flapping, struct slice clie
         return FLAPPING_NO;
     }
     uint64_t hash = hash_bytes_seeded(client_id, flapping->seed);
-    pthread_mutex_t *lock =
-        &flapping->locks[hash % LOCK_COUNT]; /* of its row: both are powers of 2 */
-    pthread_mutex_lock(lock);
-    struct seen *seen = seen_find(flapping->rows[hash % ROW_COUNT], hash);
-    enum flapping_verdict verdict = count_one(seen, count, window_ns, now_ns);
-    pthread_mutex_unlock(lock);
+    struct part *part = &flapping->parts[hash % PART_COUNT];
+    enum flapping_verdict verdict = FLAPPING_NO;
+    pthread_mutex_lock(&part->lock);
+    if (part->rows == NULL) {
+        part->rows = calloc(ROW_COUNT, sizeof(part->rows[0]));
+    }
+    if (part->rows != NULL) { /* without memory nobody is told to flap */
+        struct seen *seen = seen_find(part->rows[hash / PART_COUNT % ROW_COUNT], hash);
+        verdict = count_one(seen, count, window_ns, now_ns);
+    }
+    pthread_mutex_unlock(&part->lock);
     return verdict;
 }

@@ -6,7 +6,7 @@
  *
  * Floor:  access.
  * Thread: any; a lock for each part of the table, held for a few comparisons.
- * Memory: a table of fixed size. When a row of it is full, the id that was seen longest ago is
+ * Memory: a table of fixed size, made in 64 parts as they are needed. When a row of it is full, the id that was seen longest ago is
  *         forgotten: who flaps is seen all the time.
  */
 #ifndef TERN_ACCESS_FLAPPING_H

@@ -16,7 +16,7 @@
  *   I3  sets live as long as the quota, so an account's may be read at any time.
  *   I4  what a holder counts in its accounts is what holder->taken says, and one connection.
  *
- * All atomics but refs are relaxed: they are numbers, and order nothing else.
+ * All atomics but set and refs are relaxed: they are numbers, and order nothing else.
  */
 #include "core/access/quota.h"
 
@@ -63,6 +63,12 @@ struct quota {
 
 static const struct quota_set no_limits;
 
+/* Pairs with the release of whoever made it: account_set(). */
+static const struct quota_set *set_of(const struct quota_account *account)
+{
+    return atomic_load_explicit(&account->set, memory_order_acquire);
+}
+
 /* ---- rates --------------------------------------------------------------------------------- */
 
 static _Atomic uint64_t *bucket(struct quota_account *account, enum quota_what what)
@@ -77,8 +83,8 @@ static uint64_t bucket_take(_Atomic uint64_t *full_ns, uint64_t cost_ns, uint64_
     uint64_t old = atomic_load_explicit(full_ns, memory_order_relaxed), next;
     do {
         next = (old > now_ns ? old : now_ns) + cost_ns;
-    } while (!atomic_compare_exchange_weak_explicit(full_ns, &old, next, memory_order_relaxed,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_strong_explicit(full_ns, &old, next, memory_order_relaxed,
+                                                      memory_order_relaxed));
     return next;
 }
 
@@ -91,7 +97,7 @@ static uint64_t cost_ns(uint64_t count, uint64_t per_second)
 
 static bool connect_take(struct quota_account *account, uint64_t now_ns)
 {
-    const struct quota_set *set = atomic_load_explicit(&account->set, memory_order_relaxed);
+    const struct quota_set *set = set_of(account);
     if (set->max[QUOTA_CONNECTS] == 0) {
         return true;
     }
@@ -106,7 +112,7 @@ static bool connect_take(struct quota_account *account, uint64_t now_ns)
 
 static void connect_give(struct quota_account *account)
 {
-    const struct quota_set *set = atomic_load_explicit(&account->set, memory_order_relaxed);
+    const struct quota_set *set = set_of(account);
     if (set->max[QUOTA_CONNECTS] > 0) {
         atomic_fetch_sub_explicit(bucket(account, QUOTA_CONNECTS),
                                   cost_ns(1, set->max[QUOTA_CONNECTS]), memory_order_relaxed);
@@ -129,7 +135,7 @@ static void used_sub(struct quota_account *account, enum quota_what what, uint32
 /* Counted, if the limit allows it. */
 static bool used_take(struct quota_account *account, enum quota_what what, uint32_t count)
 {
-    const struct quota_set *set = atomic_load_explicit(&account->set, memory_order_relaxed);
+    const struct quota_set *set = set_of(account);
     uint32_t before = atomic_fetch_add_explicit(&account->used[what], count, memory_order_relaxed);
     if (set->max[what] > 0 && (uint64_t)before + count > set->max[what]) {
         used_sub(account, what, count);
@@ -255,8 +261,7 @@ static void concerns_update(struct quota_holder *holder)
     holder->concerns = 0;
     for (int slot = 0; slot < QUOTA_SLOT_COUNT; slot++) {
         if (holder->accounts[slot] != NULL) {
-            holder->concerns |=
-                atomic_load_explicit(&holder->accounts[slot]->set, memory_order_relaxed)->concerns;
+            holder->concerns |= set_of(holder->accounts[slot])->concerns;
         }
     }
 }
@@ -417,7 +422,7 @@ void quota_leave(struct quota_holder *holder)
 static uint64_t charge(struct quota_account *account, enum quota_what what, uint64_t count,
                        uint64_t now_ns)
 {
-    const struct quota_set *set = atomic_load_explicit(&account->set, memory_order_relaxed);
+    const struct quota_set *set = set_of(account);
     if (set->max[what] == 0) {
         return 0;
     }
@@ -453,8 +458,7 @@ uint64_t quota_limit(const struct quota_holder *holder, enum quota_what what)
     uint64_t lowest = 0;
     for (int slot = 0; slot < QUOTA_SLOT_COUNT && quota_concerns(holder, what); slot++) {
         if (holder->accounts[slot] != NULL) {
-            const struct quota_set *set = atomic_load_explicit(&holder->accounts[slot]->set,
-                                                               memory_order_relaxed);
+            const struct quota_set *set = set_of(holder->accounts[slot]);
             lowest = set->max[what] > 0 && (lowest == 0 || set->max[what] < lowest) ? set->max[what]
                                                                                     : lowest;
         }
@@ -515,7 +519,7 @@ uint32_t quota_account_count(const struct quota *quota)
 
 static void account_set(struct quota_account *account, const struct quota_set *set)
 {
-    const struct quota_set *old = atomic_load_explicit(&account->set, memory_order_relaxed);
+    const struct quota_set *old = set_of(account);
     set = set != NULL ? set : &no_limits;
     for (int what = 0; what < QUOTA_WHAT_COUNT; what++) {
         if (quota_is_rate((enum quota_what)what) &&
@@ -523,7 +527,7 @@ static void account_set(struct quota_account *account, const struct quota_set *s
             atomic_store_explicit(bucket(account, (enum quota_what)what), 0, memory_order_relaxed);
         }
     }
-    atomic_store_explicit(&account->set, set, memory_order_relaxed);
+    atomic_store_explicit(&account->set, set, memory_order_release);
 }
 
 /* rules_lock is held for writing: I2. */

@@ -36,7 +36,7 @@ static enum err build(struct broker *broker, uint32_t worker_count)
     broker->trie = trie_new(broker->epoch, broker->shard_count, broker->seed);
     broker->retain = retain_new(config->retained_max, config->retained_bytes_max, broker->seed);
     broker->mail_rings = mail_rings_new(broker->shard_count);
-    TRY(limits_init(&broker->limits, broker->seed, config));
+    TRY(limits_init(&broker->limits, broker->seed, config, (uint64_t)time(NULL) * 1000));
     if (broker->trie == NULL || broker->retain == NULL || broker->mail_rings == NULL) {
         return ERR_NOMEM;
     }
@@ -246,7 +246,7 @@ void broker_reconfigure(struct broker *broker, const struct config *config,
     broker->settings_index ^= 1;
     struct broker_settings *settings = &broker->settings[broker->settings_index];
     *settings = (struct broker_settings){config, security};
-    if (limits_configure(&broker->limits, config) != OK) {
+    if (limits_configure(&broker->limits, config, (uint64_t)time(NULL) * 1000) != OK) {
         log_event(LOG_ERROR, "memory is exhausted: the limits stay as they were");
     }
     for (uint32_t i = 0; i < broker->shard_count; i++) {

@@ -55,6 +55,9 @@ void auth_write(struct conn *conn, uint8_t reason, const struct auth_reply *repl
 /* A worker has looked at the password: go on with what was asked, or refuse. */
 void connect_verified(struct conn *conn, enum err err);
 
+/* An exchange may begin now, or is refused. */
+void connect_waited(struct conn *conn, enum err err);
+
 /*
  * Refuse before OPEN: CONNACK with the reason (if the client can be told), then close. connect: what
  * it asked for, for log and trail; NULL: that could not be read. detail: more of why; may be NULL.

@@ -52,7 +52,7 @@ static enum err rules_configure(struct limits *limits, const struct config *conf
     return OK;
 }
 
-enum err limits_configure(struct limits *limits, const struct config *config)
+enum err limits_configure(struct limits *limits, const struct config *config, uint64_t wall_ms)
 {
     struct ban bans[RULES_MAX];
     char why[CONFIG_JUDGE_BYTES];
@@ -68,10 +68,11 @@ enum err limits_configure(struct limits *limits, const struct config *config)
     }
     TRY(rules_configure(limits, config));
     throttle_set(limits->throttle, &options);
-    return bans_set_config(limits->bans, bans, count, 0);
+    return bans_set_config(limits->bans, bans, count, wall_ms);
 }
 
-enum err limits_init(struct limits *limits, uint64_t seed, const struct config *config)
+enum err limits_init(struct limits *limits, uint64_t seed, const struct config *config,
+                     uint64_t wall_ms)
 {
     limits->quota = quota_new(seed, QUOTA_ACCOUNTS_MAX);
     limits->throttle = throttle_new(seed, THROTTLE_ENTRIES_MAX);
@@ -82,7 +83,7 @@ enum err limits_init(struct limits *limits, uint64_t seed, const struct config *
         limits->flapping == NULL || limits->owners == NULL) {
         return ERR_NOMEM;
     }
-    return limits_configure(limits, config);
+    return limits_configure(limits, config, wall_ms);
 }
 
 void limits_deinit(struct limits *limits)

@@ -54,11 +54,12 @@ struct limits {
 };
 
 /* Zero-initialised before. ERR_NOMEM: limits_deinit() all the same. */
-enum err limits_init(struct limits *limits, uint64_t seed, const struct config *config);
+enum err limits_init(struct limits *limits, uint64_t seed, const struct config *config,
+                     uint64_t wall_ms);
 void limits_deinit(struct limits *limits);
 
 /* A new configuration. Before the shards use it. ERR_NOMEM: the old limits stay. */
-enum err limits_configure(struct limits *limits, const struct config *config);
+enum err limits_configure(struct limits *limits, const struct config *config, uint64_t wall_ms);
 
 /* For config_sources: judges a value of `limit` or `ban`. */
 enum err limits_judge(const char *key, const char *value, char why[CONFIG_JUDGE_BYTES]);

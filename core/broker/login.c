@@ -42,6 +42,7 @@ static void login_free(struct login *login)
     }
     partial_deinit(&login->connect);
     partial_deinit(&login->stash);
+    free(login->reply);
     free(login);
 }
 
@@ -121,9 +122,28 @@ static enum err check_submit(struct login *login)
     return ERR_AGAIN;
 }
 
+/* The same for an exchange, of which no worker is needed. ERR_AGAIN: connect_waited() follows. */
+static enum err exchange_ask(struct login *login)
+{
+    uint64_t again_ns;
+    enum err err = limits_login_ask(login->shard, &login->peer, login->username, &login->ticket,
+                                    &again_ns);
+    if (err == ERR_AGAIN) {
+        wheel_set(login->shard->wheel, &login->timer, again_ns);
+    }
+    return err;
+}
+
 static void on_wait_over(struct timer *timer)
 {
     struct login *login = CONTAINER_OF(timer, struct login, timer);
+    if (login->how == AUTH_SCRAM) {
+        enum err asked = exchange_ask(login);
+        if (asked != ERR_AGAIN) {
+            connect_waited(login->conn, asked);
+        }
+        return;
+    }
     enum err err = check_submit(login);
     if (err != ERR_AGAIN) {
         connect_verified(login->conn, err);
@@ -161,6 +181,34 @@ static enum err check_begin(struct conn *conn, struct passwords *passwords,
     return check_submit(login);
 }
 
+/* Whoever it says it is, it may have to wait before it hears the first word of the exchange. */
+static enum err exchange_begin(struct conn *conn, struct slice username, struct slice body,
+                               const struct auth_reply *reply)
+{
+    TRY(login_new(conn, AUTH_SCRAM, username));
+    enum err err = exchange_ask(conn->login);
+    if (err != ERR_AGAIN) {
+        return err == OK ? ERR_MORE : err;
+    }
+    TRY(partial_append(&conn->work->connect, body, 0));
+    conn->login->reply = malloc(sizeof(*reply));
+    if (conn->login->reply == NULL) {
+        return ERR_NOMEM;
+    }
+    *conn->login->reply = *reply;
+    return ERR_AGAIN;
+}
+
+void login_told(struct conn *conn, enum err err)
+{
+    struct throttle_ticket none = {0};
+    struct slice username;
+    if (auth_exchange_username(conn->work->auth, &username)) {
+        limits_login_told(conn->shard, &conn->peer, username,
+                          conn->login != NULL ? &conn->login->ticket : &none, err);
+    }
+}
+
 /* ---- beginning -------------------------------------------------------------------------------- */
 
 enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
@@ -188,6 +236,12 @@ enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, stru
     enum err err = auth_begin(&policy, &request, &conn->shard->rng, &exchange, reply);
     if (exchange != NULL) {
         conn->work->auth = exchange;
+    }
+    struct slice name_said;
+    if (err == ERR_MORE && auth_exchange_username(exchange, &name_said)) {
+        err = exchange_begin(conn, name_said, body, reply);
+        reply->detail = err == ERR_CONNECT_RATE ? "too many wrong passwords" : NULL;
+        return err;
     }
     if (err == ERR_AGAIN) {
         return check_begin(conn, policy.passwords, connect, body);

@@ -3,6 +3,7 @@
  *
  *     on_connect ──> login_begin ──OK──────────────────────────────> connect_open
  *                        ├──ERR_MORE──> AUTH packets, on_auth ──────> connect_open
+ *                        ├──ERR_AGAIN─> it has to wait ──> connect_waited ──> AUTH packets
  *                        └──ERR_AGAIN─> a worker checks ──> connect_verified ──> connect_open
  *
  * Floor:  broker.
@@ -31,6 +32,7 @@ struct login {
     struct peer peer;              /* where it came from */
     struct throttle_ticket ticket; /* a login after wrong passwords may have to wait... */
     struct timer timer;            /* ...until then */
+    struct auth_reply *reply;      /* what an exchange begins with, while it waits */
     enum auth_how how;
     enum err err;           /* of the check */
     struct partial connect; /* the CONNECT's body, read once more afterwards */
@@ -42,11 +44,14 @@ struct auth_policy login_policy(const struct conn *conn, struct tls_identity *na
 
 /*
  * body: of the CONNECT packet. OK: proven, and conn->login says as whom (NULL: nobody).
- * ERR_MORE: conn->work->auth goes on, reply is to be sent. ERR_AGAIN: connect_verified() will be
- * called. Else: refused, reply->detail may tell why.
+ * ERR_MORE: conn->work->auth goes on, reply is to be sent. ERR_AGAIN: connect_verified() or
+ * connect_waited() will be called. Else: refused, reply->detail may tell why.
  */
 enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
                      struct slice body, struct auth_reply *reply);
+
+/* How an exchange ended; also one that began when the session was open. */
+void login_told(struct conn *conn, enum err err);
 
 /* Who he is: false: nobody. Borrowed. */
 bool login_username(const struct conn *conn, struct slice *out);

@@ -90,6 +90,22 @@ void connect_verified(struct conn *conn, enum err err)
     partial_deinit(&stash);
 }
 
+void connect_waited(struct conn *conn, enum err err)
+{
+    struct partial stash = conn->login->stash;
+    conn->login->stash = (struct partial){0};
+    if (conn->state == CONN_VERIFY) { /* else it ends, and this comes too late */
+        conn->state = CONN_AUTH;
+        if (err == OK) {
+            auth_write(conn, 0x18, conn->login->reply);
+        } else {
+            refuse_again(conn, err, &conn->work->connect, "too many wrong passwords");
+        }
+        catch_up(conn, &stash);
+    }
+    partial_deinit(&stash);
+}
+
 static void again_told(struct conn *conn, enum err err, const char *detail)
 {
     char host[ADDRESS_TEXT_MAX];
@@ -122,6 +138,7 @@ enum err on_auth(struct conn *conn, const struct packet *packet)
         auth_write(conn, 0x18, &reply);
         return OK;
     }
+    login_told(conn, err);
     if (conn->state == CONN_OPEN) {
         again_told(conn, err, reply.detail);
         if (err == OK) {
