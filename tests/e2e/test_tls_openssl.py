@@ -91,16 +91,16 @@ def test_a_listener_that_wants_1_3_refuses_1_2(t):
     assert tls.s_client(broker.port, "-tls1_3").was_served
 
 
-@each("X25519", "P-256", "P-384")
+@each("X25519", "P-256")
 def test_the_curves_we_promise_are_spoken(t, curve):
     for version in VERSIONS:
         found = shake(t, "rsa", version, "-curves", curve)
         assert found.was_served, found
-        equal(found.group, {"P-256": "prime256v1", "P-384": "secp384r1"}.get(curve, curve))
+        equal(found.group, {"P-256": "prime256v1"}.get(curve, curve))
 
 
 @tern_only
-@each("P-521", "X448")
+@each("P-384", "P-521", "X448")  # the first two cost the broker several handshakes
 def test_other_curves_are_refused(t, curve):
     for version in VERSIONS:
         assert_refused(shake(t, "rsa", version, "-curves", curve), "handshake failure")

@@ -28,7 +28,7 @@ EXPECTED = {
     "wss": ("SSLv3", "TLS1_2", "TLS1_3", "cipherlist_NULL", "cipherlist_aNULL", "cipherlist_STRONG", "secure_renego"),
 }
 
-GROUPS = {"x25519", "secp256r1 (NIST P-256)", "secp384r1 (NIST P-384)"}
+GROUPS = {"x25519", "secp256r1 (NIST P-256)"}
 
 
 def testssl(t, port, *checks, seconds):
