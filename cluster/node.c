@@ -5,6 +5,7 @@
 #include "cluster/warden.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/broker/banish.h"
 #include "core/broker/explain.h"
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
@@ -63,6 +64,13 @@ static bool is_draining(void *context)
     return broker_is_draining(((struct node *)context)->broker);
 }
 
+static void banned_of_node(void *context, const struct ban *ban)
+{
+    if (banish(broker_shard(((struct node *)context)->broker, 0), ban) != OK) {
+        log_event(LOG_ERROR, "memory is exhausted: who is banned and connected stays");
+    }
+}
+
 static enum err explain_of_node(void *context, const struct explain_question *question,
                                 struct explain **out)
 {
@@ -86,6 +94,7 @@ static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                                            .explain_tell = explain_tell,
                                            .explain_end = explain_end,
                                            .bans = broker_bans(node->broker),
+                                           .banned = banned_of_node,
                                            .security = security_tell,
                                            .context = node};
     return node_http_open(node->boot_config, io, wheel, &node->sources, &node->http, failure);

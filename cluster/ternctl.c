@@ -64,8 +64,9 @@ static const struct ternctl_command commands[] = {
      ternctl_explain},
     {"ban add", "address|network|client|user VALUE [--for TIME] [--reason TEXT] [--http WHERE]",
      "keep an address, a network, a client or a user out",
-     "A network is written 203.0.113.0/24. Prints the ban's number. It holds until it ends or the\n"
-     "broker does; the lines `ban` of the configuration are for those that stay.\n"
+     "Who is connected is disconnected. A network is written 203.0.113.0/24. Prints the ban's\n"
+     "number. It holds until it ends or the broker does; the lines `ban` of the configuration are\n"
+     "for those that stay.\n"
      "\n"
      "  --for TIME     90s, 10m, 1h, 2d; without it the ban is for good\n"
      "  --reason TEXT  for ban list, and for the story of who was kept out\n"

@@ -51,7 +51,8 @@ struct explain;
 struct explain_question;
 struct explain_story;
 
-struct bans; /* of core/access/bans.h */
+struct ban; /* of core/access/bans.h */
+struct bans;
 struct security;
 
 /* What guards the listeners now, and how often it was read anew. */
@@ -72,6 +73,8 @@ struct admin_sources {
     enum err (*explain_tell)(const struct explain *explain, struct explain_story *out);
     void (*explain_end)(struct explain *explain);
     struct bans *bans; /* NULL: there is no list */
+    /* A ban was added: whoever it concerns and is connected has to go. NULL: nobody goes. */
+    void (*banned)(void *context, const struct ban *ban);
     /* Called in the thread of the admin's shard. NULL: nothing is guarded. */
     void (*security)(void *context, struct admin_security *out);
     void *context;

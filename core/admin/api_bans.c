@@ -182,6 +182,9 @@ static void added_answer(const struct request *request, const struct ban *ban,
     } else if (err != OK) {
         problem_answer(answer, 503, "%s: try again", err_text(err));
     } else {
+        if (request->sources->banned != NULL) {
+            request->sources->banned(request->sources->context, ban);
+        }
         struct buf out = {0};
         struct json_writer w = json_writer(&out, BODY_BYTES_MAX - 1);
         json_object_begin(&w, NULL);

@@ -1,6 +1,7 @@
 #include "core/broker/mail.h"
 
 #include "core/base/assert.h"
+#include "core/broker/banish.h"
 #include "core/broker/conn.h"
 #include "core/broker/explain.h"
 #include "core/broker/hold.h"
@@ -69,6 +70,7 @@ static const struct {
     [MAIL_SHARE_RETURN] = {shares_on_mail, discard_msg},
     [MAIL_EXPLAIN] = {explain_on_mail, explain_discard},
     [MAIL_EXPLAINED] = {explain_on_mail, explain_discard},
+    [MAIL_BANISH] = {banish_on_mail, banish_discard},
 };
 
 void mail_handle(struct shard *shard, struct mail *mail)

@@ -25,6 +25,7 @@ struct receipt;
 struct passport;
 struct share_mail;
 struct explain_part;
+struct banishment;
 
 /* clang-format off */
 #define MAIL_TABLE(X)                                                                             \
@@ -40,7 +41,8 @@ struct explain_part;
     X(MAIL_SHARE_SETTLE, "a member finished a message")                                           \
     X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")   \
     X(MAIL_EXPLAIN,      "tell what you know of a client; the part to fill comes along")          \
-    X(MAIL_EXPLAINED,    "the part is filled and goes back to who asked")
+    X(MAIL_EXPLAINED,    "the part is filled and goes back to who asked")                         \
+    X(MAIL_BANISH,       "end the connections of whom a new ban concerns; the banishment comes along")
 /* clang-format on */
 
 #define MAIL_NAME(kind, what) kind,
@@ -54,8 +56,9 @@ struct mail {
     union {
         struct msg *msg;
         struct passport *passport;
-        struct share_mail *share;     /* heap, goes to the receiver */
-        struct explain_part *explain; /* the same */
+        struct share_mail *share;      /* heap, goes to the receiver */
+        struct explain_part *explain;  /* the same */
+        struct banishment *banishment; /* the same */
     };
     struct receipt *receipt; /* whose shard is `from`; NULL: nobody waits */
     enum err err;

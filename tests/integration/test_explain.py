@@ -246,6 +246,31 @@ def test_who_is_banned_stays_out_until_the_ban_ends(t):
 
 @tern_only
 @short
+@each("client", "address", "network", "user")
+def test_who_is_banned_while_connected_is_disconnected(t, kind):
+    passwords = os.path.join(t.folder(), "passwords")
+    code, _, err = ternctl("user", "add", passwords, "mallory", "--scrypt-cost", "10", stdin="secret\n")
+    equal(code, OK, f"user add: {err}")
+    broker = t.broker(["threads 2", f"password_file {passwords}", "allow_anonymous true"], metrics=True)
+    where = ("--http", f"127.0.0.1:{broker.http_port}")
+    # Five of them, so that both shards have one.
+    banned = [t.client(broker.port, f"bad{i}", username="mallory", password=b"secret") for i in range(5)]
+    spared = t.client(broker.port, "good")
+    value = {"client": t.id("bad3"), "address": "127.0.0.1", "network": "127.0.0.0/8", "user": "mallory"}[kind]
+    equal(ternctl("ban", "add", kind, value, *where)[0], OK, "code")
+    gone = {"client": banned[3:4], "user": banned, "address": banned + [spared], "network": banned + [spared]}[kind]
+    for client in gone:
+        equal(client.expect(mqtt.DISCONNECT).reason, 0x98, "reason")  # Administrative action
+        client.expect_close()
+    for client in banned + [spared]:
+        if client not in gone:
+            client.ping()
+    (event,) = events(broker, t.id("bad3"), "disconnected")
+    equal(event["reason"], "banned", "reason")
+
+
+@tern_only
+@short
 @each(
     ("add", "client"),
     ("add", "tribe", "x"),
