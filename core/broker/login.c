@@ -55,6 +55,7 @@ void login_drop(struct conn *conn)
     }
     if (login->is_checking) {
         login->conn = NULL; /* the worker still reads it */
+        atomic_store_explicit(&login->is_abandoned, true, memory_order_relaxed);
     } else {
         wheel_unset(conn->shard->wheel, &login->timer);
         limits_login_told(conn->shard, &login->peer, login->username, &login->ticket, ERR_CLOSED);
@@ -90,7 +91,10 @@ struct auth_policy login_policy(const struct conn *conn, struct tls_identity *na
 static void on_check(struct work *work)
 {
     struct login *login = CONTAINER_OF(work, struct login, work);
-    login->err = password_check(login->passwords, login->username, login->password);
+    bool is_abandoned = atomic_load_explicit(&login->is_abandoned, memory_order_relaxed);
+    login->err = is_abandoned
+                     ? ERR_CLOSED /* who sends passwords and goes fills the queue, not the cores */
+                     : password_check(login->passwords, login->username, login->password);
 }
 
 static void on_checked(struct work *work)

@@ -20,6 +20,7 @@
 #include "core/io/workers.h"
 #include "core/wire/mqtt.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct login {
@@ -28,6 +29,9 @@ struct login {
     struct passwords *passwords;     /* referenced; NULL: nothing is checked */
     struct slice username, password; /* owned copies; data NULL: none */
     bool is_checking;
+    /* Nobody waits for the check any more: a worker that has not begun it leaves it. Relaxed: it
+     * saves work, and nothing else depends on it. */
+    atomic_bool is_abandoned;
     struct shard *shard;           /* whose turn it is when the connection has gone */
     struct peer peer;              /* where it came from */
     struct throttle_ticket ticket; /* a login after wrong passwords may have to wait... */

@@ -5,6 +5,7 @@
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
+#include "core/broker/login.h"
 #include "core/broker/mail.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_close.h"
@@ -297,6 +298,9 @@ static void drop_everything(struct shard *shard)
 
 void shard_close(struct shard *shard)
 {
+    LIST_EACH (&shard->conns, link) {
+        login_drop(CONTAINER_OF(link, struct conn, link)); /* or all who wait would be checked */
+    }
     workers_desk_close(&shard->hashing); /* before its io: they wake it */
     workers_desk_close(&shard->signing);
     io_free(shard->io); /* then: a send in flight reads what connections hold */

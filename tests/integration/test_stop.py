@@ -4,12 +4,14 @@ A sanitizer's build says the most here: its report is an exit code, and so a fai
 """
 
 import itertools
+import os
 import signal
 import threading
 import time
 
 import mqtt
-from suite import each, tern_only
+from suite import each, eventually, tern_only
+from ternctl import ternctl
 
 LISTENERS = {"mqtt": [], "ws": ["protocol websockets"]}
 
@@ -81,3 +83,20 @@ def test_stopping_at_once_while_large_messages_leave(t):
     started = time.monotonic()
     broker.stop()
     assert time.monotonic() - started < 3, "the second signal did not stop it at once"
+
+
+@tern_only
+@each("gone", "there")
+def test_a_stop_waits_for_no_queue_of_password_checks(t, whoever):
+    """Many of them, of 20 ms and more each: who waits for his is sent home, who left is not checked at all."""
+    path = os.path.join(t.folder(), "passwords")
+    ternctl("user", "add", path, "alice", stdin="alice-pw\n")
+    lines = [f"password_file {path}", "allow_anonymous false", "login_failures_free 0", "threads 1"]
+    broker = t.broker(tern_only=[*lines, f"connect_timeout {1 if whoever == 'gone' else 600}"], metrics=True)
+    guessers = [mqtt.Client(broker.port) for _ in range(1500)]
+    for number, guesser in enumerate(guessers):
+        guesser.send_or_closed(mqtt.connect(f"g{number}", username="alice", password="no"))
+    eventually(lambda: t.metric(broker, "tern_packets_received_total") >= 1000, what="most have asked")
+    if whoever == "gone":
+        eventually(lambda: t.metric(broker, "tern_connections") == 0, what="their time is over")
+    broker.stop(wait_s=12)
