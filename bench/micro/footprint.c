@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_SLOTS = 1 << 19, SITE_SLOTS = 1 << 12, TLS_BYTES = 8192 };
+enum { LINE_SLOTS = 1 << 20, SITE_SLOTS = 1 << 12, TLS_BYTES = 32768 };
 
 /* An open-addressing table; a slot with number 0 is empty. */
 struct line {

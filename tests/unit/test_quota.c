@@ -225,6 +225,14 @@ static void a_refusal_counts_nowhere(void **state)
     assert_true(a.is_counted); /* at the address still */
     assert_int_equal(admit(quota, "10.0.0.2", START_NS, &b), ERR_QUOTA);
     quota_leave(&a);
+    RULES("address connections 1", "address connects 200 burst 2");
+    assert_int_equal(admit(quota, "10.0.0.1", START_NS, &a), OK);
+    for (int i = 0; i < 10; i++) { /* one account, two limits: the second one refuses */
+        assert_int_equal(admit(quota, "10.0.0.1", START_NS, &b), ERR_QUOTA);
+    }
+    quota_leave(&a);
+    assert_int_equal(admit(quota, "10.0.0.1", START_NS, &a), OK);
+    quota_leave(&a);
     quota_free(quota);
 }
 

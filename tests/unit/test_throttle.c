@@ -336,6 +336,30 @@ static void only_so_many_wait(void **state)
     throttle_free(throttle);
 }
 
+/* All checks hang: who waits for one is refused in the end, and leaves no trace among those who wait. */
+static void who_is_refused_after_waiting_waits_no_more(void **state)
+{
+    struct throttle *throttle = throttle_made();
+    struct throttle_ticket checking[THROTTLE_PENDING_MAX] = {{0}}, last = {0};
+    struct who who;
+    const struct throttle_who *is = who_at(&who, HERE, "alice");
+    uint64_t again_ns;
+    (void)state;
+    for (int i = 0; i < THROTTLE_PENDING_MAX; i++) {
+        assert_int_equal(throttle_ask(throttle, &checking[i], is, START_NS, &again_ns), OK);
+    }
+    for (int i = 0; i < THROTTLE_WAITING_MAX + 10; i++) {
+        uint64_t now = START_NS;
+        assert_true(login(throttle, HERE, "alice", true, &now) == UINT64_MAX);
+    }
+    assert_int_equal(throttle_ask(throttle, &last, is, START_NS, &again_ns), ERR_AGAIN);
+    throttle_gave_up(throttle, &last, is);
+    for (int i = 0; i < THROTTLE_PENDING_MAX; i++) {
+        throttle_gave_up(throttle, &checking[i], is);
+    }
+    throttle_free(throttle);
+}
+
 static void failures_do_not_push_out_who_was_good(void **state)
 {
     struct throttle *throttle = throttle_new(7, 64); /* two of each in a stripe */
@@ -445,6 +469,7 @@ int main(void)
         cmocka_unit_test(few_passwords_are_checked_at_once),
         cmocka_unit_test(who_gives_up_makes_room),
         cmocka_unit_test(only_so_many_wait),
+        cmocka_unit_test(who_is_refused_after_waiting_waits_no_more),
         cmocka_unit_test(failures_do_not_push_out_who_was_good),
         cmocka_unit_test(hosts_of_ipv6_are_known_by_their_64),
         cmocka_unit_test(shards_share_it),
