@@ -55,8 +55,8 @@ void auth_write(struct conn *conn, uint8_t reason, const struct auth_reply *repl
 /* A worker has looked at the password: go on with what was asked, or refuse. */
 void connect_verified(struct conn *conn, enum err err);
 
-/* An exchange may begin now, or is refused. */
-void connect_waited(struct conn *conn, enum err err);
+/* A proof that had to wait may be looked at now (OK), or it was refused. */
+void connect_proof_due(struct conn *conn, enum err err);
 
 /*
  * Refuse before OPEN: CONNACK with the reason (if the client can be told), then close. connect: what

@@ -42,7 +42,6 @@ static void login_free(struct login *login)
     }
     partial_deinit(&login->connect);
     partial_deinit(&login->stash);
-    free(login->reply);
     free(login);
 }
 
@@ -110,24 +109,8 @@ static void on_checked(struct work *work)
     connect_verified(login->conn, login->err);
 }
 
-/* To a worker, now or when those who guess have to. ERR_AGAIN: connect_verified() follows. */
-static enum err check_submit(struct login *login)
-{
-    uint64_t again_ns;
-    enum err err = limits_login_ask(login->shard, &login->peer, login->username, &login->ticket,
-                                    &again_ns);
-    if (err == ERR_AGAIN) {
-        wheel_set(login->shard->wheel, &login->timer, again_ns);
-        return err;
-    }
-    TRY(err); /* it has to wait too long */
-    TRY(workers_submit(&login->shard->hashing, &login->work));
-    login->is_checking = true;
-    return ERR_AGAIN;
-}
-
-/* The same for an exchange, of which no worker is needed. ERR_AGAIN: connect_waited() follows. */
-static enum err exchange_ask(struct login *login)
+/* Those who guess wait. ERR_AGAIN: until the timer comes; ERR_CONNECT_RATE: it would be too long. */
+static enum err turn_ask(struct login *login)
 {
     uint64_t again_ns;
     enum err err = limits_login_ask(login->shard, &login->peer, login->username, &login->ticket,
@@ -138,18 +121,23 @@ static enum err exchange_ask(struct login *login)
     return err;
 }
 
+/* To a worker, now or when it is its turn. ERR_AGAIN: connect_verified() follows. */
+static enum err check_submit(struct login *login)
+{
+    TRY(turn_ask(login));
+    TRY(workers_submit(&login->shard->hashing, &login->work));
+    login->is_checking = true;
+    return ERR_AGAIN;
+}
+
 static void on_wait_over(struct timer *timer)
 {
     struct login *login = CONTAINER_OF(timer, struct login, timer);
-    if (login->how == AUTH_SCRAM) {
-        enum err asked = exchange_ask(login);
-        if (asked != ERR_AGAIN) {
-            connect_waited(login->conn, asked);
-        }
-        return;
-    }
-    enum err err = check_submit(login);
-    if (err != ERR_AGAIN) {
+    bool is_scram = login->how == AUTH_SCRAM;
+    enum err err = is_scram ? turn_ask(login) : check_submit(login);
+    if (err != ERR_AGAIN && is_scram) {
+        connect_proof_due(login->conn, err);
+    } else if (err != ERR_AGAIN) {
         connect_verified(login->conn, err);
     }
 }
@@ -185,22 +173,22 @@ static enum err check_begin(struct conn *conn, struct passwords *passwords,
     return check_submit(login);
 }
 
-/* Whoever it says it is, it may have to wait before it hears the first word of the exchange. */
-static enum err exchange_begin(struct conn *conn, struct slice username, struct slice body,
-                               const struct auth_reply *reply)
+/* ---- a proof in AUTH packets ------------------------------------------------------------------ */
+
+enum err login_may_prove(struct conn *conn, struct slice body)
 {
-    TRY(login_new(conn, AUTH_SCRAM, username));
-    enum err err = exchange_ask(conn->login);
-    if (err != ERR_AGAIN) {
-        return err == OK ? ERR_MORE : err;
+    struct slice username;
+    if (!auth_exchange_username(conn->work->auth, &username)) {
+        return OK; /* nobody's password is tried */
     }
-    TRY(partial_append(&conn->work->connect, body, 0));
-    conn->login->reply = malloc(sizeof(*reply));
-    if (conn->login->reply == NULL) {
+    if (conn->login == NULL) {
+        TRY(login_new(conn, AUTH_SCRAM, username));
+    }
+    enum err err = turn_ask(conn->login);
+    if (err == ERR_AGAIN && partial_append(&conn->login->connect, body, 0) != OK) {
         return ERR_NOMEM;
     }
-    *conn->login->reply = *reply;
-    return ERR_AGAIN;
+    return err;
 }
 
 void login_told(struct conn *conn, enum err err)
@@ -240,12 +228,6 @@ enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, stru
     enum err err = auth_begin(&policy, &request, &conn->shard->rng, &exchange, reply);
     if (exchange != NULL) {
         conn->work->auth = exchange;
-    }
-    struct slice name_said;
-    if (err == ERR_MORE && auth_exchange_username(exchange, &name_said)) {
-        err = exchange_begin(conn, name_said, body, reply);
-        reply->detail = err == ERR_CONNECT_RATE ? "too many wrong passwords" : NULL;
-        return err;
     }
     if (err == ERR_AGAIN) {
         return check_begin(conn, policy.passwords, connect, body);

@@ -2,8 +2,7 @@
  * login: find out who is at the other end of a connection, at CONNECT.
  *
  *     on_connect ──> login_begin ──OK──────────────────────────────> connect_open
- *                        ├──ERR_MORE──> AUTH packets, on_auth ──────> connect_open
- *                        ├──ERR_AGAIN─> it has to wait ──> connect_waited ──> AUTH packets
+ *                        ├──ERR_MORE──> AUTH packets, on_auth, login_may_prove ──> connect_open
  *                        └──ERR_AGAIN─> a worker checks ──> connect_verified ──> connect_open
  *
  * Floor:  broker.
@@ -36,10 +35,9 @@ struct login {
     struct peer peer;              /* where it came from */
     struct throttle_ticket ticket; /* a login after wrong passwords may have to wait... */
     struct timer timer;            /* ...until then */
-    struct auth_reply *reply;      /* what an exchange begins with, while it waits */
     enum auth_how how;
     enum err err;           /* of the check */
-    struct partial connect; /* the CONNECT's body, read once more afterwards */
+    struct partial connect; /* the body, read once more afterwards: CONNECT's, or AUTH's proof */
     struct partial stash;   /* what came behind it, in WebSocket frames */
 };
 
@@ -48,11 +46,18 @@ struct auth_policy login_policy(const struct conn *conn, struct tls_identity *na
 
 /*
  * body: of the CONNECT packet. OK: proven, and conn->login says as whom (NULL: nobody).
- * ERR_MORE: conn->work->auth goes on, reply is to be sent. ERR_AGAIN: connect_verified() or
- * connect_waited() will be called. Else: refused, reply->detail may tell why.
+ * ERR_MORE: conn->work->auth goes on, reply is to be sent. ERR_AGAIN: connect_verified() will be
+ * called. Else: refused, reply->detail may tell why.
  */
 enum err login_begin(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
                      struct slice body, struct auth_reply *reply);
+
+/*
+ * body: of the AUTH packet that brings the proof, which waits as a password does. It is the proof
+ * and not the exchange, so that nobody keeps a place by beginning and saying no more. OK: look at
+ * it, login_told() follows. ERR_AGAIN: connect_proof_due() will be called. Else: refused.
+ */
+enum err login_may_prove(struct conn *conn, struct slice body);
 
 /* How an exchange ended; also one that began when the session was open. */
 void login_told(struct conn *conn, enum err err);

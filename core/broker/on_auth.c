@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+static const char too_many[] = "too many wrong passwords";
+
 void auth_write(struct conn *conn, uint8_t reason, const struct auth_reply *reply)
 {
     struct mqtt_control auth = {.reason = reason};
@@ -76,8 +78,7 @@ void connect_verified(struct conn *conn, enum err err)
         if (err == OK) {
             err = open_again(conn, &body, &reply);
         } else {
-            refuse_again(conn, err, &body,
-                         err == ERR_CONNECT_RATE ? "too many wrong passwords" : NULL);
+            refuse_again(conn, err, &body, err == ERR_CONNECT_RATE ? too_many : NULL);
             err = OK;
         }
         if (err != OK) {
@@ -87,22 +88,6 @@ void connect_verified(struct conn *conn, enum err err)
     }
     explicit_bzero(body.blob->bytes, body.count); /* the password stands in it */
     partial_deinit(&body);
-    partial_deinit(&stash);
-}
-
-void connect_waited(struct conn *conn, enum err err)
-{
-    struct partial stash = conn->login->stash;
-    conn->login->stash = (struct partial){0};
-    if (conn->state == CONN_VERIFY) { /* else it ends, and this comes too late */
-        conn->state = CONN_AUTH;
-        if (err == OK) {
-            auth_write(conn, 0x18, conn->login->reply);
-        } else {
-            refuse_again(conn, err, &conn->work->connect, "too many wrong passwords");
-        }
-        catch_up(conn, &stash);
-    }
     partial_deinit(&stash);
 }
 
@@ -117,22 +102,24 @@ static void again_told(struct conn *conn, enum err err, const char *detail)
               LOG_TEXT("from", conn_peer_text(conn, host)), LOG_TEXT("reason", detail));
 }
 
-/* [MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.1-1] */
-enum err on_auth(struct conn *conn, const struct packet *packet)
+/* It ends before it is open. */
+static void turn_down(struct conn *conn, enum err why, const char *detail)
 {
-    struct mqtt_control auth;
+    struct partial body = conn->work->connect;
+    conn->work->connect = (struct partial){0};
+    refuse_again(conn, why, &body, detail);
+    partial_deinit(&body);
+}
+
+static enum err proceed(struct conn *conn, const struct mqtt_control *auth)
+{
     struct auth_reply reply;
-    TRY(mqtt_control_decode(MQTT_AUTH, packet->frame.body, conn->version, &auth));
-    bool is_again = auth.reason == 0x19;
-    if (conn->work->auth == NULL || (auth.reason != 0x18 && !is_again) ||
-        (is_again && conn->state == CONN_AUTH) || !props_has(&auth.props, PROP_AUTH_METHOD)) {
-        return ERR_PROTOCOL;
-    }
-    struct slice data = props_has(&auth.props, PROP_AUTH_DATA) ? auth.props.auth_data
-                                                               : slice_of(NULL, 0);
     struct tls_identity name;
+    bool is_again = auth->reason == 0x19;
     struct auth_policy policy = login_policy(conn, &name);
-    enum err err = auth_continue(&policy, conn->work->auth, is_again, auth.props.auth_method, data,
+    struct slice data = props_has(&auth->props, PROP_AUTH_DATA) ? auth->props.auth_data
+                                                                : slice_of(NULL, 0);
+    enum err err = auth_continue(&policy, conn->work->auth, is_again, auth->props.auth_method, data,
                                  &conn->shard->rng, &reply);
     if (err == ERR_MORE) {
         auth_write(conn, 0x18, &reply);
@@ -146,14 +133,61 @@ enum err on_auth(struct conn *conn, const struct packet *packet)
         }
         return err;
     }
+    if (err != OK) {
+        turn_down(conn, err, reply.detail);
+        return OK;
+    }
     struct partial body = conn->work->connect;
     conn->work->connect = (struct partial){0};
-    if (err == OK) {
-        err = open_again(conn, &body, &reply);
-    } else {
-        refuse_again(conn, err, &body, reply.detail);
-        err = OK;
-    }
+    err = open_again(conn, &body, &reply);
     partial_deinit(&body);
     return err;
+}
+
+/* [MQTT-4.12.0-2] [MQTT-4.12.0-3] [MQTT-4.12.1-1] */
+enum err on_auth(struct conn *conn, const struct packet *packet)
+{
+    struct mqtt_control auth;
+    TRY(mqtt_control_decode(MQTT_AUTH, packet->frame.body, conn->version, &auth));
+    bool is_again = auth.reason == 0x19;
+    if (conn->work->auth == NULL || (auth.reason != 0x18 && !is_again) ||
+        (is_again && conn->state == CONN_AUTH) || !props_has(&auth.props, PROP_AUTH_METHOD)) {
+        return ERR_PROTOCOL;
+    }
+    enum err err = conn->state == CONN_AUTH ? login_may_prove(conn, packet->frame.body) : OK;
+    if (err == ERR_AGAIN) {
+        conn_pause(conn);
+        conn->state = CONN_VERIFY;
+        return OK;
+    }
+    if (err != OK) {
+        turn_down(conn, err, err == ERR_CONNECT_RATE ? too_many : NULL);
+        return OK;
+    }
+    return proceed(conn, &auth);
+}
+
+void connect_proof_due(struct conn *conn, enum err err)
+{
+    struct partial body = conn->login->connect, stash = conn->login->stash;
+    conn->login->connect = conn->login->stash = (struct partial){0};
+    if (conn->state == CONN_VERIFY) { /* else it ends, and this comes too late */
+        struct mqtt_control auth;
+        conn->state = CONN_AUTH;
+        if (err == OK) {
+            err = mqtt_control_decode(MQTT_AUTH, slice_of(body.blob->bytes, body.count),
+                                      conn->version, &auth);
+            ASSERT(err == OK); /* it was read before */
+            err = proceed(conn, &auth);
+        } else {
+            turn_down(conn, err, err == ERR_CONNECT_RATE ? too_many : NULL);
+            err = OK;
+        }
+        if (err != OK) {
+            conn_end(conn, err);
+        }
+        catch_up(conn, &stash);
+    }
+    partial_deinit(&body);
+    partial_deinit(&stash);
 }

@@ -339,6 +339,21 @@ def test_wrong_proofs_of_scram_wait_too(t):
 
 
 @tern_only
+@short
+def test_exchanges_that_are_begun_and_left_keep_nobody_out(t):
+    broker = guarded(t)
+    bob = {"username": "bob", "password": "bob-pw"}
+    equal(come_code(t, broker, "bob", **bob), 0, "the owner")
+    begun = [come(t, broker) for _ in range(20)]
+    for client in begun:
+        props = {"auth_method": "SCRAM-SHA-256", "auth_data": ScramClient("bob", "").first()}
+        client.send(mqtt.connect(t.id("x"), props=props))
+        client.expect(mqtt.AUTH, reason=0x18)
+    equal(come_code(t, broker, "bob", **bob), 0, "the owner, from the same address")
+    equal(t.metric(broker, "tern_logins_delayed_total"), 0, "logins that waited")
+
+
+@tern_only
 def test_who_leaves_while_he_waits_is_forgotten_and_his_failures_are_not(t):
     broker = guarded(t)
     wrong = {"username": "alice", "password": "no"}
