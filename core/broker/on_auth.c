@@ -50,6 +50,8 @@ static void refuse_again(struct conn *conn, enum err why, const struct partial *
     struct mqtt_connect connect;
     enum err err = mqtt_connect_decode(slice_of(body->blob->bytes, body->count), &connect);
     ASSERT(err == OK); /* it was read before */
+    /* An exchange names its user in AUTH; who guesses at whom has to be in the log all the same. */
+    connect.has_username |= login_username(conn, &connect.username);
     connect_refuse(conn, why, &connect, detail);
 }
 

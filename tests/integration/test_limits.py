@@ -334,6 +334,7 @@ def test_wrong_proofs_of_scram_wait_too(t):
         codes.append(code("wrong"))
     assert set(codes[:-1]) <= {0x86, 0x87} and codes[-1] == RATE and 4 <= len(codes) <= 8, codes
     assert t.metric(broker, "tern_logins_delayed_total") >= 1
+    assert "user=alice from=127.0.0.2" in broker.log(), "the log does not say at whom is guessed"
     equal(code("alice-pw", "127.0.0.3"), 0, "the owner elsewhere")
     eventually(lambda: code("alice-pw") == 0, 30, "the owner there")
 
