@@ -221,5 +221,5 @@ BROKERS = (
     Broker("FlashMQ", "flashmq --config-file {conf}", FLASHMQ_KEYS),
     Broker("NanoMQ", "nanomq start --conf {conf}", NANOMQ_KEYS),
     Broker("limit", "tern-limit --shape {shape} --port {port}", kind="limit"),
-    Broker("Tern", "tern -c {conf}", MOSQUITTO_KEYS + "http_listener none\n", "tern", MOSQUITTO_SECURE),
+    Broker("Tern", "tern -c {conf}", MOSQUITTO_KEYS + "http_listener none\nflapping_count 0\n", "tern", MOSQUITTO_SECURE),
 )

@@ -259,24 +259,10 @@ RANGE(write_range, FOOTPRINT_WRITE)
         return builtin(at, value, __ATOMIC_SEQ_CST);                                               \
     }
 
-#define ATOMICS(bits)                                                                          \
-    uint##bits##_t __tsan_atomic##bits##_load(const uint##bits##_t *at, int mo);               \
-    uint##bits##_t __tsan_atomic##bits##_load(const uint##bits##_t *at, int mo)                \
-    {                                                                                          \
-        (void)mo;                                                                              \
-        touch(at, (bits) / 8, FOOTPRINT_READ, __builtin_return_address(0));                    \
-        return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                          \
-    }                                                                                          \
-    void __tsan_atomic##bits##_store(uint##bits##_t *at, uint##bits##_t value, int mo);        \
-    void __tsan_atomic##bits##_store(uint##bits##_t *at, uint##bits##_t value, int mo)         \
-    {                                                                                          \
-        (void)mo;                                                                              \
-        touch(at, (bits) / 8, FOOTPRINT_WRITE, __builtin_return_address(0));                   \
-        __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                         \
-    }                                                                                          \
-    int __tsan_atomic##bits##_compare_exchange_strong(                                         \
+#define COMPARE_EXCHANGE(bits, strength)                                                       \
+    int __tsan_atomic##bits##_compare_exchange_##strength(                                     \
         uint##bits##_t *at, uint##bits##_t *expected, uint##bits##_t value, int mo, int fail); \
-    int __tsan_atomic##bits##_compare_exchange_strong(                                         \
+    int __tsan_atomic##bits##_compare_exchange_##strength(                                     \
         uint##bits##_t *at, uint##bits##_t *expected, uint##bits##_t value, int mo, int fail)  \
     {                                                                                          \
         (void)mo;                                                                              \
@@ -284,11 +270,29 @@ RANGE(write_range, FOOTPRINT_WRITE)
         touch(at, (bits) / 8, FOOTPRINT_ATOMIC, __builtin_return_address(0));                  \
         return __atomic_compare_exchange_n(at, expected, value, false, __ATOMIC_SEQ_CST,       \
                                            __ATOMIC_SEQ_CST);                                  \
-    }                                                                                          \
-    READ_MODIFY_WRITE(bits, exchange, __atomic_exchange_n)                                     \
-    READ_MODIFY_WRITE(bits, fetch_add, __atomic_fetch_add)                                     \
-    READ_MODIFY_WRITE(bits, fetch_sub, __atomic_fetch_sub)                                     \
-    READ_MODIFY_WRITE(bits, fetch_and, __atomic_fetch_and)                                     \
+    }
+
+#define ATOMICS(bits)                                                                   \
+    uint##bits##_t __tsan_atomic##bits##_load(const uint##bits##_t *at, int mo);        \
+    uint##bits##_t __tsan_atomic##bits##_load(const uint##bits##_t *at, int mo)         \
+    {                                                                                   \
+        (void)mo;                                                                       \
+        touch(at, (bits) / 8, FOOTPRINT_READ, __builtin_return_address(0));             \
+        return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                   \
+    }                                                                                   \
+    void __tsan_atomic##bits##_store(uint##bits##_t *at, uint##bits##_t value, int mo); \
+    void __tsan_atomic##bits##_store(uint##bits##_t *at, uint##bits##_t value, int mo)  \
+    {                                                                                   \
+        (void)mo;                                                                       \
+        touch(at, (bits) / 8, FOOTPRINT_WRITE, __builtin_return_address(0));            \
+        __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                  \
+    }                                                                                   \
+    COMPARE_EXCHANGE(bits, strong)                                                      \
+    COMPARE_EXCHANGE(bits, weak)                                                        \
+    READ_MODIFY_WRITE(bits, exchange, __atomic_exchange_n)                              \
+    READ_MODIFY_WRITE(bits, fetch_add, __atomic_fetch_add)                              \
+    READ_MODIFY_WRITE(bits, fetch_sub, __atomic_fetch_sub)                              \
+    READ_MODIFY_WRITE(bits, fetch_and, __atomic_fetch_and)                              \
     READ_MODIFY_WRITE(bits, fetch_or, __atomic_fetch_or)
 
 ATOMICS(8)
