@@ -98,7 +98,7 @@ static int load(struct ternctl_file *file, enum ternctl_access access, size_t by
     if (!file->exists && errno == ENOENT && access == TERNCTL_MAKE) {
         return TERNCTL_OK;
     }
-    enum err err = sys_load_file(file->path, bytes_max, &file->text, &file->text_bytes);
+    enum err err = sys_load_plain_file(file->path, bytes_max, &file->text, &file->text_bytes);
     switch (err) {
     case OK:
         return TERNCTL_OK;
