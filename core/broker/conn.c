@@ -245,11 +245,12 @@ void conn_pause(struct conn *conn)
 void conn_unpause(struct conn *conn)
 {
     const struct conn_work *work = conn->work;
-    bool has_to_wait = conn->is_held || limits_must_wait(conn->limits) ||
+    bool has_to_wait = conn->is_held || conn->state == CONN_VERIFY ||
+                       limits_must_wait(conn->limits) ||
                        (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
                                          !list_is_empty(&work->stalled_link)));
-    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn_has_room(conn) && !has_to_wait &&
-        !conn->is_finishing) {
+    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn->state != CONN_MOVING &&
+        conn_has_room(conn) && !has_to_wait && !conn->is_finishing) {
         conn->is_read_paused = false;
         io_resume(conn->stream);
     }
@@ -339,10 +340,36 @@ void conn_free(struct conn *conn)
     free(conn);
 }
 
+/*
+ * It never came to a session, and why was not told yet: half a hello, silence, another protocol. Who
+ * looks whether the port is open, or is alive, is no news at notice.
+ */
+static void early_end_tell(struct conn *conn, enum err why)
+{
+    static const char *const awaited[CONN_STATE_COUNT] = {
+        [CONN_PROXY] = "waiting for the PROXY header",
+        [CONN_TLS] = "waiting for the TLS handshake",
+        [CONN_HTTP] = "waiting for the WebSocket handshake",
+        [CONN_CONNECT] = "waiting for CONNECT",
+        [CONN_MOVING] = "on its way to another shard",
+        [CONN_AUTH] = "waiting for AUTH",
+        [CONN_VERIFY] = "while its password was checked",
+    };
+    char host[ADDRESS_TEXT_MAX];
+    bool is_probe = conn->bytes_seen == 0 && (why == ERR_CLOSED || why == ERR_RESET);
+    log_event(is_probe ? LOG_DEBUG : LOG_NOTICE, "connection closed before a session",
+              LOG_TEXT("from", conn_peer_text(conn, host)),
+              LOG_TEXT("listener", conn_listener(conn)->name), LOG_TEXT("reason", err_text(why)),
+              LOG_TEXT("detail", awaited[conn->state]));
+}
+
 /* Whatever the reason: from here on the connection has no session and hears nothing. */
 static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
 {
     struct shard *shard = conn->shard;
+    if (conn->session == NULL && !conn->is_told) {
+        early_end_tell(conn, why);
+    }
     uncount(conn); /* a connection that only closes takes nobody's place */
     if (conn->state < CONN_OPEN && conn->state != CONN_MOVING) {
         shard->connecting_count--;
@@ -500,6 +527,7 @@ static void on_bytes(void *owner, struct slice bytes)
 {
     struct conn *conn = owner;
     metric_add(conn->shard->metrics, METRIC_bytes_received, bytes.count);
+    conn->bytes_seen |= bytes.count > 0;
     conn_receive(conn, bytes);
 }
 

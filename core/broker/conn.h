@@ -126,6 +126,8 @@ struct conn {
     bool is_counted;      /* against the limits of connections */
     bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */
     bool has_moved;       /* it came from another shard */
+    bool bytes_seen;      /* it said something */
+    bool is_told;         /* why it ends stands in the log already */
     uint32_t move_target; /* MOVING: to which shard */
 
     /* What leaves. */

@@ -179,14 +179,14 @@ void conn_feed_mqtt(struct conn *conn, struct slice bytes)
 
 /* ---- WebSocket ----------------------------------------------------------------------------- */
 
-static void ws_refuse(struct conn *conn, uint16_t status)
+static void ws_refuse(struct conn *conn, uint16_t status, enum err why)
 {
     uint8_t reply[WS_REPLY_MAX];
     size_t count = ws_handshake_refuse(status, reply);
     uint8_t *bytes = conn_packet(conn, (uint32_t)count, 0);
     if (bytes != NULL) {
         memcpy(bytes, reply, count);
-        conn_end(conn, ERR_PROTOCOL);
+        conn_end(conn, why);
     }
 }
 
@@ -212,7 +212,7 @@ static void ws_open(struct conn *conn, const struct http_head *head)
         status = 403;
     }
     if (status != 101) {
-        ws_refuse(conn, status);
+        ws_refuse(conn, status, ERR_PROTOCOL);
         return;
     }
     uint8_t reply[WS_REPLY_MAX];
@@ -255,7 +255,7 @@ static struct slice feed_http(struct conn *conn, struct slice bytes)
     struct http_head head;
     err = err == OK ? http_request_parse(slice_head(text, head_bytes), &head) : err;
     if (err != OK) {
-        ws_refuse(conn, http_status_of(err));
+        ws_refuse(conn, http_status_of(err), err);
         return slice_of(NULL, 0);
     }
     ws_open(conn, &head);

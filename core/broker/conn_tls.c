@@ -13,8 +13,9 @@ enum {
     HANDSHAKE_COST =
         8, /* of a step that signs: 130 us with ECDSA, so a turn has half a millisecond */
     HANDSHAKE_COST_LESS = 2,
-    WAITING_MAX = 64 * 1024,    /* of a handshake; nobody who is honest sends so much ahead */
-    SEAL_BYTES_MAX = 64 * 1024, /* of plain bytes per flush */
+    WAITING_PAUSE = 32 * 1024,     /* came ahead of a step: no more is read until it is taken */
+    WAITING_MAX = 8 * 1024 * 1024, /* what may have been received already by then */
+    SEAL_BYTES_MAX = 64 * 1024,    /* of plain bytes per flush */
 };
 
 /* A signature on its way through a worker. Outlives its connection, if that goes first. */
@@ -103,6 +104,7 @@ static void refuse(struct conn_tls *link, enum err why)
     why = is_ours ? why : ERR_TLS;
     const char *reason = is_ours ? err_text(why) : tls_failure(link->tls);
     char host[ADDRESS_TEXT_MAX];
+    conn->is_told = true;
     metric_add(shard->metrics, METRIC_tls_handshakes_failed, !tls_is_open(link->tls));
     log_event(LOG_NOTICE, "tls refused", LOG_TEXT("from", conn_peer_text(conn, host)),
               LOG_TEXT("listener", conn_listener(conn)->name), LOG_TEXT("reason", reason));
@@ -224,7 +226,9 @@ void handshakes_run(struct shard *shard)
                                                   : slice_of(NULL, 0);
         link->waiting = (struct partial){0};
         budget -= tls_is_costly(link->tls) ? HANDSHAKE_COST : HANDSHAKE_COST_LESS;
+        struct conn *conn = link->conn;
         step(link, bytes);
+        conn_unpause(conn);
         partial_deinit(&waiting);
     }
 }
@@ -252,6 +256,9 @@ void conn_tls_receive(struct conn *conn, struct slice bytes)
     if (partial_append(&link->waiting, bytes, 0) != OK) {
         conn_drop(conn, ERR_NOMEM);
         return;
+    }
+    if (link->waiting.count > WAITING_PAUSE) {
+        conn_pause(conn); /* a large CONNECT right behind the handshake, say */
     }
     if (link->signing == NULL) {
         enqueue(link);

@@ -42,6 +42,7 @@ void connect_refuse(struct conn *conn, enum err why, const struct mqtt_connect *
     struct slice client = connect != NULL ? connect->client_id : nothing;
     struct slice user = connect != NULL && connect->has_username ? connect->username : nothing;
     detail = detail != NULL ? detail : "";
+    conn->is_told = true;
     metric_add(conn->shard->metrics, METRIC_connect_refused, 1);
     conn_tell(conn, &(struct trail_event){.what = TRAIL_CONNECT_REFUSED,
                                           .why = why,

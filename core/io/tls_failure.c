@@ -41,7 +41,7 @@ static const struct reason {
     {SSL_R_ENCRYPTED_LENGTH_TOO_LONG,           "oversized record"},
     {SSL_R_DATA_LENGTH_TOO_LONG,                "oversized record"},
     {SSL_R_EXCESSIVE_MESSAGE_SIZE,              "oversized handshake message"},
-    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "a record was changed on its way"},
+    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "a record was changed on its way, or the peer gave up before it had keys"},
     {SSL_R_DIGEST_CHECK_FAILED,                 "the handshake was changed on its way"},
     {SSL_R_NO_RENEGOTIATION,                    "the peer tries to renegotiate, which is refused"},
     {SSL_R_TOO_MANY_KEY_UPDATES,                "too many key updates"},

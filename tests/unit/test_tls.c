@@ -252,7 +252,9 @@ static void a_flipped_bit_breaks_it(void **state)
         tls_feed(to->tls, buf_bytes(&to->in));
         assert_int_equal(tls_read(to->tls, plain, &count), ERR_PROTOCOL);
         assert_int_equal(count, 7);
-        assert_string_equal(tls_failure(to->tls), "a record was changed on its way");
+        assert_string_equal(
+            tls_failure(to->tls),
+            "a record was changed on its way, or the peer gave up before it had keys");
         assert_int_equal(record_count(buf_bytes(&to->out), i % 2 == 0 ? RECORD_ALERT : RECORD_DATA),
                          1);
         assert_false(tls_is_open(to->tls));
