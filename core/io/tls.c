@@ -149,11 +149,29 @@ void tls_set_sink(struct tls *tls, tls_sink *sink, void *owner)
     tls->sink_owner = owner;
 }
 
+/*
+ * OpenSSL's clients say in clear why they give up in a handshake of TLS 1.3, where only what is
+ * ciphered is believed. It decides nothing; it is for the log, as what nearly always went wrong.
+ */
+static uint8_t alert_in_clear(struct slice cipher)
+{
+    static const uint8_t compatible[] = {20, 3, 3, 0, 1, 1}; /* RFC 8446 appendix D.4 */
+    struct slice rest = cipher;
+    if (slice_starts_with(rest, slice_of(compatible, sizeof(compatible)))) {
+        rest = slice_skip(rest, sizeof(compatible));
+    }
+    bool is_alert = rest.count == 7 && rest.data[0] == 21 && rest.data[3] == 0 && rest.data[4] == 2;
+    return is_alert ? rest.data[6] : 0;
+}
+
 void tls_feed(struct tls *tls, struct slice cipher)
 {
     ASSERT(cipher.count >= tls->fed.count); /* what was left unread comes again */
     if (!tls->has_answered && !tls->is_open && tls->first_byte == 0 && cipher.count > 0) {
         tls->first_byte = cipher.data[0];
+    }
+    if (tls->has_answered && !tls->is_open) {
+        tls->clear_alert = alert_in_clear(cipher);
     }
     tls->fed = cipher;
 }

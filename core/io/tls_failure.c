@@ -136,6 +136,10 @@ void tls_fail_from_queue(struct tls *tls)
             fail_by_alert(tls, reason - REASON_ALERT);
             return;
         }
+        if (reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC && tls->clear_alert != 0) {
+            fail_by_alert(tls, tls->clear_alert);
+            return;
+        }
         const char *text = reason_text(reasons, sizeof(reasons) / sizeof(reasons[0]), reason);
         if (text == NULL) {
             continue;

@@ -182,6 +182,7 @@ struct tls {
     uint64_t sealed_ns;              /* when the last record was made */
     uint32_t burst_bytes;            /* sealed since the last pause */
     uint8_t first_byte;              /* of all that came: tells what this is if it is not TLS */
+    uint8_t clear_alert;             /* 0, or what came in clear where that is not believed */
     bool is_open, is_broken, has_answered, has_said_goodbye, is_starved;
     bool is_signature_out;
 };
