@@ -56,6 +56,7 @@ enum err node_log_setup(const struct config *config)
         fd = -1;
     }
     log_setup(fd, (enum log_format)config->log_format, levels);
+    log_burst(config->log_burst);
     return OK;
 }
 

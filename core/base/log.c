@@ -46,6 +46,14 @@ static const char *const level_names[LOG_LEVEL_COUNT] = {
     [LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
 };
 
+static _Atomic uint32_t burst_max = LOG_BURST;
+
+void log_burst(uint32_t line_count)
+{
+    atomic_store_explicit(&burst_max, line_count > 0 ? line_count : UINT32_MAX,
+                          memory_order_relaxed);
+}
+
 void log_setup(int fd, enum log_format format, uint32_t levels)
 {
     atomic_store_explicit(&log_fd, fd, memory_order_relaxed);
@@ -249,7 +257,8 @@ static bool site_may_speak(struct log_site *site, uint64_t second, uint32_t *hel
                                                 memory_order_relaxed)) {
         atomic_store_explicit(&site->count, 0, memory_order_relaxed);
     }
-    if (atomic_fetch_add_explicit(&site->count, 1, memory_order_relaxed) >= LOG_BURST) {
+    if (atomic_fetch_add_explicit(&site->count, 1, memory_order_relaxed) >=
+        atomic_load_explicit(&burst_max, memory_order_relaxed)) {
         atomic_fetch_add_explicit(&site->held_back, 1, memory_order_relaxed);
         return false;
     }

@@ -43,6 +43,9 @@ struct log_site {
 /* Process-wide, set at start and at reload. fd: where lines go; negative: nowhere. levels: bit per enum log_level. */
 void log_setup(int fd, enum log_format format, uint32_t levels);
 
+/* So many lines a second of one call site, instead of LOG_BURST; 0: no limit. Process-wide. */
+void log_burst(uint32_t line_count);
+
 /* Replace the clock (the simulator's virtual time). wall_ms: milliseconds since 1970. */
 void log_clock(uint64_t (*wall_ms)(void *context), void *context);
 

@@ -45,7 +45,7 @@ def passwords(t):
 
 
 def guarded(t, *lines, listeners=None, hosts=None):
-    lines = [f"password_file {passwords(t)}", f"acl_file {file_of(t, 'acl', RULES)}", "allow_anonymous false", *lines]
+    lines = [f"password_file {passwords(t)}", f"acl_file {file_of(t, 'acl', RULES)}", "allow_anonymous false", "log_burst 0", *lines]
     listeners = listeners or {"mqtts": certs.listener("ecdsa"), "mqtt": []}
     return t.broker(lines, listeners=listeners, hosts=hosts)
 

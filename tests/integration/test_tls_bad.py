@@ -33,7 +33,7 @@ def common(t):
         }
         if not broker_module.is_mosquitto():
             listeners["optional"] = certs.listener("ecdsa", "require_certificate optional", asks[1])
-        return broker_module.Broker(listeners=listeners)
+        return broker_module.Broker(tern_only=["log_burst 0"], listeners=listeners)
 
     return t.kept("tls bad", make)
 

@@ -199,7 +199,7 @@ static void say_it_again(void)
 static void a_call_site_that_repeats_is_held_back_and_says_so_later(void **state)
 {
     (void)state;
-    for (int i = 0; i < LOG_BURST + 30; i++) {
+    for (int i = 0; i < LOG_BURST + 30; i++) { /* the default */
         say_it_again();
     }
     assert_int_equal(line_count(written()), LOG_BURST);
