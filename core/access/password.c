@@ -243,6 +243,20 @@ enum err password_check(const struct passwords *passwords, struct slice username
     return verdict;
 }
 
+uint64_t passwords_stamp(const struct passwords *passwords, struct slice username)
+{
+    const struct password_entry *entry = map_get(passwords->users, username);
+    uint64_t stamp = 0;
+    for (; entry != NULL; entry = entry->next) {
+        size_t bytes = (size_t)entry->name_bytes + entry->cost.salt_bytes + entry->cost.hash_bytes;
+        uint64_t parts[3] = {
+            stamp, hash_bytes(slice_of(entry->bytes, bytes)),
+            hash_bytes(slice_of(entry->cost.numbers, sizeof(entry->cost.numbers)))};
+        stamp = hash_bytes(slice_of(parts, sizeof(parts))) | 1;
+    }
+    return stamp;
+}
+
 /* ---- SCRAM ----------------------------------------------------------------------------------- */
 
 static const struct password_entry *scram_entry(const struct passwords *passwords,

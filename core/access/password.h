@@ -75,6 +75,12 @@ uint32_t passwords_count(const struct passwords *passwords); /* users */
 enum err password_check(const struct passwords *passwords, struct slice username,
                         struct slice password);
 
+/*
+ * Tells what the file says of a user from what another one says: the same number as long as his lines
+ * are the same. 0: there is no such user. It tells nothing of his hashes to who cannot read them.
+ */
+uint64_t passwords_stamp(const struct passwords *passwords, struct slice username);
+
 /* What SCRAM needs to know of a user (RFC 5802, section 3). */
 struct scram_secret {
     uint8_t salt[64], stored_key[32], server_key[32];

@@ -1,5 +1,6 @@
 #include "core/broker/login.h"
 
+#include "core/base/log.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/limits.h"
@@ -257,4 +258,50 @@ enum auth_how login_how(const struct conn *conn)
         return auth_exchange_username(conn->work->auth, &name) ? AUTH_SCRAM : AUTH_TEST;
     }
     return conn->login != NULL ? conn->login->how : AUTH_ANONYMOUS;
+}
+
+/* ---- what was proven may not be so any more ---------------------------------------------------- */
+
+static struct passwords *passwords_of(const struct conn *conn)
+{
+    const struct security *security = conn->shard->security;
+    return security != NULL ? security->listeners[conn->listener_index].passwords : NULL;
+}
+
+uint64_t login_stamp(const struct conn *conn)
+{
+    enum auth_how how = login_how(conn);
+    struct slice username;
+    struct passwords *passwords = passwords_of(conn);
+    bool is_by_file = how == AUTH_PASSWORD || how == AUTH_SCRAM;
+    return is_by_file && passwords != NULL && login_username(conn, &username)
+               ? passwords_stamp(passwords, username)
+               : 0;
+}
+
+static bool may_stay(const struct conn *conn)
+{
+    const struct session *session = conn->session;
+    const struct passwords *passwords = passwords_of(conn);
+    if (session->password_stamp != 0) {
+        return passwords != NULL &&
+               passwords_stamp(passwords, session->username) == session->password_stamp;
+    }
+    bool is_anonymous = session->username.data == NULL &&
+                        (conn->work == NULL || conn->work->auth == NULL);
+    return !is_anonymous || conn_listener(conn)->allow_anonymous;
+}
+
+void logins_renew(struct shard *shard)
+{
+    LIST_EACH_SAFE (&shard->conns, link) {
+        struct conn *conn = CONTAINER_OF(link, struct conn, link);
+        char host[ADDRESS_TEXT_MAX];
+        if (conn->state == CONN_OPEN && !may_stay(conn)) {
+            log_event(LOG_NOTICE, "login withdrawn", LOG_SLICE("client", conn_client_id(conn)),
+                      LOG_SLICE("user", conn->session->username),
+                      LOG_TEXT("from", conn_peer_text(conn, host)));
+            conn_end(conn, ERR_NOT_AUTHORIZED);
+        }
+    }
 }

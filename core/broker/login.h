@@ -66,6 +66,15 @@ void login_told(struct conn *conn, enum err err);
 bool login_username(const struct conn *conn, struct slice *out);
 enum auth_how login_how(const struct conn *conn);
 
+/* Of the password file's lines that proved him; 0: none did. */
+uint64_t login_stamp(const struct conn *conn);
+
+/*
+ * The files or the settings are new: who would not be let in any more, as his line in the password file
+ * is gone or another one, or as anonymous clients are not wanted, is disconnected.
+ */
+void logins_renew(struct shard *shard);
+
 /* It is over, or the connection goes. Accepts a connection without one. */
 void login_drop(struct conn *conn);
 

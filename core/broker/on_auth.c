@@ -77,6 +77,9 @@ void connect_verified(struct conn *conn, enum err err)
     if (conn->state == CONN_VERIFY) { /* else it ends, and this comes too late */
         struct auth_reply reply = {.how = AUTH_PASSWORD};
         conn->state = CONN_CONNECT;
+        if (err == OK && login_stamp(conn) == 0) {
+            err = ERR_CREDENTIALS; /* the file is another one by now, without him */
+        }
         if (err == OK) {
             err = open_again(conn, &body, &reply);
         } else {

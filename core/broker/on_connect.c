@@ -333,13 +333,21 @@ static void attach(struct conn *conn, struct session *session)
     metric_add(conn->shard->metrics, METRIC_connect_accepted, 1);
 }
 
-/* A client id opens no session of another user, nor throws him out. */
-static bool is_owner(const struct conn *conn, const struct session *session)
+/*
+ * A client id opens no session of another user, nor throws him out. What nobody in particular has made
+ * gives way to a user: else whoever is let in without a name could keep users' ids from them.
+ */
+enum claim { CLAIM_OWN, CLAIM_OVER_ANONYMOUS, CLAIM_REFUSED };
+
+static enum claim claim_of(const struct conn *conn, const struct session *session)
 {
     struct slice username = slice_of(NULL, 0);
-    bool has_username = login_username(conn, &username);
-    return has_username == (session->username.data != NULL) &&
-           slice_equal(username, session->username);
+    bool has_username = login_username(conn, &username), is_owned = session->username.data != NULL;
+    if (!conn->shard->config->client_id_bound ||
+        (has_username == is_owned && slice_equal(username, session->username))) {
+        return CLAIM_OWN;
+    }
+    return is_owned ? CLAIM_REFUSED : CLAIM_OVER_ANONYMOUS;
 }
 
 /* One owner per client id: the old connection goes, then there is room for the new one. */
@@ -349,7 +357,8 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     struct shard *shard = conn->shard;
     const struct config *config = shard->config;
     struct session *session = map_get(shard->sessions, client_id);
-    if (session != NULL && config->client_id_bound && !is_owner(conn, session)) {
+    enum claim claim = session != NULL ? claim_of(conn, session) : CLAIM_OWN;
+    if (claim == CLAIM_REFUSED) {
         return ERR_CLIENT_ID;
     }
     if (session != NULL && session->conn != NULL) {
@@ -357,7 +366,7 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
         conn_end(session->conn, ERR_TAKEN_OVER);       /* [MQTT-3.1.4-3] */
         session = map_get(shard->sessions, client_id); /* it may have ended with its connection */
     }
-    if (session != NULL && connect->clean_start) {
+    if (session != NULL && (connect->clean_start || claim == CLAIM_OVER_ANONYMOUS)) {
         session_end(session); /* [MQTT-3.1.2-4] */
         session = NULL;
     }
@@ -437,6 +446,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
     if (err == OK) {
         rights_forget(session); /* it may have come by another listener */
         session->listener_index = (uint16_t)conn->listener_index;
+        session->password_stamp = login_stamp(conn);
         err = session_set_username(session, username);
     }
     const char *detail = err == ERR_CLIENT_ID ? "it belongs to another user" : NULL;

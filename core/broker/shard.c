@@ -226,6 +226,7 @@ static void use_settings(struct shard *shard, const struct broker_settings *sett
     shard->security = settings->security;
     shard->security_generation++;
     limits_renew(shard);
+    logins_renew(shard);
     shard->broker_memory_limit = broker_memory_limit(config);
     if (shard->index == 0 && shard->retain != NULL) {
         retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);

@@ -69,6 +69,7 @@ struct session {
     void *rights;      /* the broker's: rules for it; NULL: none are known */
     void *limits;      /* the broker's: where what it holds counts; NULL: nowhere */
     struct slice username;   /* owned; as proven last. data NULL: nobody's */
+    uint64_t password_stamp; /* of the lines that proved its user, see password.h; 0: none did */
     uint16_t listener_index; /* by which it came last */
     uint32_t expiry_s;       /* counted from the end of the connection */
     bool is_durable;         /* outlives its connection, or has a will: its changes are ops */

@@ -340,6 +340,63 @@ def test_a_client_id_is_its_users(t, version):
 
 @tern_only
 @short
+def test_a_client_id_that_nobody_in_particular_holds_gives_way_to_a_user(t):
+    """Else whoever is let in without a name could keep a user out of his session for ever."""
+    broker = t.broker(Files().lines(anonymous="true"))
+    squatter = t.client(broker.port, "wanted", 5, clean=False, props={"session_expiry": 300})
+    alice = t.client(broker.port, "wanted", 5, clean=False, username="alice", password="alice-pw")
+    equal(squatter.recv().reason, 0x8E, "session taken over")
+    alice.ping()
+    late = t.raw(broker.port)
+    late.connect(t.id("wanted"), reason=CLIENT_ID)
+    late.expect_close()
+    alice.ping()
+
+
+@tern_only
+@short
+@each("removed", "another password", "other users come and go")
+def test_a_user_who_is_withdrawn_is_disconnected(t, what):
+    files = Files()
+    broker = t.broker(files.lines())
+    alice, bob = login(t, broker, "alice", will={"topic": "a/will", "payload": b"gone"}), login(t, broker, "bob")
+    bob.subscribe("a/#")
+    with open(files.passwords, encoding="utf-8") as file:
+        lines = [line for line in file.read().splitlines() if line]
+    if what == "removed":
+        lines = [line for line in lines if not line.startswith("alice:")]
+    elif what == "another password":
+        lines = [sha512_line("alice", "new") if line.startswith("alice:") else line for line in lines]
+    else:
+        lines = [*[line for line in lines if not line.startswith("carol:")], sha512_line("dave", "dave-pw")]
+    files.write(files.passwords, "\n".join(lines))
+    reread(t, broker, files, RULES)
+    if what == "other users come and go":
+        alice.ping()
+        return
+    equal(alice.recv().reason, NOT_AUTHORIZED, "DISCONNECT")
+    alice.expect_close()
+    bob.receive("a/will", b"gone")
+    bob.ping()
+    assert 'msg="login withdrawn"' in broker.log() and "user=alice" in broker.log(), broker.log()
+
+
+@tern_only
+@short
+def test_anonymous_clients_go_when_they_are_not_wanted_any_more(t):
+    files = Files()
+    broker = t.broker(files.lines(anonymous="true"))
+    nobody, alice = t.client(broker.port, "nobody"), login(t, broker, "alice")
+    with open(broker.config, encoding="utf-8") as file:
+        text = file.read()
+    files.write(broker.config, text.replace("allow_anonymous true", "allow_anonymous false"))
+    reread(t, broker, files, RULES)
+    equal(nobody.recv().reason, NOT_AUTHORIZED, "DISCONNECT")
+    alice.ping()
+
+
+@tern_only
+@short
 def test_a_client_id_may_be_everybodys(t):
     broker = t.broker([*Files().lines(), "client_id_bound_to_user false"])
     alice = t.client(broker.port, "shared", 5, username="alice", password="alice-pw")
