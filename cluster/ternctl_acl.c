@@ -219,8 +219,9 @@ static int file_read(const char *path, struct acl **out)
 
     if (err != OK) {
         fprintf(stderr, "ternctl acl test: cannot read %s: %s\n", path,
-                err == ERR_TOO_LARGE ? "it is larger than 64 MiB: is this an ACL file?"
-                                     : err_text(err));
+                err == ERR_TOO_LARGE   ? "it is larger than 64 MiB: is this an ACL file?"
+                : err == ERR_NOT_FOUND ? "there is no such file: check the path"
+                                       : err_text(err));
         return TERNCTL_DATA;
     }
     err = acl_parse(slice_of(text, bytes), out, &trouble);

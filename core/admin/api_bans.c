@@ -173,7 +173,7 @@ static void added_answer(const struct request *request, const struct ban *ban,
     enum err err = bans_add(request->sources->bans, ban, request->wall_ms, &id);
     if (err == ERR_INVALID) {
         problem_answer(answer, 400,
-                       "value is not: write an IP address, or a network such as "
+                       "value is no address: write an IP address, or a network such as "
                        "203.0.113.0/24");
     } else if (err == ERR_EXISTS) {
         problem_answer(answer, 409, "the configuration bans this already");

@@ -280,11 +280,13 @@ void limits_free(struct conn_limits *limits)
 /* ---- CONNECT ----------------------------------------------------------------------------------- */
 
 enum err limits_connect(struct conn *conn, const struct mqtt_connect *connect,
-                        struct slice client_id)
+                        struct slice client_id, const char **detail)
 {
     enum ban_kind kind = bans_find_client(limits_of(conn->shard)->bans, client_id,
                                           connect->has_username, connect->username,
                                           io_wall_ms(conn->shard->io));
+    *detail = kind == BAN_CLIENT ? "its client id: see ternctl ban list"
+                                 : "its user: see ternctl ban list";
     return kind == BAN_KIND_COUNT ? OK : ERR_BANNED;
 }
 

@@ -92,9 +92,9 @@ struct conn_limits *limits_unseat(struct conn *conn);
 /* The address is known now. ERR_BANNED, ERR_CONNECT_RATE, ERR_QUOTA: told; close it. */
 enum err limits_proxied(struct conn *conn);
 
-/* Before anything is checked. ERR_BANNED. */
+/* Before anything is checked. ERR_BANNED: *detail says what is banned. */
 enum err limits_connect(struct conn *conn, const struct mqtt_connect *connect,
-                        struct slice client_id);
+                        struct slice client_id, const char **detail);
 
 /*
  * It has proved who it is, and session will be its own. ERR_CONNECT_RATE, ERR_QUOTA, ERR_BANNED

@@ -164,8 +164,8 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
         return OK;
     }
     struct auth_reply reply = {.detail = NULL};
-    if (limits_connect(conn, &connect, client_id) != OK) {
-        connect_refuse(conn, ERR_BANNED, &connect, NULL);
+    if (limits_connect(conn, &connect, client_id, &reply.detail) != OK) {
+        connect_refuse(conn, ERR_BANNED, &connect, reply.detail);
         return OK;
     }
     err = login_begin(conn, &connect, client_id, packet->frame.body, &reply);

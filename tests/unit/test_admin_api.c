@@ -390,7 +390,7 @@ static void bad_bodies_are_refused_with_the_reason(void **state)
     assert_problem(*state, POST_HEAD "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n", 417,
                    "Expect");
     assert_problem(*state, post("{\"kind\":\"address\",\"value\":\"host\"}"), 400,
-                   "value is not: write an IP address");
+                   "value is no address: write an IP address");
     assert_int_equal(bans_count(paper.bans), 0);
 }
 
