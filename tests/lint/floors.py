@@ -85,8 +85,6 @@ COMMON = set(
 COMMON_FOLDERS = ("sys/", "sanitizer/")
 
 TOP_LEVEL = set("CMakeLists.txt core cluster storage bench proto tests deploy README.md LICENSE".split())
-# cmake looks for presets beside CMakeLists.txt and nowhere else.
-TOP_LEVEL_ALSO = {"CMakePresets.json"}
 
 LINES_MAX = 700
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">]', re.MULTILINE)
@@ -198,7 +196,7 @@ def check_doormen(files):
 
 
 def check_top_level(entries):
-    for entry in sorted(set(entries) - TOP_LEVEL - TOP_LEVEL_ALSO):
+    for entry in sorted(set(entries) - TOP_LEVEL):
         if not entry.startswith("."):
             yield f"{entry} does not belong on the top level"
     for entry in sorted(TOP_LEVEL - set(entries)):
