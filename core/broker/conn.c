@@ -356,7 +356,7 @@ static void early_end_tell(struct conn *conn, enum err why)
         [CONN_VERIFY] = "while its password was checked",
     };
     char host[ADDRESS_TEXT_MAX];
-    bool is_probe = conn->bytes_seen == 0 && (why == ERR_CLOSED || why == ERR_RESET);
+    bool is_probe = conn->has_spoken == 0 && (why == ERR_CLOSED || why == ERR_RESET);
     log_event(is_probe ? LOG_DEBUG : LOG_NOTICE, "connection closed before a session",
               LOG_TEXT("from", conn_peer_text(conn, host)),
               LOG_TEXT("listener", conn_listener(conn)->name), LOG_TEXT("reason", err_text(why)),
@@ -527,7 +527,7 @@ static void on_bytes(void *owner, struct slice bytes)
 {
     struct conn *conn = owner;
     metric_add(conn->shard->metrics, METRIC_bytes_received, bytes.count);
-    conn->bytes_seen |= bytes.count > 0;
+    conn->has_spoken |= bytes.count > 0;
     conn_receive(conn, bytes);
 }
 

@@ -106,6 +106,7 @@ struct conn {
     uint32_t listener_index;
     enum conn_state state;
     enum mqtt_version version;
+    uint32_t move_target; /* MOVING: to which shard */
     struct list link, dirty_link;
     struct timer timer; /* CONNECT timeout, keep alive, linger */
     uint64_t last_read_ns, keepalive_ns;
@@ -119,37 +120,36 @@ struct conn {
     struct conn_tls *tls;  /* NULL: in clear, or nothing was said yet */
     struct ws_link *ws;    /* NULL: plain MQTT */
     bool is_read_paused;
-    bool is_held;         /* see hold.h: nothing that it sent is handled */
-    bool is_finishing;    /* its stream is gone, what it had sent is still handled */
-    bool is_heard_out;    /* it ends: what it had sent is handled without waiting any more */
-    enum err finished_by; /* how the stream ended */
-    bool is_counted;      /* against the limits of connections */
-    bool is_one_too_many; /* beyond a limit of connections: it is told so at CONNECT */
-    bool has_moved;       /* it came from another shard */
-    bool bytes_seen;      /* it said something */
-    bool is_told;         /* why it ends stands in the log already */
-    uint32_t move_target; /* MOVING: to which shard */
+    bool is_held;               /* see hold.h: nothing that it sent is handled */
+    bool is_finishing;          /* its stream is gone, what it had sent is still handled */
+    bool is_heard_out;          /* it ends: what it had sent is handled without waiting any more */
+    bool is_counted;            /* against the limits of connections */
+    bool is_one_too_many;       /* beyond a limit of connections: it is told so at CONNECT */
+    bool has_moved;             /* it came from another shard */
+    bool has_spoken;            /* bytes have come */
+    bool is_told;               /* why it ends stands in the log already */
+    bool is_dirty;              /* in shard->dirty: it has something to flush */
+    bool is_doomed;             /* memory ran out for its output: it ends at the next flush */
+    enum err finished_by;       /* how the stream ended */
+    enum err doomed_by;         /* why, if not for memory */
+    uint32_t limits_generation; /* of the rules it counts by */
 
     /* What leaves. */
     struct conn_out out;
-    bool is_dirty;
-    enum err doomed_by; /* why, if not for memory */
-    bool is_doomed;     /* memory ran out for its output: it ends at the next flush */
 
     /* What was agreed in CONNECT. */
     uint32_t packet_max_out; /* the client's Maximum Packet Size; 0: none */
     struct window window;
-    uint16_t receive_max;   /* what we granted; v5 only, 0: not limited */
     uint32_t inbound_count; /* QoS 1 and 2 messages of this connection that we have not finished */
+    uint32_t session_expiry_s;
+    uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
+    uint16_t receive_max;  /* what we granted; v5 only, 0: not limited */
+    uint16_t alias_in_max, alias_out_max;
+    uint8_t qos_max; /* as told in CONNACK, whatever a reload says later */
     bool wants_problem_info;
     bool clean_start;
-    uint8_t qos_max; /* as told in CONNACK, whatever a reload says later */
-    uint32_t session_expiry_s;
-    uint16_t alias_in_max, alias_out_max;
-    uint32_t resend_count; /* in flight from an earlier connection, not sent again yet */
 
     struct conn_limits *limits; /* NULL: none concerns it, see limits.h */
-    uint32_t limits_generation; /* of the rules it counts by */
     struct login *login;        /* while it proves who it is; NULL: it need not, or has */
     struct conn_work *work;     /* NULL while it only listens */
     struct peer peer;

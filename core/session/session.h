@@ -70,8 +70,8 @@ struct session {
     void *limits;      /* the broker's: where what it holds counts; NULL: nowhere */
     struct slice username;   /* owned; as proven last. data NULL: nobody's */
     uint64_t password_stamp; /* of the lines that proved its user, see password.h; 0: none did */
-    uint16_t listener_index; /* by which it came last */
     uint32_t expiry_s;       /* counted from the end of the connection */
+    uint16_t listener_index; /* by which it came last */
     bool is_durable;         /* outlives its connection, or has a will: its changes are ops */
 
     struct list subscriptions; /* the shared ones first: they are few, and looked for */
