@@ -44,16 +44,25 @@ void quota_set_store_deinit(struct quota_set_store *store)
     }
 }
 
+/*
+ * What a full bucket is worth in time. Connects are taken one by one, each at a cost that is rounded
+ * up (quota.c), and a burst of them is as many such costs: else the last one would not fit, and of a
+ * burst of 1 none.
+ */
+static uint64_t tolerance_of(enum quota_what what, uint64_t count, uint64_t burst)
+{
+    __uint128_t each_ns = (SECOND_NS + (__uint128_t)count - 1) / count;
+    __uint128_t tolerance = what == QUOTA_CONNECTS ? burst * each_ns
+                                                   : (__uint128_t)burst * SECOND_NS / count;
+    return tolerance < TOLERANCE_NS ? (uint64_t)tolerance : TOLERANCE_NS;
+}
+
 static void set_limit(struct quota_set *set, enum quota_what what, uint64_t count, uint64_t burst)
 {
     burst = burst > 0 ? burst : count;
     set->max[what] = count;
     set->burst[what] = quota_is_rate(what) && count > 0 ? burst : 0;
-    set->tolerance_ns[what] = 0;
-    if (set->burst[what] > 0) {
-        __uint128_t tolerance = (__uint128_t)burst * SECOND_NS / count;
-        set->tolerance_ns[what] = tolerance < TOLERANCE_NS ? (uint64_t)tolerance : TOLERANCE_NS;
-    }
+    set->tolerance_ns[what] = set->burst[what] > 0 ? tolerance_of(what, count, burst) : 0;
     set->concerns = (uint8_t)(set->concerns & ~(1u << what));
     set->concerns = (uint8_t)(set->concerns | (count > 0 ? 1u << what : 0));
 }

@@ -256,6 +256,28 @@ static void connects_have_a_burst_and_then_a_rate(void **state)
     quota_free(quota);
 }
 
+/* A second has no third of nanoseconds: what is rounded may not cost anybody a connect. */
+static void the_burst_is_let_in_whole_at_every_rate(void **state)
+{
+    struct quota *quota = quota_new(1, 1000);
+    (void)state;
+    for (uint32_t rate = 1; rate <= 64; rate++) {
+        for (uint32_t burst = 1; burst <= 64; burst += 9) {
+            struct quota_holder holder;
+            char text[64];
+            uint32_t count = 0;
+            snprintf(text, sizeof(text), "address connects %u burst %u", rate, burst);
+            RULES(text);
+            for (uint32_t i = 0; i < 100; i++) {
+                count += admit(quota, "10.0.0.1", START_NS, &holder) == OK;
+                quota_leave(&holder);
+            }
+            assert_int_equal(count, burst);
+        }
+    }
+    quota_free(quota);
+}
+
 /* ---- names --------------------------------------------------------------------------------- */
 
 static void a_name_beats_the_general_limit(void **state)
@@ -591,6 +613,7 @@ int main(void)
         cmocka_unit_test(each_scope_counts_by_its_own_name),
         cmocka_unit_test(a_refusal_counts_nowhere),
         cmocka_unit_test(connects_have_a_burst_and_then_a_rate),
+        cmocka_unit_test(the_burst_is_let_in_whole_at_every_rate),
         cmocka_unit_test(a_name_beats_the_general_limit),
         cmocka_unit_test(a_written_network_counts_as_a_whole_and_apart),
         cmocka_unit_test(addresses_of_ipv6_have_a_prefix_of_64_and_mapped_ones_are_ipv4),
