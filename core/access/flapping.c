@@ -69,7 +69,8 @@ static struct seen *seen_find(struct seen row[WAYS], uint64_t hash)
 static enum flapping_verdict count_one(struct seen *seen, uint32_t count, uint64_t window_ns,
                                        uint64_t now_ns)
 {
-    uint64_t gone_ns = now_ns - seen->begin_ns;
+    /* Another shard's clock may be of a later turn. */
+    uint64_t gone_ns = now_ns > seen->begin_ns ? now_ns - seen->begin_ns : 0;
     if (seen->count == 0 || gone_ns > window_ns) {
         seen->was_flapping = seen->flaps && gone_ns <= 2 * window_ns;
         seen->flaps = false;

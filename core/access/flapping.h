@@ -6,8 +6,8 @@
  *
  * Floor:  access.
  * Thread: any; a lock for each part of the table, held for a few comparisons.
- * Memory: a table of fixed size, made in 64 parts as they are needed. When a row of it is full, the id that was seen longest ago is
- *         forgotten: who flaps is seen all the time.
+ * Memory: a table of fixed size, made in 64 parts as they are needed. When a row of it is full, the
+ *         id that was seen longest ago is forgotten: who flaps is seen all the time.
  */
 #ifndef TERN_ACCESS_FLAPPING_H
 #define TERN_ACCESS_FLAPPING_H
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { FLAPPING_IDS_MAX = 1 << 16 }; /* remembered at once, of 40 bytes each */
+enum { FLAPPING_IDS_MAX = 1 << 16 }; /* remembered at once, of 32 bytes each */
 
 enum flapping_verdict {
     FLAPPING_NO,

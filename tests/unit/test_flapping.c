@@ -51,6 +51,19 @@ static void who_comes_at_that_pace_does_not_flap(void **state)
     flapping_free(flapping);
 }
 
+/* Two devices with one id come by two shards, whose clocks are of the turns they are in. */
+static void a_clock_that_is_a_little_behind_forgets_nothing(void **state)
+{
+    struct flapping *flapping = flapping_new(1);
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(SEEN(START_NS - (uint64_t)i), FLAPPING_NO);
+    }
+    assert_int_equal(SEEN(START_NS - 5), FLAPPING_BEGINS);
+    assert_int_equal(SEEN(START_NS - 6), FLAPPING_GOES_ON);
+    flapping_free(flapping);
+}
+
 /* Ten times as many ids as there is room for, each seen once, and one that flaps among them. */
 static void who_flaps_is_found_in_a_crowd(void **state)
 {
@@ -75,6 +88,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_than_so_many_in_a_window_flap_and_are_told_once),
         cmocka_unit_test(who_comes_at_that_pace_does_not_flap),
+        cmocka_unit_test(a_clock_that_is_a_little_behind_forgets_nothing),
         cmocka_unit_test(who_flaps_is_found_in_a_crowd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
