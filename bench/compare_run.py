@@ -94,36 +94,44 @@ class Running:
         words = [word.format(**names) for word in shlex.split(broker.command)]
         words[0] = find(words[0]) or words[0]
         self.log_path = os.path.join(self.folder, "output")
-        with open(self.log_path, "w") as log:
+        self.command = ["taskset", "-c", str(options.broker_cpu), *words]
+        self.launch()
+
+    def launch(self):
+        """Start it, in the folder that it may have been in before."""
+        with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
-                ["taskset", "-c", str(options.broker_cpu), *words],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
             )
 
     def __enter__(self):
-        until = time.monotonic() + START_SECONDS
+        return self.wait_listening(START_SECONDS)
+
+    def wait_listening(self, seconds):
+        until = time.monotonic() + seconds
         while time.monotonic() < until and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return self
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.01)
         with open(self.log_path, errors="replace") as log:
             said = log.read()[-400:].strip()
         self.__exit__()
         raise Failure(f"{self.name} did not start listening on its port: {said or 'it said nothing'}")
 
-    def __exit__(self, *_):
+    def end(self, kill=False):
+        """By SIGTERM and what patience there is, or at once; its folder stays."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def __exit__(self, *_):
+        self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -22,8 +22,10 @@ extern char **environ;
 
 enum {
     EXIT_USAGE = 64,
+    EXIT_BAD_DATA = 65,
     EXIT_UNAVAILABLE = 69,
     EXIT_CANNOT_CREATE = 73,
+    EXIT_INPUT_OUTPUT = 74,
     EXIT_CONFIG = 78,
 };
 
@@ -98,7 +100,10 @@ static int settle_in(const struct config *config)
         return EXIT_CANNOT_CREATE;
     }
     if (config->user[0] != 0 && geteuid() == 0) {
-        enum err err = sys_become_user(config->user);
+        enum err err = config->persistence
+                           ? sys_give_folder(config->persistence_location, config->user)
+                           : OK;
+        err = err == OK ? sys_become_user(config->user) : err;
         if (err == ERR_NOT_FOUND) {
             fprintf(stderr, "tern: there is no user %s: create it, or remove the line `user %s`\n",
                     config->user, config->user);
@@ -146,6 +151,14 @@ static void wait_for_signals(struct node *node, const struct config_command *com
     }
 }
 
+/* What lies on disk is damaged or not ours, the disk fails, or something cannot be had. */
+static int start_status(enum err err)
+{
+    bool is_bad_data = err == ERR_CORRUPT || err == ERR_UNSUPPORTED;
+    bool is_disk = err == ERR_IO || err == ERR_NO_SPACE;
+    return is_bad_data ? EXIT_BAD_DATA : is_disk ? EXIT_INPUT_OUTPUT : EXIT_CANNOT_CREATE;
+}
+
 static int run(const struct config_command *command)
 {
     char text[512];
@@ -176,9 +189,10 @@ static int run(const struct config_command *command)
     sys_signals_open();
     struct node *node;
     struct broker_failure failure = {{0}};
-    if (node_start(loaded.config, loaded.warden, &node, &failure) != OK) {
+    enum err err = node_start(loaded.config, loaded.warden, &node, &failure);
+    if (err != OK) {
         fprintf(stderr, "tern: %s\n", failure.text);
-        return EXIT_CANNOT_CREATE;
+        return start_status(err);
     }
     int status = settle_in(node_config(node));
     if (status != EXIT_SUCCESS) {

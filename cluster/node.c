@@ -1,7 +1,9 @@
 #include "cluster/node.h"
 
-#include "cluster/journal_memory.h"
+#include "cluster/node_backup.h"
+#include "cluster/node_bridge.h"
 #include "cluster/node_http.h"
+#include "cluster/node_store.h"
 #include "cluster/warden.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
@@ -23,10 +25,13 @@ enum { FILES_RESERVED = 256 }; /* descriptors that are no connections */
 struct node {
     struct config *boot_config, *config; /* the same until a reload */
     struct warden *warden;
+    struct node_store store;
+    struct node_backup *backup; /* NULL: nothing is on disk */
     struct broker *broker;
     struct metrics *const *metrics;
     struct admin_sources sources;
     struct node_http http;
+    struct node_bridge bridge;
 };
 
 enum err node_log_setup(const struct config *config)
@@ -83,6 +88,21 @@ static void security_tell(void *context, struct admin_security *out)
     warden_look(((const struct node *)context)->warden, out);
 }
 
+static void storage_tell(void *context, struct admin_storage *out)
+{
+    node_store_tell(&((const struct node *)context)->store, out);
+}
+
+static enum err backup_begin(void *context, const char *folder)
+{
+    return node_backup_begin(((struct node *)context)->backup, folder);
+}
+
+static void backup_look(void *context, struct admin_backup *out)
+{
+    node_backup_look(((struct node *)context)->backup, out);
+}
+
 static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                            struct broker_failure *failure)
 {
@@ -97,13 +117,37 @@ static enum err on_started(void *context, struct io *io, struct wheel *wheel,
                                            .bans = broker_bans(node->broker),
                                            .banned = banned_of_node,
                                            .security = security_tell,
+                                           .storage = storage_tell,
+                                           .backup_begin = node->backup == NULL ? NULL
+                                                                                : backup_begin,
+                                           .backup_look = backup_look,
                                            .context = node};
+    TRY(node_bridge_open(node->boot_config, node->broker, io, wheel, &node->bridge));
     return node_http_open(node->boot_config, io, wheel, &node->sources, &node->http, failure);
+}
+
+static void on_renewed(void *context, const struct config *config)
+{
+    node_bridge_renew(&((struct node *)context)->bridge, config);
 }
 
 static void on_stopped(void *context)
 {
+    node_bridge_close(&((struct node *)context)->bridge);
     node_http_close(&((struct node *)context)->http);
+}
+
+static enum err journal_new(void *context, struct io *io, uint32_t shard, struct journal **out,
+                            uint64_t *wall_ms, struct broker_failure *failure)
+{
+    return node_store_journal_new(&((struct node *)context)->store, io, shard, out, wall_ms,
+                                  failure);
+}
+
+static enum err journal_load(void *context, struct journal *journal, struct shard *shard,
+                             struct broker_failure *failure)
+{
+    return node_store_journal_load(&((struct node *)context)->store, journal, shard, failure);
 }
 
 static uint32_t shard_count_of(const struct config *config)
@@ -116,6 +160,8 @@ static uint32_t shard_count_of(const struct config *config)
 static void node_free(struct node *node)
 {
     broker_free(node->broker);
+    node_backup_free(node->backup);
+    node_store_close(&node->store);
     warden_free(node->warden);
     if (node->config != node->boot_config) {
         config_free(node->config);
@@ -137,11 +183,20 @@ enum err node_start(struct config *config, struct warden *warden, struct node **
     node->boot_config = node->config = config;
     node->warden = warden;
     uint64_t files = sys_raise_file_limit();
-    struct broker_ports ports = {.journal_new = journal_memory_new,
-                                 .journal_free = journal_memory_free,
-                                 .started = on_started,
-                                 .stopped = on_stopped,
-                                 .context = node};
+    enum err err = node_store_open(config, shard_count_of(config), rng_system_seed(), &node->store,
+                                   failure);
+    if (err != OK) {
+        node_free(node);
+        return err;
+    }
+    struct broker_ports ports = {
+        .started = on_started, .stopped = on_stopped, .renewed = on_renewed, .context = node};
+    if (node->store.store != NULL) {
+        node->backup = node_backup_new(node->store.store);
+        ports.journal_new = journal_new;
+        ports.journal_load = journal_load;
+        ports.journal_free = node_store_journal_free;
+    }
     struct broker_config broker = {.config = config,
                                    .security = warden_security(warden),
                                    .ports = &ports,
@@ -152,7 +207,7 @@ enum err node_start(struct config *config, struct warden *warden, struct node **
                                    .stream_count_max = files > 2 * FILES_RESERVED
                                                            ? (uint32_t)(files - FILES_RESERVED)
                                                            : FILES_RESERVED};
-    enum err err = broker_new(&broker, &node->broker);
+    err = broker_new(&broker, &node->broker);
     if (err != OK) {
         snprintf(failure->text, sizeof(failure->text), "%s", err_text(err));
     } else {
@@ -206,6 +261,12 @@ static const char *clients_words(const struct listener_config *listener)
     return "none are let in: write `password_file`, or `allow_anonymous true`";
 }
 
+static const char *durability_word(const struct config *config)
+{
+    static const char *const words[] = {"fsync", "quorum", "relaxed"};
+    return words[config->durability];
+}
+
 static void node_print(const struct node *node)
 {
     const struct config *config = node->boot_config;
@@ -225,7 +286,12 @@ static void node_print(const struct node *node)
                 address_text(&node->http.at[i], text),
                 is_unix ? " for ternctl" : "/metrics and /health");
     }
-    fprintf(stderr, "  %-10s in memory: it does not outlive this process\n", "state");
+    if (config->persistence) {
+        fprintf(stderr, "  %-10s %s, durability %s\n", "state", config->persistence_location,
+                durability_word(config));
+    } else {
+        fprintf(stderr, "  %-10s in memory: it does not outlive this process\n", "state");
+    }
     fprintf(stderr, "  %-10s %s\n", "clients", clients_words(&config->listeners[0]));
     fprintf(stderr, "  %-10s SIGHUP reloads, SIGTERM stops\n", "signals");
 }

@@ -79,6 +79,36 @@ static const struct ternctl_command commands[] = {
      "\n"
      "  --json   the broker's answer as it is: an object for each 1000 bans\n",
      ternctl_ban_list},
+    {"backup", "FOLDER [--http WHERE]", "copy the store of a running broker",
+     "The broker writes a consistent copy into a new folder on its machine, as its user, and goes\n"
+     "on serving meanwhile. A file SUMS is written last: a folder without it is no backup. It can\n"
+     "be copied elsewhere, and checked with `xxhsum -c SUMS` or ternctl check.\n"
+     "\n"
+     "  --http WHERE   as of explain\n",
+     ternctl_backup},
+    {"restore", "BACKUP --into FOLDER", "make a store from a backup",
+     "The backup is compared with its sums, and copied. FOLDER is made, or is empty: nothing is\n"
+     "ever written over. Give it to the user that tern runs as, and let persistence_location\n"
+     "name it.\n",
+     ternctl_restore},
+    {"check", "FOLDER", "is a store, or a backup, whole?",
+     "Of a store that no broker runs on: reads every file, compares its sums, decodes every\n"
+     "record, and compares what belongs together. One line for each finding, and what to do.\n"
+     "0: it is whole; 65: it is damaged, or no store; 69: a broker runs on it.\n",
+     ternctl_check},
+    {"export", "FOLDER", "what a store, or a backup, holds, as JSON lines",
+     "Of a store that no broker runs on. Sessions, their subscriptions, what is owed to them,\n"
+     "retained messages: an object a line, on standard output. Passwords are not in it.\n",
+     ternctl_export},
+    {"import", "FOLDER [--mosquitto FILE]", "put sessions and messages into a store",
+     "Reads what ternctl export wrote from standard input. FOLDER is a store that no broker runs\n"
+     "on, or a new one. What the store has already stays as it is.\n"
+     "\n"
+     "  --mosquitto FILE   from mosquitto's persistence file (mosquitto.db) instead: sessions,\n"
+     "                     subscriptions, queued and retained messages. Stop mosquitto first, so\n"
+     "                     that it writes the file. mosquitto keeps no wills and, in 2.0.11, no\n"
+     "                     shared subscriptions there\n",
+     ternctl_import},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]), WANTED_BYTES = 256 };

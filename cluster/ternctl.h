@@ -8,6 +8,9 @@
  *     ternctl_acl.c      acl test: which rule decides
  *     ternctl_explain.c  explain: why was this client refused, closed, ignored
  *     ternctl_ban.c      ban add, del, list
+ *     ternctl_backup.c   backup: of a running broker
+ *     ternctl_restore.c, ternctl_check.c, ternctl_export.c   of a closed store (ternctl_store.h)
+ *     ternctl_import.c   import (ternctl_import.h)
  *
  * Floor:  cluster; a program of its own: only ternctl*.c include this.
  */
@@ -54,5 +57,10 @@ int ternctl_explain(int argument_count, char *const *arguments);
 int ternctl_ban_add(int argument_count, char *const *arguments);
 int ternctl_ban_del(int argument_count, char *const *arguments);
 int ternctl_ban_list(int argument_count, char *const *arguments);
+int ternctl_backup(int argument_count, char *const *arguments);
+int ternctl_restore(int argument_count, char *const *arguments);
+int ternctl_check(int argument_count, char *const *arguments);
+int ternctl_export(int argument_count, char *const *arguments);
+int ternctl_import(int argument_count, char *const *arguments);
 
 #endif

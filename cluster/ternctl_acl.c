@@ -253,7 +253,8 @@ static const char *acl_file_of(const struct config *config, const char *name)
     const char *found = NULL;
     for (uint32_t i = 0; i < config->listener_count; i++) {
         const struct listener_config *listener = &config->listeners[i];
-        if (name != NULL && !is_meant(listener, name)) {
+        bool is_other = name != NULL && !is_meant(listener, name);
+        if (is_other || listener->is_inside) {
             continue;
         }
         if (found != NULL && strcmp(found, listener->acl_file) != 0) {
@@ -269,7 +270,9 @@ static int refuse_listener(const struct config *config, const char *name)
     fprintf(stderr, "ternctl acl test: %s; write --listener with one of:",
             name == NULL ? "listeners have rules of their own" : "no listener, or more than one");
     for (uint32_t i = 0; i < config->listener_count; i++) {
-        fprintf(stderr, "%s \"%s\"", i > 0 ? "," : "", config->listeners[i].name);
+        if (!config->listeners[i].is_inside) {
+            fprintf(stderr, "%s \"%s\"", i > 0 ? "," : "", config->listeners[i].name);
+        }
     }
     fprintf(stderr, "\n");
     return TERNCTL_USAGE;

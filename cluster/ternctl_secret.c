@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/select.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -84,6 +85,15 @@ static void on_signal(int number)
 static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 enum { DEADLY_COUNT = sizeof(deadly) / sizeof(deadly[0]) };
 
+/* A signal ends the wait, also one that came just before it: they are let in only here. */
+static int wait_for_line(int fd, const sigset_t *free)
+{
+    fd_set ready;
+    FD_ZERO(&ready);
+    FD_SET(fd, &ready);
+    return pselect(fd + 1, &ready, NULL, NULL, NULL, free) == 1 ? 0 : -1;
+}
+
 /* One answer, unseen. -1: errno tells. */
 static int ask_hidden(int fd, const char *question, struct ternctl_secret *out)
 {
@@ -94,16 +104,21 @@ static int ask_hidden(int fd, const char *question, struct ternctl_secret *out)
     if (tcgetattr(fd, &shown) != 0) {
         return -1;
     }
+    sigset_t held, free;
+    sigemptyset(&held);
     for (int i = 0; i < DEADLY_COUNT; i++) {
         sigaction(deadly[i], &during, &before[i]);
+        sigaddset(&held, deadly[i]);
     }
     sigaction(SIGTSTP, &ignore, &stop_before);
+    sigprocmask(SIG_BLOCK, &held, &free);
     hidden = shown;
     hidden.c_lflag &= (tcflag_t) ~(ECHO | ECHOE | ECHOK | ECHONL);
     fprintf(stderr, "%s: ", question);
     tcsetattr(fd, TCSAFLUSH, &hidden);
-    int status = caught == 0 ? read_line(fd, out) : -1;
+    int status = wait_for_line(fd, &free) == 0 ? read_line(fd, out) : -1;
     int errno_kept = errno;
+    sigprocmask(SIG_SETMASK, &free, NULL);
     tcsetattr(fd, TCSAFLUSH, &shown);
     fputc('\n', stderr);
     for (int i = 0; i < DEADLY_COUNT; i++) {

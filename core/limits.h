@@ -47,6 +47,9 @@ enum {
     LIMIT_CONFIG_LINES = 20000,        /* over all files of one load */
     LIMIT_CONFIG_INCLUDED_FILES = 256, /* over all include_dir */
     LIMIT_CONFIG_LISTENERS = 64,
+    LIMIT_CONFIG_BRIDGES = 64,
+    LIMIT_BRIDGE_ADDRESSES = 16,
+    LIMIT_BRIDGE_TOPICS = 1000,
     LIMIT_CONFIG_LIST_ITEMS = 256, /* values of one option that may be repeated */
     LIMIT_CONFIG_OVERRIDES = 256,  /* options on the command line */
     LIMIT_CONFIG_REPORT_ITEMS = 1000,

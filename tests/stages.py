@@ -29,8 +29,12 @@ SANITIZERS = {
         "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:check_initialization_order=1"
         ":strict_string_checks=1:exitcode=99",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "LSAN_OPTIONS": f"print_suppressions=0:suppressions={ROOT}/tests/lib/lsan.supp",
     },
-    "tsan": {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=66"},
+    "tsan": {
+        "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=66"
+        f":suppressions={ROOT}/tests/lib/tsan.supp",
+    },
 }
 
 
@@ -43,6 +47,7 @@ class Step:
     short: list = field(default_factory=list)  # the last arguments, and
     long: list = field(default_factory=list)  # what stands there with --long
     minutes: float = 10  # after which it is hung
+    env: dict = field(default_factory=dict)
 
 
 def build(stage):
@@ -52,8 +57,11 @@ def build(stage):
     return Step(stage, "build", ["bash", "-c", script], build=True, minutes=20)
 
 
-def python(stage, name, script, *arguments, long=(), minutes=10):
-    return Step(stage, name, [PYTHON, script, *arguments], long=list(long), minutes=minutes)
+DURABLE = {"TERN_TEST_DURABLE": "1"}  # state on disk where a test does not say (tests/lib/broker.py)
+
+
+def python(stage, name, script, *arguments, long=(), minutes=10, env=None):
+    return Step(stage, name, [PYTHON, script, *arguments], long=list(long), minutes=minutes, env=env or {})
 
 
 STEPS = [
@@ -61,6 +69,7 @@ STEPS = [
     python("lint", "tables", "tests/lint/tables.py"),
     python("lint", "layout", "tests/lint/layout.py"),
     python("lint", "spec marks", "tests/lint/spec_marks.py"),
+    python("lint", "setup", "tests/lint/setup.py"),
     build("release"),
     # As shipped, and the one build in which a test may put its own malloc in (test_pubsub_nomem).
     python("release", "unit", "tests/lib/unit.py", "build/release", minutes=15),
@@ -70,6 +79,7 @@ STEPS = [
     build("asan"),
     python("asan", "unit", "tests/lib/unit.py", "build/asan", minutes=15),
     python("asan", "conform", "tests/conform/run.py", minutes=15),
+    python("asan", "conform on disk", "tests/conform/run.py", minutes=15, env=DURABLE),
     python("asan", "integration", "tests/integration/run.py", minutes=15),
     python("asan", "e2e", "tests/e2e/run.py", long=["--long"], minutes=15),
     Step(
@@ -81,7 +91,8 @@ STEPS = [
     build("tsan"),
     python("tsan", "unit", "tests/lib/unit.py", "build/tsan", minutes=15),
     python("tsan", "conform", "tests/conform/run.py", minutes=15),
-    python("tsan", "integration", "tests/integration/run.py", minutes=15),
+    # In memory under one sanitizer, on disk under the other: both ways see both, and no more time.
+    python("tsan", "integration on disk", "tests/integration/run.py", minutes=15, env=DURABLE),
     python("tsan", "e2e", "tests/e2e/run.py", minutes=15),
     build("fuzz"),
     python("fuzz", "fuzzers", "tests/lib/fuzz.py", "build/fuzz", long=["--seconds", "600"], minutes=180),
@@ -89,7 +100,7 @@ STEPS = [
 
 
 def environment(step, reports):
-    env = dict(os.environ, TERN_BIN=os.path.join(ROOT, "build", step.stage, "tern"))
+    env = dict(os.environ, TERN_BIN=os.path.join(ROOT, "build", step.stage, "tern"), **step.env)
     env.setdefault("NODE_PATH", os.path.join(ROOT, "build", "npm", "node_modules"))
     for name, options in SANITIZERS.get(step.stage, {}).items():
         env[name] = f"{options}:log_path={reports}"

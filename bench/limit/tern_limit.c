@@ -4,9 +4,12 @@
  * It forwards the QoS 0 traffic of `tern-bench run pairs`, `fanout`, `fanin` (and answers `connect`
  * and `idle`) with the least work that the kernel allows, on one thread: see forward.h. It is no
  * broker: topics are not looked at, who feeds whom follows from the client identifiers.
+ *
+ * With --sync it measures the limit of what lasts instead: how fast the disk syncs (sync.h).
  */
 #include "bench/limit/forward.h"
 #include "bench/limit/pool.h"
+#include "bench/limit/sync.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,6 +31,7 @@ enum {
     EXIT_USAGE = 64,
     EXIT_UNAVAILABLE = 69,
     BACKLOG = 4096,
+    SYNC_SECONDS = 2,
     MEMORY_MIB = 256,
     MEMORY_MIB_MIN = 4,
     MEMORY_MIB_MAX = 4095, /* a buffer's number has 16 bits */
@@ -46,6 +50,7 @@ static const struct option options_long[] = {
     {"port",   required_argument, NULL, 'p'},
     {"cpu",    required_argument, NULL, 'c'},
     {"memory", required_argument, NULL, 'm'},
+    {"sync",   required_argument, NULL, 'S'},
     {"help",   no_argument,       NULL, 'h'},
     {0},
 };
@@ -64,6 +69,7 @@ static void usage(FILE *out)
             "  --port N       on 127.0.0.1; 0: the kernel chooses [0]\n"
             "  --cpu N        stay on this core\n"
             "  --memory MIB   held back at most for slow receivers [%d]\n"
+            "  --sync FOLDER  serve nobody: append 4 KiB to a file there and sync it, for 2 s\n"
             "  --help\n\n"
             "It says its port on standard output, serves QoS 0 and MQTT 3.1.1 or 5, and ends on "
             "SIGTERM.\n"
@@ -172,6 +178,17 @@ static void print_totals(const struct forward_totals *totals)
            totals->accepts, totals->frames, totals->turns, totals->receives, totals->sends);
 }
 
+static int measure_syncs(const char *folder)
+{
+    struct sync_figures figures;
+    if (!sync_measure(folder, SYNC_SECONDS, &figures)) {
+        unavailable(folder);
+    }
+    printf("tern-limit: %.0f syncs a second, p50 %.3f ms, p99 %.3f ms, max %.3f ms\n",
+           figures.per_second, figures.p50_ms, figures.p99_ms, figures.max_ms);
+    return 0;
+}
+
 int main(int count, char **values)
 {
     struct forward_options options = {
@@ -197,6 +214,8 @@ int main(int count, char **values)
             options.buffer_count = BUFFERS_PER_MIB *
                                    number_in("--memory", optarg, MEMORY_MIB_MIN, MEMORY_MIB_MAX);
             break;
+        case 'S':
+            return measure_syncs(optarg);
         case 'h':
             usage(stdout);
             return 0;

@@ -8,7 +8,6 @@
 #include "bench/micro/house.h"
 
 #include "bench/micro/door.h"
-#include "cluster/journal_memory.h"
 #include "core/base/assert.h"
 #include "core/base/log.h"
 #include "core/broker/broker_shared.h"
@@ -293,8 +292,12 @@ static struct config *make_config(const char *lines)
 struct house *house_new(uint32_t shard_count, uint32_t guest_count, uint32_t guest_bytes,
                         const char *lines)
 {
-    static const struct broker_ports ports = {.journal_new = journal_memory_new,
-                                              .journal_free = journal_memory_free};
+    return house_new_on(&(struct broker_ports){0}, shard_count, guest_count, guest_bytes, lines);
+}
+
+struct house *house_new_on(const struct broker_ports *ports, uint32_t shard_count,
+                           uint32_t guest_count, uint32_t guest_bytes, const char *lines)
+{
     struct house *house = must(calloc(1, sizeof(*house)));
     log_setup(STDERR_FILENO, LOG_LOGFMT, 1u << LOG_ERROR | 1u << LOG_WARNING);
     house->shard_count = shard_count;
@@ -305,7 +308,7 @@ struct house *house_new(uint32_t shard_count, uint32_t guest_count, uint32_t gue
     house->guests = must(calloc(guest_count, sizeof(*house->guests)));
     house->config = make_config(lines);
     struct broker_config config = {.config = house->config,
-                                   .ports = &ports,
+                                   .ports = ports,
                                    .shard_count = shard_count,
                                    .seed = 1,
                                    .stream_count_max = guest_count + 100};
@@ -314,7 +317,8 @@ struct house *house_new(uint32_t shard_count, uint32_t guest_count, uint32_t gue
     for (uint32_t i = 0; i < shard_count; i++) {
         struct broker_failure failure;
         struct shard *shard = broker_shard(house->broker, i);
-        err = shard_open(shard);
+        err = shard_open(shard, &failure);
+        err = err == OK ? shard_load(shard, &failure) : err;
         ASSERT(err == OK);
         err = shard_listen(shard, &failure);
         ASSERT(err == OK);

@@ -30,6 +30,9 @@ struct guest;
  */
 struct house *house_new(uint32_t shard_count, uint32_t guest_count, uint32_t guest_bytes,
                         const char *lines);
+/* The same on a journal: ports are those of broker.h, context too. */
+struct house *house_new_on(const struct broker_ports *ports, uint32_t shard_count,
+                           uint32_t guest_count, uint32_t guest_bytes, const char *lines);
 void house_free(struct house *house);
 
 struct shard *house_shard(struct house *house, uint32_t index);

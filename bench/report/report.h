@@ -29,6 +29,8 @@ struct report_phase {
     uint64_t count, ns;
     uint64_t broker_cpu_ns;          /* 0: unknown */
     uint64_t p50_ns, p99_ns, max_ns; /* all 0: no latency was measured */
+    uint64_t broker_written_bytes;   /* to its disk, meanwhile; 0: none, or unknown */
+    uint64_t broker_resident_bytes;  /* at its end; 0: unknown */
 };
 
 struct report {

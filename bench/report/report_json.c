@@ -182,6 +182,8 @@ static void write_phases(const struct report *report, struct json_writer *w)
         json_add_u64(w, "p50_ns", phase->p50_ns);
         json_add_u64(w, "p99_ns", phase->p99_ns);
         json_add_u64(w, "max_ns", phase->max_ns);
+        json_add_u64(w, "broker_written_bytes", phase->broker_written_bytes);
+        json_add_u64(w, "broker_resident_bytes", phase->broker_resident_bytes);
         json_object_end(w);
     }
     json_array_end(w);

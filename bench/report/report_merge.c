@@ -116,6 +116,10 @@ static void merge_phase(struct report_phase *target, const struct report_phase *
     target->count += member->count;
     target->ns = greater(target->ns, member->ns);
     target->broker_cpu_ns = greater(target->broker_cpu_ns, member->broker_cpu_ns); /* one has it */
+    target->broker_written_bytes = greater(target->broker_written_bytes,
+                                           member->broker_written_bytes);
+    target->broker_resident_bytes = greater(target->broker_resident_bytes,
+                                            member->broker_resident_bytes);
     target->p50_ns = greater(target->p50_ns, member->p50_ns);
     target->p99_ns = greater(target->p99_ns, member->p99_ns);
     target->max_ns = greater(target->max_ns, member->max_ns);

@@ -196,6 +196,9 @@ static enum err read_phases(struct reading *r)
             !get_count(object, "max_ns", INT64_MAX, &phase->max_ns)) {
             return wrong(r, "phases", "has one that is not what it should be");
         }
+        /* Files of before the disk was looked at have neither. */
+        (void)get_count(object, "broker_written_bytes", INT64_MAX, &phase->broker_written_bytes);
+        (void)get_count(object, "broker_resident_bytes", INT64_MAX, &phase->broker_resident_bytes);
         phase->name = r->saved->phase_names[i];
         phase->unit = r->saved->phase_units[i];
         report->phase_count++;

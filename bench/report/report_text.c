@@ -207,6 +207,22 @@ static void print_held(const struct report *report, FILE *out)
     print_kernel(report, out);
 }
 
+/* What the broker wrote for each, beside the payload that it was given; and what it holds by now. */
+static void print_disk(const struct report *report, const struct report_phase *phase, FILE *out)
+{
+    char bytes[WORDS_BYTES];
+    if (phase->broker_written_bytes > 0 && phase->count > 0) {
+        double each = (double)phase->broker_written_bytes / (double)phase->count;
+        fprintf(out, ", %s to its disk each", words_bytes(each, bytes));
+        if (report->payload_bytes > 0 && strcmp(phase->unit, "messages") == 0) {
+            fprintf(out, " (%.1f times the payload)", each / (double)report->payload_bytes);
+        }
+    }
+    if (phase->broker_resident_bytes > 0) {
+        fprintf(out, ", resident %s", words_bytes((double)phase->broker_resident_bytes, bytes));
+    }
+}
+
 static void print_phases(const struct report *report, FILE *out)
 {
     char count[WORDS_BYTES], rate[WORDS_BYTES], p50[WORDS_BYTES], p99[WORDS_BYTES],
@@ -223,6 +239,7 @@ static void print_phases(const struct report *report, FILE *out)
             fprintf(out, ", broker %.3f us CPU each",
                     (double)phase->broker_cpu_ns / 1e3 / (double)phase->count);
         }
+        print_disk(report, phase, out);
         if (phase->max_ns > 0) {
             fprintf(out, ", p50 %s, p99 %s, max %s", words_duration(phase->p50_ns, p50),
                     words_duration(phase->p99_ns, p99), words_duration(phase->max_ns, max));

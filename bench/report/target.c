@@ -70,6 +70,9 @@ enum err target_usage_quick(int32_t pid, struct target_usage *out)
     TRY(proc_text(pid, "status", text));
     usage.resident_bytes = kilobytes_of(text, "VmRSS:");
     usage.thread_count = (uint32_t)number_of(text, "Threads:");
+    if (proc_text(pid, "io", text) == OK) {
+        usage.written_bytes = number_of(text, "write_bytes:");
+    }
     *out = usage;
     return OK;
 }

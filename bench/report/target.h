@@ -19,6 +19,8 @@ struct target_usage {
     uint64_t private_bytes;  /* of that neither shared nor of files; 0 when the kernel hides it */
     uint64_t proportional_bytes; /* PSS: shared pages divided among those who share; 0: hidden */
     uint32_t thread_count;
+    uint64_t
+        written_bytes; /* to files, as it leaves for the disk; 0: none, or the kernel hides it */
 };
 
 /*

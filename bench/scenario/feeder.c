@@ -15,7 +15,7 @@ uint64_t feeder_quota(const struct feeder *feeder, uint32_t publisher, uint64_t 
 }
 
 /* False: the client takes no more now. */
-static bool send_one(struct feeder *feeder, struct crowd_member *member, uint64_t now_ns)
+static bool send_one(struct feeder *feeder, struct crowd_member *member, uint64_t moment_ns)
 {
     struct feeder_sender *sender = &feeder->senders[member->index];
     struct stamp stamp = {.publisher = member->index, .sequence = sender->sent};
@@ -28,25 +28,47 @@ static bool send_one(struct feeder *feeder, struct crowd_member *member, uint64_
         return false;
     }
     if (feeder->payload_bytes > 0) {
-        stamp.sent_ns = now_ns;
+        stamp.sent_ns = moment_ns;
         stamp_write(payload, feeder->payload_bytes, &stamp);
     }
-    sender->moments[sender->sent % feeder->window] = now_ns;
-    watch_sent(feeder->options, now_ns);
+    sender->moments[sender->sent % feeder->window] = moment_ns;
+    watch_sent(feeder->options, moment_ns);
     sender->sent++;
     feeder->sent_count++;
     feeder->report->sent_count += feeder->is_quiet ? 0 : 1;
     return true;
 }
 
+/* When the next message of this one should leave: with a rate its moment, else now. */
+static uint64_t moment_of(const struct feeder *feeder, uint32_t publisher, uint64_t now_ns)
+{
+    return feeder->rate > 0
+               ? pace_moment_ns(feeder->pace, publisher, feeder->senders[publisher].sent)
+               : now_ns;
+}
+
 static void pump(struct feeder *feeder, struct crowd_member *member)
 {
     struct feeder_sender *sender = &feeder->senders[member->index];
-    uint64_t now_ns = load_clock_ns();
+    uint64_t now_ns = load_clock_ns(), moment_ns;
     while (sender->sent < sender->quota && sender->sent - sender->finished < feeder->window &&
            load_credit(member->client) > 0 && !crowd_is_over(&feeder->crowd) &&
-           send_one(feeder, member, now_ns)) {
+           (moment_ns = moment_of(feeder, member->index, now_ns)) <= now_ns &&
+           send_one(feeder, member, moment_ns)) {
     }
+}
+
+/* How long nothing is to be sent: until the next moment, which is then visited. */
+static uint64_t pump_due(struct feeder *feeder)
+{
+    uint64_t now_ns = load_clock_ns(), next_ns;
+    while ((next_ns = pace_next_ns(feeder->pace)) <= now_ns) {
+        struct crowd_member *member = &feeder->crowd.members[pace_visit(feeder->pace, now_ns)];
+        if (member->client != NULL) {
+            pump(feeder, member);
+        }
+    }
+    return next_ns - now_ns < CROWD_TURN_NS ? next_ns - now_ns : CROWD_TURN_NS;
 }
 
 static void on_finished(struct crowd_member *member)
@@ -79,7 +101,8 @@ enum err feeder_init(struct feeder *feeder)
     TRY(crowd_init(&feeder->crowd, feeder->publisher_count));
     feeder->senders = calloc(feeder->publisher_count, sizeof(feeder->senders[0]));
     feeder->latency = calloc(1, sizeof(*feeder->latency));
-    if (feeder->senders == NULL || feeder->latency == NULL) {
+    feeder->pace = calloc(1, sizeof(*feeder->pace));
+    if (feeder->senders == NULL || feeder->latency == NULL || feeder->pace == NULL) {
         return ERR_NOMEM;
     }
     for (uint32_t i = 0; i < feeder->publisher_count; i++) {
@@ -98,6 +121,7 @@ void feeder_deinit(struct feeder *feeder)
     }
     free(feeder->senders);
     free(feeder->latency);
+    free(feeder->pace);
     crowd_deinit(&feeder->crowd);
 }
 
@@ -119,14 +143,21 @@ static void send_quotas(struct feeder *feeder, uint64_t count)
     struct crowd *crowd = &feeder->crowd;
     feeder->sent_count = feeder->finished_count = 0;
     feeder->progress_ns = load_clock_ns();
+    if (feeder->rate > 0) {
+        uint64_t duration_ns = (uint64_t)((double)count / feeder->rate * 1e9);
+        pace_init(feeder->pace, feeder->rate, duration_ns, feeder->publisher_count, NULL);
+        pace_begin(feeder->pace, feeder->progress_ns);
+        feeder->pace->is_measuring = true;
+    }
     for (uint32_t i = 0; i < crowd->count; i++) {
         feeder->senders[i].sent = feeder->senders[i].finished = 0;
-        if (crowd->members[i].client != NULL) {
+        if (crowd->members[i].client != NULL && feeder->rate <= 0) {
             pump(feeder, &crowd->members[i]);
         }
     }
     while (!crowd->is_broken && has_more(feeder, count)) {
-        watch_turn(feeder->options, crowd->load, CROWD_TURN_NS);
+        uint64_t wait_ns = feeder->rate > 0 ? pump_due(feeder) : CROWD_TURN_NS;
+        watch_turn(feeder->options, crowd->load, wait_ns);
         if (load_clock_ns() - feeder->progress_ns > CROWD_STALL_NS) {
             feeder->report->is_stalled = true;
             return;

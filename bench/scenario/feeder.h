@@ -6,6 +6,9 @@
  * exchange; brokers acknowledge one publisher's messages in their order [MQTT-4.6.0-2], so the
  * oldest under way is the one that is finished.
  *
+ * With a rate each message has its moment, and latency is from there: one that finds the window full
+ * waits, and that is in its latency.
+ *
  * Floor:  bench; knows crowd and check.
  * Thread: the owner.
  * Memory: a moment per message under way; freed by feeder_deinit() after load_free().
@@ -16,6 +19,7 @@
 #include "bench/load/check.h"
 #include "bench/report/histogram.h"
 #include "bench/scenario/crowd.h"
+#include "bench/scenario/pace.h"
 
 enum {
     FEEDER_TOPIC_BYTES = 64,
@@ -42,6 +46,8 @@ struct feeder {
     bool retain;
     uint32_t payload_bytes; /* 0: empty, no stamp */
     uint32_t publisher_count, window;
+    double
+        rate; /* open loop: so many a second in all, each at its moment; 0: as the window allows */
     bool is_quiet; /* not written into sent_count */
 
     struct crowd crowd;
@@ -49,6 +55,7 @@ struct feeder {
     struct histogram *latency;           /* of all so far */
     uint64_t sent_count, finished_count; /* of the last feeder_send() */
     uint64_t progress_ns;
+    struct pace *pace; /* rate > 0: of the last feeder_send() */
 };
 
 /* --window, or FEEDER_WINDOW. */

@@ -12,21 +12,19 @@ uint64_t phase_own_cpu_ns(void)
                : (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 }
 
-static bool cpu_of(const struct scenario_options *options, uint64_t *out)
+static bool usage_of(const struct scenario_options *options, struct target_usage *out)
 {
-    struct target_usage usage;
-    if (options->broker_pid <= 0 || !crew_measures(options->crew) ||
-        target_usage_quick(options->broker_pid, &usage) != OK) {
-        return false;
-    }
-    *out = usage.cpu_ns;
-    return true;
+    return options->broker_pid > 0 && crew_measures(options->crew) &&
+           target_usage_quick(options->broker_pid, out) == OK;
 }
 
 struct phase phase_begin(const struct scenario_options *options)
 {
     struct phase phase = {.options = options};
-    phase.has_target = cpu_of(options, &phase.broker_cpu_ns);
+    struct target_usage usage = {0};
+    phase.has_target = usage_of(options, &usage);
+    phase.broker_cpu_ns = usage.cpu_ns;
+    phase.broker_written_bytes = usage.written_bytes;
     phase.begin_ns = load_clock_ns();
     return phase;
 }
@@ -34,7 +32,7 @@ struct phase phase_begin(const struct scenario_options *options)
 void phase_end(const struct phase *phase, struct report *report, uint64_t end_ns, const char *name,
                const char *unit, uint64_t count, const struct histogram *latency)
 {
-    uint64_t cpu_ns;
+    struct target_usage usage;
     if (report->phase_count == REPORT_PHASES_MAX) {
         return;
     }
@@ -45,8 +43,10 @@ void phase_end(const struct phase *phase, struct report *report, uint64_t end_ns
         .count = count,
         .ns = end_ns > phase->begin_ns ? end_ns - phase->begin_ns : 0,
     };
-    if (phase->has_target && cpu_of(phase->options, &cpu_ns)) {
-        out->broker_cpu_ns = cpu_ns - phase->broker_cpu_ns;
+    if (phase->has_target && usage_of(phase->options, &usage)) {
+        out->broker_cpu_ns = usage.cpu_ns - phase->broker_cpu_ns;
+        out->broker_written_bytes = usage.written_bytes - phase->broker_written_bytes;
+        out->broker_resident_bytes = usage.resident_bytes;
     }
     if (latency != NULL && latency->count > 0) {
         out->p50_ns = histogram_quantile(latency, 0.5);

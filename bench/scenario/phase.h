@@ -11,7 +11,7 @@
 
 struct phase {
     const struct scenario_options *options;
-    uint64_t begin_ns, broker_cpu_ns;
+    uint64_t begin_ns, broker_cpu_ns, broker_written_bytes;
     bool has_target;
 };
 

@@ -24,6 +24,7 @@ enum traits {
     HELD = 4,    /* knows --held */
     MIXED = 8,   /* publishers are of QoS 0, 1 and 2 in turn */
     RESUME = 16, /* its clients come more than once: they may resume sessions of TLS */
+    PACED = 32,  /* as fast as --window allows, or at --rate */
 };
 
 /* clang-format off */
@@ -49,7 +50,8 @@ static const struct scenario {
     {"idle",           scenario_idles,         0,               N_OF,  N_OF,   10000,    0, CREW,          "n clients connect and stay silent: memory of the broker for each"},
     {"subscriptions",  scenario_subscriptions, 0,                  1,  1000, 1000000,    0, STAMPS,        "n subscriptions of 1000 clients (--subscribers): memory for each, and whether they work"},
     {"retained",       scenario_retained,      0,                  8,     1, 1000000,    0, STAMPS,        "n retained messages: memory for each, how fast they are stored, found, erased"},
-    {"queued",         scenario_queued,        0,                  8,   100, 1000000,    0, STAMPS,        "n messages for 100 sessions (--subscribers) that are away: memory for each; all must come in the end"},
+    {"queued",         scenario_queued,        0,                  8,   100, 1000000,    0, STAMPS | PACED, "n messages for 100 sessions (--subscribers) that are away: memory for each; all must come in the end"},
+    {"online",         scenario_online,        0,                  8,  1000,  100000,    0, STAMPS | PACED, "n messages for 1000 persistent sessions (--subscribers) that are there: how long until they are acknowledged, and delivered"},
     {"persist",        scenario_persist,       0,                  8,  1000,  100000,    0, STAMPS,        "n messages for 1000 sessions (--subscribers) that are away, and come back all at once"},
 };
 /* clang-format on */
@@ -198,7 +200,12 @@ static enum err check_traits(const struct scenario *scenario,
         return refuse(why, "this scenario is run by one generator; leave --threads and --agents "
                            "out");
     }
-    if (scenario->rate <= 0 && options->rate > 0) {
+    bool is_paced = (scenario->traits & PACED) != 0;
+    if (is_paced && options->window > 0 && options->rate > 0) {
+        return refuse(why, "--rate (so many a second, whatever happens) and --window (as fast as "
+                           "they are acknowledged) exclude each other; use one");
+    }
+    if (!is_paced && scenario->rate <= 0 && options->rate > 0) {
         return refuse(why, "this scenario has no open loop, it goes as fast as the broker does; "
                            "leave --rate out");
     }

@@ -8,7 +8,7 @@
  *     wildcards  16 publishers, n subscribers with 10,000 wildcard filters, 1 to 3 match a message
  *     connect, storm, reconnect             clients that come and go
  *     idle, subscriptions, retained, queued what a broker holds, and what it costs
- *     persist                               sessions whose clients are away, and their return
+ *     persist, online                       sessions whose clients are away and return, or stay
  *
  * A run has a warm-up and a measured window; figures are of the window, checks of everything.
  *

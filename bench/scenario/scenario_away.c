@@ -1,11 +1,13 @@
 /*
- * What is kept for those who are away: persistent sessions and their queues, through a whole life.
+ * What is kept for those who are away: persistent sessions and their queues, through a whole life. And
+ * what it takes when they are there.
  *
  *     end old sessions ──> subscribe ──> leave ──> weigh ──> store n messages ──> weigh
  *        ──> come back ──> drain ──> account ──> end the sessions
  *
  *     queued     few sessions, long queues: what a queued message costs
  *     persist    many sessions, all come back at once: how fast they are served
+ *     online     they do not leave: how long a publisher waits for what makes a message last
  *
  * Session s hears its own topics only. Its messages all come from one publisher, so that their order
  * is promised; they must come once, in order, unchanged. A session that the broker does not
@@ -21,7 +23,8 @@
 
 enum { TOPICS_EACH = 10, FILTER_BYTES = 48 };
 
-enum stage { CLEARING, SUBSCRIBING, RETURNING };
+enum stage { CLEARING, SUBSCRIBING, RETURNING, STAYING };
+enum kind { QUEUED, PERSIST, ONLINE };
 
 struct away {
     const struct scenario_options *options;
@@ -34,7 +37,7 @@ struct away {
     struct histogram *waits;     /* from that moment to each message */
     uint64_t return_ns, progress_ns, unique_count;
     enum stage stage;
-    bool is_about_memory; /* queued: the figures are of storing; persist: of coming back */
+    enum kind kind; /* the figures are of storing, of coming back, of storing */
 };
 
 static void topic_of(const struct stamp *stamp, char out[FEEDER_TOPIC_BYTES])
@@ -101,7 +104,8 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
         report->corrupt_count++;
         return;
     }
-    if (run->stage != RETURNING || stamp.publisher != member->index) {
+    bool is_due = run->stage == RETURNING || run->stage == STAYING;
+    if (!is_due || stamp.publisher != member->index) {
         report->misdelivered_count++;
         return;
     }
@@ -112,6 +116,10 @@ static void on_message(struct crowd_member *member, const struct mqtt_publish *m
     }
     report->disordered_count += verdict == TRACK_LATE ? 1 : 0;
     run->unique_count++;
+    if (run->stage == STAYING) { /* the series is of acknowledgements */
+        histogram_add(run->waits, received_ns - stamp.sent_ns);
+        return;
+    }
     histogram_add(run->waits, received_ns - run->return_ns);
     watch_delivery(run->options, received_ns, received_ns - run->return_ns);
 }
@@ -134,7 +142,7 @@ static enum err clear(struct away *run)
     return OK;
 }
 
-static enum err subscribe_and_leave(struct away *run)
+static enum err subscribe(struct away *run)
 {
     struct phase phase = phase_begin(run->options);
     run->stage = SUBSCRIBING;
@@ -142,7 +150,6 @@ static enum err subscribe_and_leave(struct away *run)
     TRY(crowd_gather(&run->crowd, CROWD_COMING_MAX));
     phase_end(&phase, run->report, load_clock_ns(), "subscribe", "sessions", run->crowd.ready_count,
               NULL);
-    crowd_leave(&run->crowd);
     return OK;
 }
 
@@ -179,10 +186,20 @@ static void window_end(const struct window *window, uint64_t end_ns, uint64_t co
     report->latency = *latency;
 }
 
+static void tell_pace(struct away *run, uint64_t took_ns)
+{
+    struct report *report = run->report;
+    if (run->feeder.rate > 0) {
+        report->rate_reached = (double)run->feeder.sent_count * 1e9 / (double)took_ns;
+        report->lateness_p99_ns = histogram_quantile(&run->feeder.pace->lateness, 0.99);
+        report->lateness_max_ns = histogram_quantile(&run->feeder.pace->lateness, 1.0);
+    }
+}
+
 static void store(struct away *run)
 {
     struct report *report = run->report;
-    struct window window = window_begin(run, run->is_about_memory);
+    struct window window = window_begin(run, run->kind == QUEUED);
     struct phase phase = phase_begin(run->options);
     feeder_send(&run->feeder, run->options->count);
     uint64_t end_ns = load_clock_ns();
@@ -190,11 +207,12 @@ static void store(struct away *run)
               run->feeder.latency);
     report->is_stopped_early = scenario_is_stopped(run->options);
     run->feeder.crowd.is_settling = run->crowd.is_settling = true;
-    if (run->is_about_memory) {
+    if (run->kind == QUEUED) {
         crowd_turn_until(&run->feeder.crowd, end_ns + FOOTPRINT_SETTLE_NS);
         report->thing_name = "queued messages";
         report->thing_count = run->feeder.finished_count;
     }
+    tell_pace(run, end_ns - window.begin_ns);
     window_end(&window, end_ns, run->feeder.finished_count, run->feeder.latency);
 }
 
@@ -210,12 +228,12 @@ static void drain(struct away *run)
 static void come_back(struct away *run)
 {
     struct report *report = run->report;
-    struct window window = window_begin(run, !run->is_about_memory);
+    struct window window = window_begin(run, run->kind == PERSIST);
     struct phase back = phase_begin(run->options), draining = back;
 
     run->stage = RETURNING;
     run->return_ns = run->progress_ns = load_clock_ns();
-    enum err err = crowd_gather(&run->crowd, run->is_about_memory ? CROWD_COMING_MAX : UINT32_MAX);
+    enum err err = crowd_gather(&run->crowd, run->kind == QUEUED ? CROWD_COMING_MAX : UINT32_MAX);
     report->is_stalled |= err == ERR_TIMEOUT;
     phase_end(&back, report, load_clock_ns(), "come back", "sessions", run->crowd.ready_count,
               run->comebacks);
@@ -240,27 +258,56 @@ static void settle(struct away *run)
     }
 }
 
+/* They stay: what is stored comes to them meanwhile. */
+static void feed(struct away *run)
+{
+    struct report *report = run->report;
+    struct window window = window_begin(run, true);
+    struct phase store = phase_begin(run->options), deliver = store;
+    deliver.has_target = false; /* what both took together is told once */
+    run->stage = STAYING;
+    feeder_send(&run->feeder, run->options->count);
+    uint64_t end_ns = load_clock_ns();
+    phase_end(&store, report, end_ns, "store", "messages", run->feeder.finished_count,
+              run->feeder.latency);
+    report->is_stopped_early = scenario_is_stopped(run->options);
+    window_end(&window, end_ns, run->feeder.finished_count, run->feeder.latency);
+    tell_pace(run, end_ns - window.begin_ns);
+    run->progress_ns = end_ns;
+    drain(run);
+    phase_end(&deliver, report, run->progress_ns, "deliver", "messages", run->unique_count,
+              run->waits);
+    crowd_turn_until(&run->crowd, load_clock_ns() + CROWD_QUIET_NS);
+}
+
 static enum err run_away(struct away *run)
 {
     TRY(clear(run));
-    TRY(subscribe_and_leave(run));
+    TRY(subscribe(run));
+    if (run->kind != ONLINE) {
+        crowd_leave(&run->crowd);
+    }
     TRY(feeder_gather(&run->feeder));
     if (scenario_is_stopped(run->options)) {
         run->report->is_stopped_early = true; /* not all have subscribed: nothing is promised */
         crowd_leave(&run->feeder.crowd);
         return OK;
     }
-    store(run);
-    feeder_leave(&run->feeder);
-    come_back(run);
+    if (run->kind == ONLINE) {
+        feed(run);
+        feeder_leave(&run->feeder);
+    } else {
+        store(run);
+        feeder_leave(&run->feeder);
+        come_back(run);
+    }
     settle(run);
     crowd_leave(&run->crowd);
     bool is_served = !run->report->is_stalled && run->report->refused_count == 0;
     return is_served ? clear(run) : OK;
 }
 
-static enum err away(const struct scenario_options *options, bool is_about_memory,
-                     struct report *out)
+static enum err away(const struct scenario_options *options, enum kind kind, struct report *out)
 {
     uint32_t session_count = options->subscriber_count;
     uint32_t publishers = options->publisher_count < session_count ? options->publisher_count
@@ -268,7 +315,7 @@ static enum err away(const struct scenario_options *options, bool is_about_memor
     struct away run = {
         .options = options,
         .report = out,
-        .is_about_memory = is_about_memory,
+        .kind = kind,
         .feeder = {.options = options,
                    .report = out,
                    .write = write_message,
@@ -276,6 +323,7 @@ static enum err away(const struct scenario_options *options, bool is_about_memor
                    .qos = options->qos == 2 ? 2 : 1,
                    .payload_bytes = options->payload_bytes,
                    .publisher_count = publishers,
+                   .rate = options->rate,
                    .window = feeder_window(options)},
         .crowd =
             {.options = options, .report = out, .name = "away", .events = &events, .owner = &run},
@@ -314,10 +362,15 @@ static enum err away(const struct scenario_options *options, bool is_about_memor
 
 enum err scenario_queued(const struct scenario_options *options, struct report *out)
 {
-    return away(options, true, out);
+    return away(options, QUEUED, out);
 }
 
 enum err scenario_persist(const struct scenario_options *options, struct report *out)
 {
-    return away(options, false, out);
+    return away(options, PERSIST, out);
+}
+
+enum err scenario_online(const struct scenario_options *options, struct report *out)
+{
+    return away(options, ONLINE, out);
 }

@@ -17,6 +17,7 @@ typedef enum err scenario_runner(const struct scenario_options *options, struct 
 
 scenario_runner scenario_connects, scenario_storm, scenario_reconnect, scenario_idles;
 scenario_runner scenario_subscriptions, scenario_retained, scenario_queued, scenario_persist;
+scenario_runner scenario_online;
 
 /* Messages between the publishers and subscribers of this shape, which is borrowed. */
 enum err scenario_messages(const struct scenario_options *options, const struct shape *shape,

@@ -38,6 +38,7 @@ enum {
     ADMIN_HEAD_BYTES_MAX = 8192,
     ADMIN_BODY_BYTES_MAX = 65536,
     ADMIN_LISTENERS_MAX = 2,
+    ADMIN_BACKUP_PATH_BYTES = 1024,
 };
 
 #define ADMIN_HEAD_NS 5000000000ull  /* 5 s */
@@ -61,6 +62,28 @@ struct admin_security {
     uint64_t reload_count, fail_count; /* since the start: of these so many found something bad */
 };
 
+/* What is kept on disk, and how that goes. */
+struct admin_storage {
+    bool is_kept;    /* false: state is in memory alone, and nothing else in here is set */
+    enum err admits; /* OK, ERR_NO_SPACE: what would last is refused; ERR_IO: until a restart */
+    uint64_t syncs, sync_ns, appends, append_bytes, applied, flushes, cuts, free_bytes;
+};
+
+/* The last copy of the store that was asked for since the start. */
+enum admin_backup_state {
+    ADMIN_BACKUP_NONE,
+    ADMIN_BACKUP_RUNNING,
+    ADMIN_BACKUP_DONE,
+    ADMIN_BACKUP_FAILED
+};
+
+struct admin_backup {
+    enum admin_backup_state state;
+    uint64_t since_wall_ms, until_wall_ms; /* until: 0 while it runs */
+    char folder[ADMIN_BACKUP_PATH_BYTES];
+    char why[1024]; /* of one that failed: what to do */
+};
+
 /* Where the answers come from; all of it is borrowed for the life of the admin. */
 struct admin_sources {
     struct metrics *const *metrics; /* one per shard; [0] is of the shard that admin runs on */
@@ -77,6 +100,11 @@ struct admin_sources {
     void (*banned)(void *context, const struct ban *ban);
     /* Called in the thread of the admin's shard. NULL: nothing is guarded. */
     void (*security)(void *context, struct admin_security *out);
+    void (*storage)(void *context, struct admin_storage *out); /* NULL: nothing is kept */
+    /* Begin to copy the store into a new folder, elsewhere; ERR_BUSY: one is being made; ERR_NOMEM.
+     * NULL, both: nothing is kept on disk. Called in the thread of the admin's shard. */
+    enum err (*backup_begin)(void *context, const char *folder);
+    void (*backup_look)(void *context, struct admin_backup *out);
     void *context;
 };
 

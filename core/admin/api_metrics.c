@@ -150,5 +150,7 @@ void metrics_get(const struct admin_sources *sources, uint64_t wall_ms, struct a
     }
     struct admin_security security = security_now(sources);
     security_metrics_add(body, &security);
+    struct admin_storage storage = storage_now(sources);
+    storage_metrics_add(body, &storage);
     process_add(body, sources->start_wall_ms);
 }

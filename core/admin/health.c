@@ -6,7 +6,8 @@ static bool is_draining(const struct admin_sources *sources)
 }
 
 /*
- * Degraded: clients are served, by certificates, passwords or rules that are not those of the files.
+ * Failed: the disk did not take what it was given, and nothing that lasts is accepted until a restart.
+ * Degraded: clients are served, but the disk is full, or by certificates, passwords or rules that are not those of the files.
  * Balancers go on sending clients here, as these would find the same on the other side of a restart.
  */
 void health_get(const struct admin_sources *sources, uint64_t wall_ms, struct answer *answer)
@@ -19,16 +20,17 @@ void health_get(const struct admin_sources *sources, uint64_t wall_ms, struct an
     /* The wall clock may have been set back since the start. */
     uint64_t up_ms = wall_ms > sources->start_wall_ms ? wall_ms - sources->start_wall_ms : 0;
     struct admin_security security = security_now(sources);
-    const char *status = draining                               ? "draining"
-                         : security_is_well(&security, wall_ms) ? "ok"
-                                                                : "degraded";
-    answer->status = draining ? 503 : 200;
+    struct admin_storage storage = storage_now(sources);
+    bool is_failed = storage.admits == ERR_IO || storage.admits == ERR_UNAVAILABLE;
+    bool is_well = security_is_well(&security, wall_ms) && storage.admits == OK;
+    const char *status = draining ? "draining" : is_failed ? "failed" : is_well ? "ok" : "degraded";
+    answer->status = draining || is_failed ? 503 : 200;
     answer->content_type = "application/json";
     body_add(&answer->body,
              "{\"status\":\"%s\",\"version\":\"%s\",\"uptime_seconds\":%llu,\"shards\":%u,"
-             "\"clients\":%llu,\"security\":[",
+             "\"clients\":%llu,\"storage\":\"%s\",\"security\":[",
              status, TERN_VERSION, (unsigned long long)(up_ms / 1000), sources->metrics_count,
-             (unsigned long long)clients);
+             (unsigned long long)clients, storage_word(&storage));
     security_health_add(&answer->body, &security, wall_ms);
     body_add(&answer->body, "]}\n");
 }
@@ -50,8 +52,11 @@ void health_live_get(const struct admin_sources *sources, uint64_t wall_ms, stru
 void health_ready_get(const struct admin_sources *sources, uint64_t wall_ms, struct answer *answer)
 {
     (void)wall_ms;
+    struct admin_storage storage = storage_now(sources);
     if (is_draining(sources)) {
         status_answer(answer, 503, "draining");
+    } else if (storage.admits == ERR_IO || storage.admits == ERR_UNAVAILABLE) {
+        status_answer(answer, 503, "failed");
     } else {
         status_answer(answer, 200, "ok");
     }

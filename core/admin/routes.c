@@ -15,6 +15,7 @@ static const struct route routes[] = {
     {"/api/v1/explain", NULL, api_explain, ALLOW("GET, HEAD")},
     {"/api/v1/bans", NULL, api_bans, ALLOW("GET, HEAD, POST")},
     {"/api/v1/bans/", NULL, api_ban, ALLOW("DELETE")},
+    {"/api/v1/backup", NULL, api_backup, ALLOW("GET, HEAD, POST")},
 };
 #undef ALLOW
 

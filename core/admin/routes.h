@@ -23,6 +23,7 @@ typedef void route_handler(const struct admin_sources *sources, uint64_t wall_ms
                            struct answer *answer);
 
 struct admin_security;
+struct admin_storage;
 
 /* Prometheus text format 0.0.4 of all metrics, summed over the shards. */
 route_handler metrics_get;
@@ -35,6 +36,12 @@ void security_metrics_add(struct body *body, const struct admin_security *now);
 void security_health_add(struct body *body, const struct admin_security *now, uint64_t wall_ms);
 bool security_is_well(const struct admin_security *now, uint64_t wall_ms);
 struct admin_security security_now(const struct admin_sources *sources);
+
+/* What is kept on disk, for the same two: api_storage.c. */
+struct admin_storage storage_now(const struct admin_sources *sources);
+void storage_metrics_add(struct body *body, const struct admin_storage *now);
+/* "memory", "ok", "full" or "failed". */
+const char *storage_word(const struct admin_storage *now);
 
 /* The process runs and turns: always 200. An orchestrator restarts what does not answer. */
 route_handler health_live_get;
@@ -64,6 +71,7 @@ typedef void api_handler(const struct request *request, struct answer *answer);
 api_handler api_explain; /* ?client=ID or ?address=IP, &limit=N */
 api_handler api_bans;
 api_handler api_ban; /* rest: its id */
+api_handler api_backup;
 
 /* What an inquiry has found out by now. */
 void inquiry_answer(struct inquiry *inquiry, struct answer *answer);

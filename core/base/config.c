@@ -70,11 +70,15 @@ enum err config_load(const struct config_sources *sources, struct config **out,
     if (err != OK) {
         goto fail;
     }
+    config_bridges_forget(loader);
     free(sections);
     free(loader);
     *out = config;
     return OK;
 fail:
+    if (loader != NULL) {
+        config_bridges_forget(loader);
+    }
     free(sections);
     free(loader);
     config_free(config);
@@ -154,6 +158,38 @@ static void listeners_diff(const struct listener_config *a, const struct listene
     }
 }
 
+static const struct bridge_config *bridge_find(const struct config *config, const char *name)
+{
+    for (uint32_t i = 0; i < config->bridge_count; i++) {
+        if (strcmp(config->bridges[i].name, name) == 0) {
+            return &config->bridges[i];
+        }
+    }
+    return NULL;
+}
+
+/* A running broker needs the listener by which bridges come in: it makes none. */
+static void bridges_diff(const struct config *a, const struct config *b,
+                         void (*changed)(void *context, const struct config_change *change),
+                         void *context)
+{
+    struct config_change change = {.key = "connection",
+                                   .is_reloadable = a->inside_listener < a->listener_count};
+    for (uint32_t i = 0; i < a->bridge_count; i++) {
+        const struct bridge_config *is = bridge_find(b, a->bridges[i].name);
+        change.section = a->bridges[i].name;
+        if (is == NULL || !config_bridge_equal(&a->bridges[i], is)) {
+            changed(context, &change);
+        }
+    }
+    for (uint32_t i = 0; i < b->bridge_count; i++) {
+        change.section = b->bridges[i].name;
+        if (bridge_find(a, b->bridges[i].name) == NULL) {
+            changed(context, &change);
+        }
+    }
+}
+
 void config_diff(const struct config *old_config, const struct config *new_config,
                  void (*changed)(void *context, const struct config_change *change), void *context)
 {
@@ -168,6 +204,9 @@ void config_diff(const struct config *old_config, const struct config *new_confi
     for (uint32_t i = 0; i < old_config->listener_count; i++) {
         const struct listener_config *was = &old_config->listeners[i];
         const struct listener_config *is = listener_find(new_config, was->name);
+        if (was->is_inside) {
+            continue;
+        }
         if (is == NULL) {
             changed(context, &(struct config_change){.section = was->name, .key = "listener"});
         } else {
@@ -175,11 +214,12 @@ void config_diff(const struct config *old_config, const struct config *new_confi
         }
     }
     for (uint32_t i = 0; i < new_config->listener_count; i++) {
-        const char *name = new_config->listeners[i].name;
-        if (listener_find(old_config, name) == NULL) {
-            changed(context, &(struct config_change){.section = name, .key = "listener"});
+        const struct listener_config *is = &new_config->listeners[i];
+        if (!is->is_inside && listener_find(old_config, is->name) == NULL) {
+            changed(context, &(struct config_change){.section = is->name, .key = "listener"});
         }
     }
+    bridges_diff(old_config, new_config, changed, context);
 }
 
 /* ---- reload -------------------------------------------------------------------------------- */
@@ -230,6 +270,7 @@ static enum err listeners_carry(const struct config *running, struct config *fre
     }
     fresh->listeners = listeners;
     fresh->listener_count = running->listener_count;
+    fresh->inside_listener = running->inside_listener;
     return OK;
 }
 
@@ -260,12 +301,15 @@ static void say_if_kept(void *context, const struct config_change *change)
     if (change->is_reloadable) {
         return;
     }
-    bool is_global = change->section[0] == '\0';
+    bool is_global = change->section[0] == '\0', is_bridge = strcmp(change->key, "connection") == 0;
+    bool is_whole = is_bridge || strcmp(change->key, "listener") == 0;
     config_report_add(reload->report, CONFIG_WARNING, reload->source, 0,
                       "%s%s%s%s cannot change while the broker runs: restart it to apply this",
-                      is_global ? "" : "listener ", change->section,
-                      is_global || strcmp(change->key, "listener") == 0 ? "" : ": ",
-                      strcmp(change->key, "listener") == 0 ? "" : change->key);
+                      is_global   ? ""
+                      : is_bridge ? "connection "
+                                  : "listener ",
+                      change->section, is_global || is_whole ? "" : ": ",
+                      is_whole ? "" : change->key);
 }
 
 enum err config_reload(const struct config *running, const struct config_sources *sources,

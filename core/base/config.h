@@ -23,6 +23,10 @@
 
 /* The words that options of a choice or of flags take: enum name, word in the file. */
 /* clang-format off */
+#define CONFIG_DURABILITY(X) /* in the order of enum store_durability */                            \
+    X(CONFIG_FSYNC,   "fsync")                                                                      \
+    X(CONFIG_QUORUM,  "quorum")                                                                     \
+    X(CONFIG_RELAXED, "relaxed")
 #define CONFIG_QUEUE_POLICY(X)                                                                      \
     X(QUEUE_DROP_OLDEST, "drop_oldest")                                                             \
     X(QUEUE_DROP_NEWEST, "drop_newest")                                                             \
@@ -62,9 +66,18 @@
 #define CONFIG_TLS_VERSION(X)                                                                       \
     X(TLS_VERSION_1_2, "tlsv1.2")                                                                   \
     X(TLS_VERSION_1_3, "tlsv1.3")
+#define CONFIG_START_TYPE(X)                                                                        \
+    X(START_AUTOMATIC, "automatic")                                                                 \
+    X(START_LAZY,      "lazy")                                                                      \
+    X(START_ONCE,      "once")
+#define CONFIG_BRIDGE_VERSION(X)                                                                    \
+    X(BRIDGE_MQTT31,  "mqttv31")                                                                    \
+    X(BRIDGE_MQTT311, "mqttv311")                                                                   \
+    X(BRIDGE_MQTT50,  "mqttv50")
 /* clang-format on */
 
 #define CONFIG_WORD(name, word) name,
+enum config_durability { CONFIG_DURABILITY(CONFIG_WORD) };
 enum config_queue_policy { CONFIG_QUEUE_POLICY(CONFIG_WORD) };
 enum config_log_format { CONFIG_LOG_FORMAT(CONFIG_WORD) };
 enum config_protocol { CONFIG_PROTOCOL(CONFIG_WORD) };
@@ -72,6 +85,8 @@ enum config_socket_domain { CONFIG_SOCKET_DOMAIN(CONFIG_WORD) };
 enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL(CONFIG_WORD) };
 enum config_require { CONFIG_REQUIRE(CONFIG_WORD) };
 enum config_tls_version { CONFIG_TLS_VERSION(CONFIG_WORD) };
+enum config_start_type { CONFIG_START_TYPE(CONFIG_WORD) };
+enum config_bridge_version { CONFIG_BRIDGE_VERSION(CONFIG_WORD) };
 /* Of these two an option holds the set: bit 1u << LOG_TYPE_ERROR and so on. */
 enum config_log_type { CONFIG_LOG_TYPE(CONFIG_WORD) LOG_TYPE_COUNT };
 enum config_version { CONFIG_VERSION(CONFIG_WORD) ACCEPT_COUNT };
@@ -99,9 +114,15 @@ struct config_list {
 #define CONFIG_IF_GLOBAL_GLOBAL(declaration) declaration
 #define CONFIG_IF_GLOBAL_EITHER(declaration) declaration
 #define CONFIG_IF_GLOBAL_LISTENER(declaration)
+#define CONFIG_IF_GLOBAL_BRIDGE(declaration)
 #define CONFIG_IF_LISTENER_GLOBAL(declaration)
+#define CONFIG_IF_LISTENER_BRIDGE(declaration)
 #define CONFIG_IF_LISTENER_EITHER(declaration)   declaration
 #define CONFIG_IF_LISTENER_LISTENER(declaration) declaration
+#define CONFIG_IF_BRIDGE_GLOBAL(declaration)
+#define CONFIG_IF_BRIDGE_LISTENER(declaration)
+#define CONFIG_IF_BRIDGE_EITHER(declaration)
+#define CONFIG_IF_BRIDGE_BRIDGE(declaration) declaration
 
 /*
  * One `listener` of the file: a field per option of scope LISTENER or EITHER, named as in
@@ -124,6 +145,7 @@ struct listener_config {
     const char *unix_path; /* empty: not a Unix socket */
     const char *name;      /* as in the file: "1883", "1883 127.0.0.1", "0 /run/tern.sock" */
     bool is_loopback;      /* only this machine can reach it */
+    bool is_inside; /* the door of bridges, the last of all: it has no address, nothing listens */
 
 #define OPTION(field, key, scope, type, def, min, max, reload, help) \
     CONFIG_IF_LISTENER_##scope(CONFIG_C_##type field;)
@@ -138,6 +160,49 @@ struct listener_config {
 #include "core/config.def"
 };
 
+enum bridge_direction { BRIDGE_OUT = 1, BRIDGE_IN = 2, BRIDGE_BOTH = BRIDGE_OUT | BRIDGE_IN };
+
+/* One `topic` line. Texts are never NULL; local and remote are prefix and filter put together. */
+struct bridge_topic {
+    enum bridge_direction direction;
+    uint8_t qos;
+    const char *local, *remote;               /* filters as each side is asked for them */
+    const char *local_prefix, *remote_prefix; /* what is taken off and put before */
+};
+
+/* One address of a bridge: IP address as text without brackets, or a name. */
+struct bridge_address {
+    const char *host;
+    uint16_t port;
+};
+
+/*
+ * One `connection` of the file: a field per option of scope BRIDGE. Texts are never NULL. What an
+ * empty text stands for is filled in: client ids, the topic of notifications.
+ */
+struct bridge_config {
+    const char *name;
+    struct bridge_address *addresses; /* 1 or more */
+    struct bridge_topic *topics;
+    uint32_t address_count, topic_count;
+    uint32_t restart_base_s, restart_cap_s; /* cap 0: always base */
+#define OPTION(field, key, scope, type, def, min, max, reload, help) \
+    CONFIG_IF_BRIDGE_##scope(CONFIG_C_##type field;)
+#define OPTION_TEXT(field, key, scope, def, min, max, reload, help) \
+    CONFIG_IF_BRIDGE_##scope(const char *field;)
+#define OPTION_CHOICE(field, key, scope, values, def, reload, help) \
+    CONFIG_IF_BRIDGE_##scope(enum config_##values field;)
+#include "core/config.def"
+};
+
+static inline bool config_bridge_is_tls(const struct bridge_config *bridge)
+{
+    return bridge->cafile[0] != '\0' || bridge->capath[0] != '\0';
+}
+
+/* The same in everything that is said in the file. */
+bool config_bridge_equal(const struct bridge_config *a, const struct bridge_config *b);
+
 /*
  * A field per option of scope GLOBAL or EITHER, named as in config.def: config->queue_max. Code that
  * serves a connection reads EITHER options (allow_anonymous) from its listener.
@@ -145,6 +210,11 @@ struct listener_config {
 struct config {
     struct listener_config *listeners; /* at least one */
     uint32_t listener_count;
+
+    struct bridge_config *bridges;
+    uint32_t bridge_count;
+    uint32_t
+        inside_listener; /* with bridges: which listener they come in by; else listener_count */
 
     const char *http_address; /* of http_listener, without brackets, or a path; empty: none */
     uint16_t http_port;       /* 0: the kernel picks one */
@@ -263,7 +333,7 @@ enum err config_reload(const struct config *running, const struct config_sources
 /*
  * Tell every option whose value differs, in the order of config.def, listeners last.
  * section: "" or the name of a listener ("1883 127.0.0.1"); a listener that came or went is told
- * with key "listener".
+ * with key "listener", and a bridge that differs, came or went with key "connection".
  */
 struct config_change {
     const char *section, *key;

@@ -42,15 +42,6 @@ static void numbers_check(struct config_loader *loader)
     }
 }
 
-static void persistence_check(struct config_loader *loader)
-{
-    if (loader->config->persistence) {
-        say_at(loader, origin_of(loader, "persistence"), CONFIG_WARNING,
-               "persistence: state is kept in memory in this version, acknowledgements promise "
-               "memory only: write persistence false");
-    }
-}
-
 /* ---- log_dest ------------------------------------------------------------------------------ */
 
 static enum err log_check(struct config_loader *loader)
@@ -252,8 +243,8 @@ static void limits_check(struct config_loader *loader)
 enum err config_check(struct config_loader *loader)
 {
     TRY(config_listeners_build(loader));
+    TRY(config_bridges_build(loader));
     numbers_check(loader);
-    persistence_check(loader);
     policies_check(loader);
     limits_check(loader);
     config_keylog_check(loader);

@@ -134,6 +134,14 @@ void config_print_example(FILE *file)
             fprintf(file, "\n# ---- %s\n", option->help);
             continue;
         }
+        if (option->scope == SCOPE_BRIDGE && config_options[i - 1].type == TYPE_GROUP) {
+            print_wrapped(file, "# ",
+                          "A bridge begins with its name, the address of the other broker, and "
+                          "what is shared with it: FILTER out|in|both QOS LOCAL-PREFIX "
+                          "REMOTE-PREFIX.");
+            fputs("#connection other\n#address 192.0.2.1:1883\n#topic # both 1 local/ remote/\n",
+                  file);
+        }
         explain(option, text, sizeof(text));
         fputc('\n', file);
         print_wrapped(file, "# ", text);

@@ -11,7 +11,7 @@
 /* ---- options ------------------------------------------------------------------------------- */
 
 /* Parse into one field, with its origin; a finding if the value is bad. */
-static void field_set(struct config_loader *loader, const struct config_option *option,
+void config_field_set(struct config_loader *loader, const struct config_option *option,
                       struct slice value, void *field, struct config_origin *origin)
 {
     char why[CONFIG_WHY_BYTES];
@@ -46,12 +46,12 @@ static void field_set_all(struct config_loader *loader, const struct config_opti
 {
     uint32_t index = config_option_index(option), errors = loader->report->error_count;
     struct config_section *template = &loader->template;
-    field_set(loader, option, value, config_listener_field(&template->listener, option),
-              &template->origins[index]);
+    config_field_set(loader, option, value, config_listener_field(&template->listener, option),
+                     &template->origins[index]);
     for (uint32_t i = 0; i < loader->section_count && loader->report->error_count == errors; i++) {
         struct config_section *section = &loader->sections[i];
-        field_set(loader, option, value, config_listener_field(&section->listener, option),
-                  &section->origins[index]);
+        config_field_set(loader, option, value, config_listener_field(&section->listener, option),
+                         &section->origins[index]);
     }
 }
 
@@ -60,7 +60,8 @@ static void either_set_global(struct config_loader *loader, const struct config_
                               struct slice value)
 {
     uint32_t index = config_option_index(option);
-    field_set(loader, option, value, config_field(loader->config, option), &loader->origins[index]);
+    config_field_set(loader, option, value, config_field(loader->config, option),
+                     &loader->origins[index]);
     for (uint32_t i = 0; i < loader->section_count && loader->here.rank > RANK_FILE; i++) {
         loader->sections[i].origins[index].rank = RANK_DEFAULT;
     }
@@ -91,8 +92,13 @@ static void line_option(struct config_loader *loader, const struct config_option
     struct config_section *section = &loader->sections[loader->current];
     uint32_t index = config_option_index(option);
 
+    if (option->scope == SCOPE_BRIDGE) {
+        config_bridge_option(loader, option, value);
+        return;
+    }
     if (option->scope == SCOPE_GLOBAL) {
-        field_set(loader, option, value, config_field(config, option), &loader->origins[index]);
+        config_field_set(loader, option, value, config_field(config, option),
+                         &loader->origins[index]);
         if (option->global_at == offsetof(struct config, per_listener_settings) &&
             config->per_listener_settings) {
             per_listener_check(loader);
@@ -107,8 +113,8 @@ static void line_option(struct config_loader *loader, const struct config_option
         field_set_all(loader, option, value);
         return;
     }
-    field_set(loader, option, value, config_listener_field(&section->listener, option),
-              &section->origins[index]);
+    config_field_set(loader, option, value, config_listener_field(&section->listener, option),
+                     &section->origins[index]);
 }
 
 /* ---- lines with a meaning of their own ----------------------------------------------------- */
@@ -253,8 +259,8 @@ static void line_listener_own(struct config_loader *loader, const struct config_
         say(loader, CONFIG_ERROR, "%s: no listener stands before it: write %s", key->key, plain);
         return;
     }
-    field_set(loader, option, value, config_listener_field(&section->listener, option),
-              &section->origins[config_option_index(option)]);
+    config_field_set(loader, option, value, config_listener_field(&section->listener, option),
+                     &section->origins[config_option_index(option)]);
 }
 
 static void line_special(struct config_loader *loader, const struct config_key *key,
@@ -277,6 +283,13 @@ static void line_special(struct config_loader *loader, const struct config_key *
         return;
     case LINE_INCLUDE_DIR:
         config_include(loader, value);
+        return;
+    case LINE_CONNECTION:
+    case LINE_ADDRESS:
+    case LINE_TOPIC:
+    case LINE_RESTART_TIMEOUT:
+    case LINE_OTHER_NAME:
+        config_bridge_line(loader, key, value);
         return;
     case LINE_ACCEPTED:
         say(loader, CONFIG_NOTE, "%s has no effect: %s", key->key, key->text);

@@ -8,6 +8,7 @@
  *   config_line.c     a line to its option
  *   config_listener.c what was read to listeners: addresses, names
  *   config_security.c what guards them: rules between options of TLS, passwords, anonymity
+ *   config_bridge.c   lines of bridges, and what they make together
  *   config_address.c  IP addresses as text
  *   config_check.c    what one line alone cannot know
  *   config.c          load, diff, reload
@@ -35,7 +36,7 @@ enum config_type {
     TYPE_GROUP, /* a heading for help and example; no option */
 };
 
-enum config_scope { SCOPE_GLOBAL, SCOPE_LISTENER, SCOPE_EITHER };
+enum config_scope { SCOPE_GLOBAL, SCOPE_LISTENER, SCOPE_EITHER, SCOPE_BRIDGE };
 
 struct config_option {
     const char *key, *help; /* a group: "" and its title */
@@ -46,12 +47,13 @@ struct config_option {
     const char *default_text; /* TYPE_TEXT */
     const char *const *words; /* TYPE_CHOICE, TYPE_FLAGS */
     uint32_t word_count;
-    uint32_t global_at, listener_at; /* offset in struct config, struct listener_config */
+    /* offset in struct config, struct listener_config, struct bridge_config */
+    uint32_t global_at, listener_at, bridge_at;
 };
 
 enum { CONFIG_NOWHERE = UINT32_MAX }; /* an offset: the struct has no such field */
 
-enum { CONFIG_OPTION_COUNT_MAX = 160 };
+enum { CONFIG_OPTION_COUNT_MAX = 192 };
 
 extern const struct config_option config_options[];
 extern const uint32_t config_option_count; /* groups included */
@@ -63,6 +65,11 @@ enum config_line_kind {
     LINE_BIND_ADDRESS,
     LINE_LISTENER_OWN, /* listener_ and the key of an EITHER option: for this listener alone */
     LINE_INCLUDE_DIR,
+    LINE_CONNECTION,
+    LINE_ADDRESS,
+    LINE_TOPIC,
+    LINE_RESTART_TIMEOUT,
+    LINE_OTHER_NAME, /* of the option remote_ and this key */
     LINE_ACCEPTED,
     LINE_REFUSED,
 };
@@ -149,6 +156,13 @@ static inline void *config_listener_field(struct listener_config *listener,
     return (char *)listener + option->listener_at;
 }
 
+static inline void *config_bridge_field(struct bridge_config *bridge,
+                                        const struct config_option *option)
+{
+    ASSERT(option->bridge_at != CONFIG_NOWHERE);
+    return (char *)bridge + option->bridge_at;
+}
+
 /* ---- config_parse.c ------------------------------------------------------------------------ */
 
 /* Sources in the order of their weight. */
@@ -171,6 +185,13 @@ struct config_section {
     struct config_origin origins[CONFIG_OPTION_COUNT_MAX];
 };
 
+/* A bridge while it is being read. */
+struct config_bridge_section {
+    struct bridge_config bridge;
+    struct config_origin origin; /* of its `connection` line */
+    struct config_origin origins[CONFIG_OPTION_COUNT_MAX];
+};
+
 struct config_loader {
     const struct config_sources *sources;
     struct config *config;
@@ -185,6 +206,11 @@ struct config_loader {
     bool default_is_wanted;         /* port or bind_address was given */
     enum config_rank listener_rank; /* of the heaviest `listener` so far */
     struct config_origin origins[CONFIG_OPTION_COUNT_MAX]; /* of global values */
+
+    struct config_bridge_section
+        *bridges[LIMIT_CONFIG_BRIDGES]; /* heap; the last one is being read */
+    uint32_t bridge_count;
+    bool is_bridge_refused; /* lines belong to a `connection` that was in error */
 
     struct config_origin here; /* the line being read */
     const char *folder_file;   /* the main file while it is read, else NULL: may include */
@@ -208,6 +234,23 @@ void config_include(struct config_loader *loader, struct slice folder);
 
 /* Obey one line, or add findings. */
 void config_line(struct config_loader *loader, struct slice key, struct slice value);
+
+/* Read value into the field, remember where from; a finding if it is bad. */
+void config_field_set(struct config_loader *loader, const struct config_option *option,
+                      struct slice value, void *field, struct config_origin *origin);
+
+/* ---- config_bridge.c ------------------------------------------------------------------------ */
+
+/* A line of a bridge: an option of scope BRIDGE, or one of the kinds of its own. */
+void config_bridge_option(struct config_loader *loader, const struct config_option *option,
+                          struct slice value);
+void config_bridge_line(struct config_loader *loader, const struct config_key *key,
+                        struct slice value);
+
+/* Sections to config->bridges, and the listener they come in by; after config_listeners_build(). */
+enum err config_bridges_build(struct config_loader *loader);
+void config_bridges_forget(
+    struct config_loader *loader); /* what was read; the config keeps its own */
 
 /* ---- config_listener.c --------------------------------------------------------------------- */
 

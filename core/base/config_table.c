@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define WORD(name, word) word,
+static const char *const words_durability[] = {CONFIG_DURABILITY(WORD)};
 static const char *const words_queue_policy[] = {CONFIG_QUEUE_POLICY(WORD)};
 static const char *const words_log_format[] = {CONFIG_LOG_FORMAT(WORD)};
 static const char *const words_protocol[] = {CONFIG_PROTOCOL(WORD)};
@@ -14,6 +15,8 @@ static const char *const words_proxy_protocol[] = {CONFIG_PROXY_PROTOCOL(WORD)};
 static const char *const words_require[] = {CONFIG_REQUIRE(WORD)};
 static const char *const words_tls_version[] = {CONFIG_TLS_VERSION(WORD)};
 static const char *const words_log_type[] = {CONFIG_LOG_TYPE(WORD)};
+static const char *const words_start_type[] = {CONFIG_START_TYPE(WORD)};
+static const char *const words_bridge_version[] = {CONFIG_BRIDGE_VERSION(WORD)};
 static const char *const words_version[] = {CONFIG_VERSION(WORD)};
 #undef WORD
 
@@ -25,11 +28,18 @@ static const char *const words_version[] = {CONFIG_VERSION(WORD)};
 #define LISTENER_AT_GLOBAL(field)   CONFIG_NOWHERE
 #define LISTENER_AT_EITHER(field)   offsetof(struct listener_config, field)
 #define LISTENER_AT_LISTENER(field) offsetof(struct listener_config, field)
+#define GLOBAL_AT_BRIDGE(field)     CONFIG_NOWHERE
+#define LISTENER_AT_BRIDGE(field)   CONFIG_NOWHERE
+#define BRIDGE_AT_GLOBAL(field)     CONFIG_NOWHERE
+#define BRIDGE_AT_EITHER(field)     CONFIG_NOWHERE
+#define BRIDGE_AT_LISTENER(field)   CONFIG_NOWHERE
+#define BRIDGE_AT_BRIDGE(field)     offsetof(struct bridge_config, field)
 
 /* clang-format off */
 #define ROW(field_, key_, scope_, reload_, help_)                                                   \
     .key = (key_), .help = (help_), .scope = SCOPE_##scope_, .is_reloadable = (reload_),            \
-    .global_at = GLOBAL_AT_##scope_(field_), .listener_at = LISTENER_AT_##scope_(field_)
+    .global_at = GLOBAL_AT_##scope_(field_), .listener_at = LISTENER_AT_##scope_(field_), \
+    .bridge_at = BRIDGE_AT_##scope_(field_)
 
 const struct config_option config_options[] = {
 #define OPTION_GROUP(title) {.key = "", .help = (title), .type = TYPE_GROUP},

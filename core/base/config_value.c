@@ -256,7 +256,7 @@ static const char *unsafe_word(const struct config_option *option, struct slice 
 {
     bool is_old = slice_is(value, "tlsv1") || slice_is(value, "tlsv1.0") ||
                   slice_is(value, "tlsv1.1");
-    return is_old && strcmp(option->key, "tls_version") == 0 ? "tlsv1.2" : NULL;
+    return is_old && strstr(option->key, "tls_version") != NULL ? "tlsv1.2" : NULL;
 }
 
 static enum err not_expected(const struct config_option *option, struct slice value,
@@ -266,6 +266,8 @@ static enum err not_expected(const struct config_option *option, struct slice va
     config_value_expected(option, expected);
     if (value.count == 0) {
         snprintf(why, CONFIG_WHY_BYTES, "no value: write %.200s", expected);
+    } else if (option->type == TYPE_TEXT && strstr(option->key, "_password") != NULL) {
+        snprintf(why, CONFIG_WHY_BYTES, "not allowed: write %.200s", expected); /* a secret */
     } else if (unsafe_word(option, value) != NULL) {
         snprintf(why, CONFIG_WHY_BYTES, "%s is not safe any more: write %s",
                  config_quote(value, quoted), unsafe_word(option, value));

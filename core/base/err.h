@@ -31,6 +31,8 @@
     X(ERR_UNREACHABLE,    "host or network unreachable")                                            \
     X(ERR_TIMEOUT,        "time ran out")                                                           \
     X(ERR_AGAIN,          "not now, try again")                                                     \
+    X(ERR_NO_SPACE,       "no space left on the disk")                                              \
+    X(ERR_CORRUPT,        "stored data are damaged")                                                \
     /* the rest are the protocol's own words */                                                     \
     X(ERR_MALFORMED,      "malformed packet")                                                       \
     X(ERR_PROTOCOL,       "protocol error")                                                         \

@@ -127,17 +127,27 @@ static void pin(const struct shard *shard)
 static enum err open_in_thread(struct shard *shard, struct broker_failure *failure)
 {
     struct broker *broker = shard->broker;
-    enum err err = shard_open(shard);
-    if (err != OK) {
+    failure->text[0] = 0;
+    enum err err = shard_open(shard, failure);
+    if (err != OK && failure->text[0] == 0) {
         snprintf(failure->text, sizeof(failure->text), "cannot start a shard: %s",
                  err == ERR_LIMIT
                      ? "too many open files: raise 'ulimit -n' or LimitNOFILE=, or lower threads"
                      : err_text(err));
-        return err;
     }
-    if (shard->index == 0 && broker->ports.started != NULL) {
+    if (err == OK && shard->index == 0 && broker->ports.started != NULL) {
         shard->has_guest = true;
         err = broker->ports.started(broker->ports.context, shard->io, shard->wheel, failure);
+    }
+    return err;
+}
+
+static enum err load_in_thread(struct shard *shard, struct broker_failure *failure)
+{
+    enum err err = shard_load(shard, failure);
+    if (err != OK && failure->text[0] == 0) {
+        snprintf(failure->text, sizeof(failure->text), "cannot load what is on disk: %s",
+                 err_text(err));
     }
     return err;
 }
@@ -150,7 +160,7 @@ static void serve(struct shard *shard)
 }
 
 /*
- * The steps are taken together: all shards open, shard 0 listens (it learns the ports), the others
+ * The steps are taken together: all shards open and load what is on disk, shard 0 listens (it learns the ports), the others
  * listen, the starter looks at the results, all serve or none. At the end nobody closes its ring
  * while another may still wake it.
  */
@@ -163,6 +173,9 @@ static void *thread_main(void *context)
     pin(shard);
     *err = open_in_thread(shard, failure);
     meet(broker);
+    if (*err == OK) {
+        *err = load_in_thread(shard, failure);
+    }
     if (shard->index == 0 && *err == OK) {
         *err = shard_listen(shard, failure);
     }

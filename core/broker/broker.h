@@ -35,13 +35,21 @@ struct wheel;
 struct address;
 
 struct broker_failure {
-    char text[512]; /* one line for people */
+    char text[1024]; /* one line for people */
 };
 
 /* What the floors above hand down. */
 struct broker_ports {
-    /* The journal of one shard; apply(shard, op) is called when an op is committed. NULL: memory. */
-    struct journal *(*journal_new)(void *context, struct shard *shard, journal_apply apply);
+    /*
+     * The journal of one shard, which may wake its io; *wall_ms is the latest time its disk has seen.
+     * journal_load: tell the shard what the disk holds, see restore.h. journal_free: tell all who wait
+     * ERR_SHUTDOWN, when what was logged is written. All in the shard's thread. journal_new NULL: what
+     * lasts is kept in memory, and lasts as long as the process.
+     */
+    enum err (*journal_new)(void *context, struct io *io, uint32_t shard, struct journal **out,
+                            uint64_t *wall_ms, struct broker_failure *failure);
+    enum err (*journal_load)(void *context, struct journal *journal, struct shard *shard,
+                             struct broker_failure *failure);
     void (*journal_free)(struct journal *journal);
     struct mesh *mesh; /* NULL: a lone node */
     /*
@@ -51,6 +59,8 @@ struct broker_ports {
     enum err (*started)(void *context, struct io *io, struct wheel *wheel,
                         struct broker_failure *failure);
     void (*stopped)(void *context);
+    /* There too: this configuration is in use from now on, the one before may go. NULL: no matter. */
+    void (*renewed)(void *context, const struct config *config);
     void *context;
 };
 

@@ -34,6 +34,8 @@ struct broker {
     uint32_t shard_count, stream_count_max;
     bool pin;
     uint64_t seed, start_wall_ms;
+    _Atomic uint64_t
+        wall_floor_ms; /* the latest time any disk has seen; shards raise it at start */
     struct epoch *epoch;
     struct trie *trie;
     struct retain *retain;

@@ -3,11 +3,13 @@
 #include "core/base/assert.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
+#include "core/broker/dispatch.h"
 #include "core/broker/explain.h"
 #include "core/broker/limits.h"
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
+#include "core/broker/opening.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shard.h"
@@ -245,7 +247,7 @@ void conn_pause(struct conn *conn)
 void conn_unpause(struct conn *conn)
 {
     const struct conn_work *work = conn->work;
-    bool has_to_wait = conn->is_held || conn->state == CONN_VERIFY ||
+    bool has_to_wait = conn->is_held || conn->state == CONN_VERIFY || conn->state == CONN_COMMIT ||
                        limits_must_wait(conn->limits) ||
                        (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
                                          !list_is_empty(&work->stalled_link)));
@@ -354,6 +356,7 @@ static void early_end_tell(struct conn *conn, enum err why)
         [CONN_MOVING] = "on its way to another shard",
         [CONN_AUTH] = "waiting for AUTH",
         [CONN_VERIFY] = "while its password was checked",
+        [CONN_COMMIT] = "while its session was written to disk",
     };
     char host[ADDRESS_TEXT_MAX];
     bool is_probe = conn->has_spoken == 0 && (why == ERR_CLOSED || why == ERR_RESET);
@@ -371,6 +374,9 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         early_end_tell(conn, why);
     }
     uncount(conn); /* a connection that only closes takes nobody's place */
+    if (conn->state == CONN_COMMIT) {
+        opening_forget(conn);
+    }
     if (conn->state < CONN_OPEN && conn->state != CONN_MOVING) {
         shard->connecting_count--;
     }
@@ -423,7 +429,9 @@ void conn_end(struct conn *conn, enum err why)
         conn_drop(conn, why); /* its socket is on the way out: nothing can be said any more */
         return;
     }
-    if (conn->state == CONN_OPEN && conn->version == MQTT_5) {
+    if (conn->state == CONN_COMMIT && why != ERR_TAKEN_OVER) { /* by itself: nothing was refused */
+        connack_refuse(conn, why);
+    } else if (conn->state == CONN_OPEN && conn->version == MQTT_5) {
         struct mqtt_control disconnect = {.reason = reason_from_err(why, MQTT_DISCONNECT)};
         uint32_t size = (uint32_t)mqtt_control_size(MQTT_DISCONNECT, &disconnect, MQTT_5);
         uint8_t *bytes = conn_packet(conn, size, 0);

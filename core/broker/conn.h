@@ -45,6 +45,7 @@ enum conn_state {
     CONN_MOVING,  /* the session lives on another shard: the socket is on its way there */
     CONN_AUTH,    /* an enhanced authentication is under way */
     CONN_VERIFY,  /* a worker looks whether the password is right; what comes meanwhile waits */
+    CONN_COMMIT,  /* it has its session, and waits until that is on disk; what comes waits, too */
     CONN_OPEN,    /* CONNACK 0 was written */
     CONN_CLOSING, /* what is queued is still written, nothing is read */
     CONN_CLOSED,  /* waits for the last event */
@@ -148,6 +149,8 @@ struct conn {
     uint8_t qos_max; /* as told in CONNACK, whatever a reload says later */
     bool wants_problem_info;
     bool clean_start;
+    bool
+        is_bridge; /* 3.x, by mosquitto's mark: its subscriptions are No Local, Retain As Published */
 
     struct conn_limits *limits; /* NULL: none concerns it, see limits.h */
     struct login *login;        /* while it proves who it is; NULL: it need not, or has */

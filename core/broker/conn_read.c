@@ -138,7 +138,8 @@ static bool keep(struct conn *conn, struct slice bytes)
     if (conn->is_held && conn->ws == NULL) {
         return hold_keep(conn, bytes);
     }
-    bool is_kept = conn->state == CONN_MOVING || conn->state == CONN_VERIFY || conn->is_held;
+    bool is_kept = conn->state == CONN_MOVING || conn->state == CONN_VERIFY ||
+                   conn->state == CONN_COMMIT || conn->is_held;
     return !is_kept || partial_append(&conn->packet, bytes, 0) == OK;
 }
 
@@ -282,6 +283,12 @@ static void on_ws_event(struct conn *conn, enum ws_event event, struct slice pay
     }
 }
 
+static bool stash(struct conn *conn, struct slice bytes)
+{
+    return bytes.count == 0 ||
+           (conn_prepare(conn) == OK && partial_append(&conn->work->stash, bytes, 0) == OK);
+}
+
 static void feed_ws(struct conn *conn, struct slice bytes)
 {
     /* Receive buffers are ours alone until the event returns: unmasking in place harms nobody. */
@@ -303,8 +310,8 @@ static void feed_ws(struct conn *conn, struct slice bytes)
         on_ws_event(conn, event, payload);
     }
     bool is_kept = true;
-    if (conn->state == CONN_MOVING) {
-        is_kept = partial_append(&conn->work->stash, slice_of(at, left), 0) == OK;
+    if (conn->state == CONN_MOVING || conn->state == CONN_COMMIT) {
+        is_kept = stash(conn, slice_of(at, left));
     } else if (conn->state == CONN_VERIFY) {
         is_kept = partial_append(&conn->login->stash, slice_of(at, left), 0) == OK;
     } else if (conn->is_held) {
@@ -384,7 +391,7 @@ static struct slice feed_proxy(struct conn *conn, struct slice bytes)
     return slice_of(NULL, 0);
 }
 
-/* Mail finds no room: whoever may have caused it (not PUBLISH alone does) waits until there is some. */
+/* Mail finds no room, or the disk: whoever may have caused it (not PUBLISH alone does) waits. */
 static void stall(struct conn *conn)
 {
     if (conn_prepare(conn) != OK) {
@@ -410,8 +417,8 @@ void conn_feed(struct conn *conn, struct slice bytes)
     if (bytes.count == 0 || conn->state >= CONN_CLOSING) {
         return;
     }
-    if (conn->state == CONN_MOVING) {
-        if (partial_append(&conn->work->stash, bytes, 0) != OK) {
+    if (conn->state == CONN_MOVING || conn->state == CONN_COMMIT) {
+        if (!stash(conn, bytes)) {
             conn_drop(conn, ERR_NOMEM);
         }
     } else if (conn->state == CONN_VERIFY) { /* reading is paused: a little may come all the same */
@@ -429,7 +436,7 @@ void conn_feed(struct conn *conn, struct slice bytes)
          (conn->work != NULL && conn->work->receipt_count >= RECEIPTS_PAUSE))) {
         conn_pause(conn); /* it asks faster than it listens */
     }
-    if (conn->state == CONN_OPEN && mailbox_is_stalled(conn->shard->mailbox)) {
+    if (conn->state == CONN_OPEN && shard_is_stalled(conn->shard)) {
         stall(conn);
     }
 }

@@ -1,13 +1,17 @@
 #include "core/broker/deliver.h"
 
 #include "core/base/assert.h"
+#include "core/base/blocks.h"
+#include "core/broker/apply.h"
 #include "core/broker/conn.h"
 #include "core/broker/hold.h"
+#include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
+#include "core/broker/spill.h"
 #include "core/pubsub/topic.h"
 #include "core/session/journal.h"
 #include "core/wire/props.h"
@@ -65,7 +69,7 @@ static void outgoing_init(struct outgoing *out, const struct conn *conn, const s
     if (conn->version != MQTT_5) {
         return;
     }
-    uint64_t wall_ms = io_wall_ms(conn->shard->io);
+    uint64_t wall_ms = shard_wall_ms(conn->shard);
     if (msg->expires_wall_ms != 0) {
         /* What is left of it [MQTT-3.3.2-6] */
         uint64_t left_ms = msg->expires_wall_ms > wall_ms ? msg->expires_wall_ms - wall_ms : 0;
@@ -202,7 +206,8 @@ static void write_frame(struct conn *conn, const struct cached_frame *frame, str
     count_sent(conn, 0, msg);
 }
 
-static void drop(struct session *session, enum trail_what what, enum err why, const struct msg *msg)
+void deliver_drop(struct session *session, enum trail_what what, enum err why,
+                  const struct msg *msg)
 {
     shard_count_drop(shard_of_session(session), what, why, session->client_id, msg->topic);
 }
@@ -211,7 +216,7 @@ static void send_qos0(struct session *session, const struct offer *offer, struct
 {
     struct conn *conn = conn_of(session);
     if (!conn_has_room(conn)) {
-        drop(session, TRAIL_DROP_OUTPUT_FULL, ERR_LIMIT, offer->msg);
+        deliver_drop(session, TRAIL_DROP_OUTPUT_FULL, ERR_LIMIT, offer->msg);
         return;
     }
     if (cache != NULL && may_share_frame(conn, offer)) {
@@ -225,7 +230,7 @@ static void send_qos0(struct session *session, const struct offer *offer, struct
     struct outgoing out;
     outgoing_init(&out, conn, offer->msg, 0, offer->retain, false, 0, offer->ids, offer->id_count);
     if (!outgoing_fits(&out, conn)) {
-        drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, offer->msg);
+        deliver_drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, offer->msg);
         return;
     }
     const struct cached_frame *frame = cache != NULL && may_share_frame(conn, offer)
@@ -241,21 +246,11 @@ static void send_qos0(struct session *session, const struct offer *offer, struct
 
 /* ---- QoS 1 and 2, and whatever has to wait -------------------------------------------------- */
 
-static const uint32_t *ids_of(const struct delivery *delivery, uint32_t *count)
-{
-    if (delivery->more_ids != NULL) {
-        *count = delivery->more_ids->count;
-        return delivery->more_ids->ids;
-    }
-    *count = delivery->id != 0;
-    return &delivery->id;
-}
-
 /* false: the client cannot take it, and never will. */
 static bool write_delivery(struct conn *conn, const struct delivery *delivery, uint16_t packet_id)
 {
     uint32_t id_count;
-    const uint32_t *ids = ids_of(delivery, &id_count);
+    const uint32_t *ids = delivery_id_list(delivery, &id_count);
     struct outgoing out;
     outgoing_init(&out, conn, delivery->msg, delivery->qos, delivery->retain, delivery->is_dup,
                   packet_id, ids, id_count);
@@ -268,10 +263,18 @@ static bool write_delivery(struct conn *conn, const struct delivery *delivery, u
 
 void deliver_settled(struct session *session, struct delivery *delivery)
 {
-    if (delivery->share != 0) {
-        shares_settled(shard_of_session(session), delivery->share, session->key);
+    apply_settled(session, delivery);
+    uint64_t share = shares_group(session, delivery);
+    if (share != 0) {
+        shares_settled(shard_of_session(session), share, session->key);
     }
     delivery_deinit(delivery);
+}
+
+/* What may be forgotten again is not sent: after a crash its packet id would be another message's. */
+static bool is_stable(const struct session *session, const struct delivery *delivery)
+{
+    return !session->is_kept || delivery->sequence <= session->afterlife->stable_sequence;
 }
 
 /*
@@ -286,16 +289,18 @@ static bool send_now(struct session *session, struct delivery *delivery)
         return false;
     }
     if (delivery->qos > 0 &&
-        (conn->resend_count > 0 ||
+        (conn->resend_count > 0 || !is_stable(session, delivery) ||
          !inflight_has_room(&session->inflight, &conn->window, delivery->sequence))) {
         return false;
     }
     if (delivery->qos > 0) {
         packet_id = inflight_id(delivery->sequence);
+        delivery->is_dup |= session->afterlife != NULL &&
+                            delivery->sequence <= session->afterlife->doubt_sequence;
     }
     if (!write_delivery(conn, delivery, packet_id)) {
         /* As if it had been sent and acknowledged [MQTT-3.1.2-25] */
-        drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, delivery->msg);
+        deliver_drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, delivery->msg);
         deliver_settled(session, delivery);
         return true;
     }
@@ -307,12 +312,16 @@ static bool send_now(struct session *session, struct delivery *delivery)
         conn->is_doomed = true; /* memory: the client will hear it again on its next connection */
         return false;
     }
+    struct afterlife *afterlife = session->afterlife;
+    if (afterlife != NULL && afterlife->sent_sequence < delivery->sequence) {
+        afterlife->sent_sequence = delivery->sequence; /* more may have been, before a crash */
+    }
     return true;
 }
 
 static bool is_expired(const struct shard *shard, const struct msg *msg)
 {
-    return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= io_wall_ms(shard->io);
+    return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= shard_wall_ms(shard);
 }
 
 /* Looked up only when a queue is at its bound, which is where it matters. */
@@ -329,43 +338,56 @@ static enum config_queue_policy policy_of(const struct config *config, const str
     return config->queue_policy;
 }
 
+static struct queue_bounds bounds_of(const struct session *session, const struct msg *msg)
+{
+    const struct config *config = shard_of_session(session)->config;
+    struct queue_bounds bounds = {config->queue_max, config->queue_bytes_max, config->queue_policy};
+    if (config->queue_policies.count > 0 && !queue_has_room(&session->queue, &bounds, msg)) {
+        bounds.policy = policy_of(config, msg);
+    }
+    return bounds;
+}
+
 static enum err queue_up(struct session *session, const struct delivery *delivery)
 {
     struct shard *shard = shard_of_session(session);
-    const struct config *config = shard->config;
-    struct queue_bounds bounds = {config->queue_max, config->queue_bytes_max, config->queue_policy};
+    struct queue_bounds bounds = bounds_of(session, delivery->msg);
     struct delivery victim;
-    if (deliver_memory_is_full(shard)) {
-        drop(session, TRAIL_DROP_MEMORY, ERR_QUOTA, delivery->msg);
-        return ERR_QUOTA;
+    if (spill_wants(session, delivery)) {
+        return spill(session, delivery, &bounds);
     }
-    if (config->queue_policies.count > 0 &&
-        !queue_has_room(&session->queue, &bounds, delivery->msg)) {
-        bounds.policy = policy_of(config, delivery->msg);
+    if (deliver_memory_is_full(shard)) {
+        deliver_drop(session, TRAIL_DROP_MEMORY, ERR_QUOTA, delivery->msg);
+        return ERR_QUOTA;
     }
     enum err err;
     while ((err = queue_offer(&session->queue, &bounds, delivery, &victim)) == ERR_AGAIN) {
-        drop(session, TRAIL_DROP_QUEUE_OLDEST, ERR_QUOTA, victim.msg);
+        deliver_drop(session, TRAIL_DROP_QUEUE_OLDEST, ERR_QUOTA, victim.msg);
         deliver_settled(session, &victim);
     }
     if (err != OK) {
-        drop(session, TRAIL_DROP_QUEUE_FULL, err, delivery->msg);
+        deliver_drop(session, TRAIL_DROP_QUEUE_FULL, err, delivery->msg);
         return err;
     }
     if (victim.msg != NULL) {
-        drop(session, TRAIL_DROP_QUEUE_FULL, ERR_QUOTA, victim.msg);
+        deliver_drop(session, TRAIL_DROP_QUEUE_FULL, ERR_QUOTA, victim.msg);
+        victim.sequence = 0; /* it never was in the queue, nor on disk */
         deliver_settled(session, &victim);
+        return OK;
     }
+    apply_enqueue(session, deque_at(&session->queue.waiting, session->queue.waiting.count - 1));
     return OK;
 }
 
-enum err deliver_enqueue(struct session *session, const struct delivery *delivery)
+/* The session owes this delivery from now on. Takes over what it holds on OK. */
+static enum err enqueue(struct session *session, const struct delivery *delivery)
 {
     struct delivery copy = *delivery;
     if (copy.qos > 0) {
         copy.sequence = ++session->sequence;
     }
-    if (queue_peek(&session->queue) == NULL && send_now(session, &copy)) {
+    bool may_leave = queue_count(&session->queue) == 0 && (!session->is_kept || copy.qos == 0);
+    if (may_leave && send_now(session, &copy)) {
         return OK;
     }
     enum err err = queue_up(session, &copy);
@@ -390,15 +412,6 @@ static enum err delivery_init(struct delivery *delivery, const struct offer *off
     return OK;
 }
 
-struct verdict {
-    enum err err;
-};
-
-static void on_enqueued(void *context, enum err err)
-{
-    ((struct verdict *)context)->err = err;
-}
-
 /*
  * QoS 0 leaves at once or not at all: order holds per topic and QoS [MQTT-4.6.0-5], so it may overtake what
  * waits. Only where QoS 0 itself may wait (queue_qos0) it must not. true: it is dealt with.
@@ -410,12 +423,12 @@ static bool offer_qos0(struct session *session, const struct offer *offer,
     const struct conn *conn = conn_of(session);
     bool may_wait = shard->config->queue_qos0;
     bool is_present = conn != NULL && conn->state == CONN_OPEN;
-    if (is_present && (!may_wait || queue_peek(&session->queue) == NULL)) {
+    if (is_present && (!may_wait || queue_count(&session->queue) == 0)) {
         send_qos0(session, offer, cache);
         return true;
     }
     if (!may_wait) {
-        drop(session, TRAIL_DROP_OFFLINE_QOS0, ERR_NOT_FOUND, offer->msg);
+        deliver_drop(session, TRAIL_DROP_OFFLINE_QOS0, ERR_NOT_FOUND, offer->msg);
     }
     return !may_wait;
 }
@@ -430,31 +443,29 @@ static void offer_settled(struct session *session, const struct offer *offer)
 enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache)
 {
-    struct shard *shard = shard_of_session(session);
+    const struct shard *shard = shard_of_session(session);
     if (!rights_may_read(session, offer->msg)) {
         rights_denied_read(session, offer->msg);
         offer_settled(session, offer);
         return OK;
     }
-    if (offer->qos == 0 && offer_qos0(session, offer, cache)) {
+    bool may_have_it = shard->origin.number != 0 && shard->origin.is_again;
+    if (offer->qos == 0 && (may_have_it || offer_qos0(session, offer, cache))) {
         offer_settled(session, offer);
         return OK;
     }
+    /* Of a share nobody knows which member it came to before a crash: twice is better than never. */
+    if (session->is_kept && offer->share == 0 && outbox_has_come(shard, session->partition)) {
+        return OK; /* before a crash */
+    }
     struct delivery delivery;
-    enum err err = delivery_init(&delivery, offer);
+    enum err err = apply_admit(session);
+    err = err != OK ? err : delivery_init(&delivery, offer);
     if (err != OK) {
         offer_settled(session, offer);
         return err;
     }
-    if (session->is_durable && offer->qos > 0) {
-        struct verdict verdict = {OK};
-        struct op op = {.kind = OP_ENQUEUE, .session = session};
-        op.enqueue = &delivery;
-        journal_submit(shard->journal, &op, on_enqueued, &verdict);
-        err = verdict.err;
-    } else {
-        err = deliver_enqueue(session, &delivery);
-    }
+    err = enqueue(session, &delivery);
     if (err != OK) {
         deliver_settled(session, &delivery);
     }
@@ -463,11 +474,63 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
 
 /* ---- pumping ------------------------------------------------------------------------------- */
 
+/* What was logged up to that message, since the last flush of the journal, becomes stable as one. */
+struct run {
+    struct afterlife *afterlife;
+    uint64_t sequence;
+    uint64_t flush; /* of the shard, when it began */
+};
+
+static void on_run_stable(void *context, enum err err)
+{
+    struct run *run = context;
+    struct afterlife *afterlife = run->afterlife;
+    uint64_t sequence = run->sequence;
+    afterlife->run = afterlife->run == run ? NULL : afterlife->run;
+    afterlife->pins--;
+    blocks_give(run, sizeof(*run));
+    if (afterlife->is_over) {
+        afterlife_release(afterlife);
+    } else if (err == OK && sequence > afterlife->stable_sequence) {
+        afterlife->stable_sequence = sequence;
+        deliver_pump(afterlife->session);
+    }
+}
+
+void deliver_run_add(struct session *session, uint64_t sequence)
+{
+    struct shard *shard = shard_of_session(session);
+    struct afterlife *afterlife = session->afterlife;
+    if (afterlife->run != NULL && afterlife->run->flush == shard->flush_count) {
+        afterlife->run->sequence = sequence;
+        return;
+    }
+    struct run *run = blocks_take(sizeof(*run));
+    if (run == NULL) {
+        return; /* the next message will tell of this one, too, or the next connection */
+    }
+    *run = (struct run){afterlife, sequence, shard->flush_count};
+    enum err err = journal_await(shard->journal, UINT64_C(1) << session->partition, on_run_stable,
+                                 run);
+    if (err == ERR_AGAIN) {
+        afterlife->run = run;
+        afterlife->pins++;
+        return;
+    }
+    blocks_give(run, sizeof(*run));
+    if (err == OK) {
+        afterlife->stable_sequence = sequence;
+    }
+}
+
 void deliver_resume(struct session *session)
 {
     struct conn *conn = conn_of(session);
     uint32_t cursor = 0;
     struct delivery *slot;
+    if (session->is_kept && session->afterlife->run == NULL) {
+        deliver_run_add(session, session->sequence);
+    }
     conn->resend_count = 0;
     while ((slot = inflight_next(&session->inflight, &cursor)) != NULL) {
         slot->is_dup = true;
@@ -509,7 +572,7 @@ static void resend(struct session *session)
             continue;
         } else if (!write_delivery(conn, slot, inflight_id(slot->sequence))) {
             /* This connection takes less than the last one did. */
-            drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, slot->msg);
+            deliver_drop(session, TRAIL_DROP_TOO_LARGE, ERR_TOO_LARGE, slot->msg);
             give_up(session, slot);
             cursor = 0;
             continue;
@@ -533,7 +596,7 @@ void deliver_pump(struct session *session)
     while ((next = queue_peek(&session->queue)) != NULL) {
         if (is_expired(shard, next->msg)) { /* [MQTT-3.3.2-5] */
             struct delivery late = queue_pop(&session->queue);
-            drop(session, TRAIL_DROP_EXPIRED, ERR_TIMEOUT, late.msg);
+            deliver_drop(session, TRAIL_DROP_EXPIRED, ERR_TIMEOUT, late.msg);
             deliver_settled(session, &late);
             continue;
         }
@@ -550,7 +613,8 @@ void deliver_pump(struct session *session)
         }
         queue_forget(&session->queue, bytes);
     }
-    if (queue_peek(&session->queue) == NULL) {
+    spill_load(session);
+    if (queue_count(&session->queue) == 0) {
         replay_pump(conn);
     }
 }

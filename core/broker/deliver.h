@@ -8,6 +8,7 @@
 #define TERN_BROKER_DELIVER_H
 
 #include "core/base/err.h"
+#include "core/base/trail.h"
 #include "core/pubsub/msg.h"
 #include "core/session/session.h"
 
@@ -49,8 +50,8 @@ void frame_cache_deinit(struct frame_cache *cache);
 enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache);
 
-/* OP_ENQUEUE is committed: the session owes this delivery. Takes over what it holds on OK. */
-enum err deliver_enqueue(struct session *session, const struct delivery *delivery);
+/* OP_ENQUEUE of that message was logged: it is sent when that is committed. */
+void deliver_run_add(struct session *session, uint64_t sequence);
 
 /* Send what can be sent now: resend, then queue, then retained messages still owed. */
 void deliver_pump(struct session *session);
@@ -60,6 +61,10 @@ void deliver_resume(struct session *session);
 
 /* A delivery is over or given up: tell the share group it came by; give back what it holds. */
 void deliver_settled(struct session *session, struct delivery *delivery);
+
+/* A message for it is dropped: counted and told. */
+void deliver_drop(struct session *session, enum trail_what what, enum err why,
+                  const struct msg *msg);
 
 /* How many bytes of memory may still be used for messages? */
 bool deliver_memory_is_full(const struct shard *shard);

@@ -45,6 +45,12 @@ enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, stru
 enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, struct slice client_id,
                       bool is_assigned, const struct auth_reply *reply);
 
+/* CONNACK 0 was written: it is open now. */
+void connect_opened(struct conn *conn, uint16_t keepalive_s);
+
+/* CONNACK with that reason, in the words of its version. */
+void connack_refuse(struct conn *conn, enum err why);
+
 /* An id for a client that brought none, owned by this shard: it need not move [MQTT-3.1.3-6]. */
 enum { CLIENT_ID_MADE_MAX = 300 };
 struct slice client_id_make(struct conn *conn, char out[CLIENT_ID_MADE_MAX]);

@@ -75,7 +75,7 @@ static void part_fill(struct shard *shard, struct explain_part *part)
         part->has_session = true;
         part->is_connected = session->conn != NULL;
         part->subscription_count = session->subscription_count;
-        part->queued_count = session->queue.waiting.count;
+        part->queued_count = queue_count(&session->queue);
     }
 }
 

@@ -47,7 +47,7 @@ static struct backlog mark_of(const struct config *config)
 static struct backlog backlog_of(const struct session *receiver)
 {
     const struct conn *conn = receiver->conn;
-    return (struct backlog){receiver->queue.waiting.count, conn->out.bytes};
+    return (struct backlog){queue_count(&receiver->queue), conn->out.bytes};
 }
 
 static bool has_caught_up(const struct session *receiver, const struct backlog *backlog)

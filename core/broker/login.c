@@ -279,7 +279,7 @@ uint64_t login_stamp(const struct conn *conn)
                : 0;
 }
 
-static bool may_stay(const struct conn *conn)
+bool login_may_stay(const struct conn *conn)
 {
     const struct session *session = conn->session;
     const struct passwords *passwords = passwords_of(conn);
@@ -297,7 +297,7 @@ void logins_renew(struct shard *shard)
     LIST_EACH_SAFE (&shard->conns, link) {
         struct conn *conn = CONTAINER_OF(link, struct conn, link);
         char host[ADDRESS_TEXT_MAX];
-        if (conn->state == CONN_OPEN && !may_stay(conn)) {
+        if (conn->state == CONN_OPEN && !login_may_stay(conn)) {
             log_event(LOG_NOTICE, "login withdrawn", LOG_SLICE("client", conn_client_id(conn)),
                       LOG_SLICE("user", conn->session->username),
                       LOG_TEXT("from", conn_peer_text(conn, host)));

@@ -69,6 +69,9 @@ enum auth_how login_how(const struct conn *conn);
 /* Of the password file's lines that proved him; 0: none did. */
 uint64_t login_stamp(const struct conn *conn);
 
+/* Would it be let in as what it is, by the passwords and settings of now? It has its session. */
+bool login_may_stay(const struct conn *conn);
+
 /*
  * The files or the settings are new: who would not be let in any more, as his line in the password file
  * is gone or another one, or as anonymous clients are not wanted, is disconnected.

@@ -7,6 +7,7 @@
 #include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/receipt.h"
+#include "core/broker/retained.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 
@@ -14,10 +15,20 @@
 
 static void on_mail_publish(struct shard *shard, struct mail *mail)
 {
-    hold_begin(shard);
-    enum err err = route_local(shard, mail->msg);
-    hold_remote_publisher(shard);
+    struct receipt *relay = NULL;
+    enum err err = OK;
     if (mail->receipt != NULL) {
+        relay = receipt_relay(shard, mail->from, mail->receipt);
+        err = relay == NULL ? ERR_NOMEM : OK;
+    }
+    hold_begin(shard);
+    shard->origin = origin_of(mail->a, mail->b);
+    err = err == OK ? route_local(shard, mail->msg, relay) : err;
+    shard->origin.number = 0;
+    hold_remote_publisher(shard);
+    if (relay != NULL) {
+        receipt_done(relay, err);
+    } else if (mail->receipt != NULL) {
         struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = err};
         mailbox_post(shard->mailbox, mail->from, &answer);
     }
@@ -68,6 +79,7 @@ static const struct {
     [MAIL_SHARE_OFFER] = {shares_on_mail, discard_msg},
     [MAIL_SHARE_SETTLE] = {shares_on_mail, NULL},
     [MAIL_SHARE_RETURN] = {shares_on_mail, discard_msg},
+    [MAIL_RETAIN] = {retained_on_mail, discard_msg},
     [MAIL_EXPLAIN] = {explain_on_mail, explain_discard},
     [MAIL_EXPLAINED] = {explain_on_mail, explain_discard},
     [MAIL_BANISH] = {banish_on_mail, banish_discard},

@@ -40,6 +40,7 @@ struct banishment;
     X(MAIL_SHARE_OFFER,  "deliver msg to this member; one reference comes along")                 \
     X(MAIL_SHARE_SETTLE, "a member finished a message")                                           \
     X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")   \
+    X(MAIL_RETAIN,       "you own msg's topic: write down what is retained; one reference comes along") \
     X(MAIL_EXPLAIN,      "tell what you know of a client; the part to fill comes along")          \
     X(MAIL_EXPLAINED,    "the part is filled and goes back to who asked")                         \
     X(MAIL_BANISH,       "end the connections of whom a new ban concerns; the banishment comes along")

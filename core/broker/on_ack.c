@@ -1,7 +1,7 @@
 /*
  * The four acknowledgements.
  */
-#include "core/broker/commit.h"
+#include "core/broker/apply.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/receipt.h"
@@ -16,20 +16,14 @@
 static enum err settle(struct conn *conn, uint16_t packet_id, enum inflight_event event)
 {
     bool send_pubrel = false;
-    struct op op = {.kind = OP_SETTLE, .session = conn->session};
-    op.settle.packet_id = packet_id;
-    op.settle.event = event;
-    op.settle.send_pubrel = &send_pubrel;
-    enum err err = commit(conn->shard->journal, &op);
+    enum err err = apply_ack(conn->session, packet_id, event, &send_pubrel);
     if (err == ERR_NOT_FOUND) {
-        if (event == ON_PUBREC) {
-            ack_write(conn, MQTT_PUBREL, packet_id, ERR_ID_UNKNOWN);
-        }
-        return OK;
+        return event == ON_PUBREC ? ack_when_stable(conn, MQTT_PUBREL, packet_id, ERR_ID_UNKNOWN)
+                                  : OK;
     }
     TRY(err);
     if (send_pubrel) {
-        ack_write(conn, MQTT_PUBREL, packet_id, OK);
+        TRY(ack_when_stable(conn, MQTT_PUBREL, packet_id, OK));
     }
     deliver_pump(conn->session);
     return OK;
@@ -66,11 +60,8 @@ enum err on_pubrel(struct conn *conn, const struct packet *packet)
     TRY(mqtt_ack_decode(MQTT_PUBREL, packet->frame.body, conn->version, &ack));
     bool is_known = inbound_has(&conn->session->inbound, ack.packet_id);
     if (is_known) {
-        struct op op = {.kind = OP_RELEASE, .session = conn->session};
-        op.packet_id = ack.packet_id;
-        journal_submit(conn->shard->journal, &op, NULL, NULL);
+        apply_release(conn->session, ack.packet_id);
         inbound_uncount(conn, 2, ack.packet_id);
     }
-    ack_write(conn, MQTT_PUBCOMP, ack.packet_id, is_known ? OK : ERR_ID_UNKNOWN);
-    return OK;
+    return ack_when_stable(conn, MQTT_PUBCOMP, ack.packet_id, is_known ? OK : ERR_ID_UNKNOWN);
 }

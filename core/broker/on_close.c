@@ -1,15 +1,17 @@
 #include "core/broker/on_close.h"
 
 #include "core/base/assert.h"
+#include "core/broker/apply.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/limits.h"
+#include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
+#include "core/broker/retained.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
-#include "core/session/journal.h"
 #include "core/wire/control.h"
 #include "core/wire/props.h"
 
@@ -23,7 +25,7 @@ static uint64_t after_s(const struct shard *shard, uint32_t seconds)
 /* ---- the will ------------------------------------------------------------------------------ */
 
 /* The message expiry of a will counts from its publication: only now is the message complete. */
-static struct msg *will_message(const struct shard *shard, const struct will *will)
+static struct msg *will_message(struct shard *shard, const struct will *will)
 {
     if (!will->has_expiry) {
         return msg_ref(will->msg);
@@ -32,7 +34,7 @@ static struct msg *will_message(const struct shard *shard, const struct will *wi
                             .retain = will->msg->retain,
                             .publisher = will->msg->publisher,
                             .expiry_s = will->expiry_s,
-                            .expires_wall_ms = io_wall_ms(shard->io) +
+                            .expires_wall_ms = shard_wall_ms(shard) +
                                                UINT64_C(1000) * will->expiry_s,
                             .topic = will->msg->topic,
                             .props = will->msg->props,
@@ -40,26 +42,37 @@ static struct msg *will_message(const struct shard *shard, const struct will *wi
     return msg_new(&spec);
 }
 
+/* By the outbox, in one entry with its being gone: so it comes, and comes once (promise P5). */
+static enum err will_publish(struct session *session, struct msg *msg)
+{
+    struct shard *shard = session->owner;
+    if (!session->is_durable) {
+        retained_publish(shard, msg, NULL);
+        return OK;
+    }
+    return outbox_send(session, msg);
+}
+
 static void will_settle(struct session *session, enum will_fate fate)
 {
     struct shard *shard = session->owner;
-    struct will *will = session_will(session);
-    if (will == NULL) {
+    if (session_will(session) == NULL) {
         return;
     }
     wheel_unset(shard->wheel, &session->afterlife->will_timer);
-    struct msg *msg = will_message(shard, will);
-    struct op op = {.kind = OP_WILL, .session = session};
-    journal_submit(shard->journal, &op, NULL, NULL);
-    if (fate == WILL_PUBLISH && msg != NULL && !rights_may_publish(session, msg)) {
+    struct will will = apply_will(session);
+    struct msg *msg = fate == WILL_PUBLISH ? will_message(shard, &will) : NULL;
+    enum err err = fate == WILL_PUBLISH && msg == NULL ? ERR_NOMEM : OK;
+    if (msg != NULL && !rights_may_publish(session, msg)) {
         rights_denied_publish(session, msg, true); /* allowed at CONNECT, and not any more */
-    } else if (fate == WILL_PUBLISH && msg != NULL) {
-        route_own(shard, msg);
-    } else if (fate == WILL_PUBLISH) {
-        shard_count_drop(shard, TRAIL_DROP_MEMORY, ERR_NOMEM, session->client_id,
-                         slice_of(NULL, 0));
+    } else if (msg != NULL) {
+        err = will_publish(session, msg);
+    }
+    if (err != OK) {
+        shard_count_drop(shard, TRAIL_DROP_MEMORY, err, session->client_id, will.msg->topic);
     }
     msg_unref(msg);
+    will_deinit(&will);
 }
 
 static void on_will_timer(struct timer *timer)
@@ -79,7 +92,11 @@ static void on_expiry_timer(struct timer *timer)
 
 struct session *session_open(struct shard *shard, struct slice client_id)
 {
-    uint64_t key = ++shard->key_last * SHARD_COUNT_MAX + shard->index;
+    return session_restore(shard, client_id, ++shard->key_last * SHARD_COUNT_MAX + shard->index);
+}
+
+struct session *session_restore(struct shard *shard, struct slice client_id, uint64_t key)
+{
     struct session *session = session_new(client_id, key);
     if (session == NULL) {
         return NULL;
@@ -120,10 +137,15 @@ static void timers_unset(struct session *session)
     }
 }
 
+/* After a restart a will may be overdue that the next turn would have published [MQTT-3.1.3-9]. */
 void session_resume(struct session *session)
 {
+    const struct shard *shard = session->owner;
+    const struct timer *timer = session_will(session) != NULL ? &session->afterlife->will_timer
+                                                              : NULL;
+    bool is_overdue = timer != NULL && timer->at_ns != 0 && timer->at_ns <= io_now_ns(shard->io);
     timers_unset(session);
-    will_settle(session, WILL_DROP);
+    will_settle(session, is_overdue ? WILL_PUBLISH : WILL_DROP);
 }
 
 /*
@@ -138,6 +160,7 @@ static void give_up_queue(struct session *session, bool only_shared)
     for (uint32_t i = 0; i < count; i++) {
         struct delivery delivery = queue_pop(&session->queue);
         if (delivery.share != 0 && deque_push(&back, &delivery) == OK) {
+            apply_settled(session, &delivery);
             continue;
         }
         if (delivery.share == 0 && only_shared &&
@@ -151,7 +174,7 @@ static void give_up_queue(struct session *session, bool only_shared)
     /* Only now: the last of a group gets its own back, behind all that waits. */
     while (back.count > 0) {
         struct delivery delivery = deque_pop(&back);
-        shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
+        shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg), NULL);
         delivery_deinit(&delivery);
     }
     deque_deinit(&back);
@@ -164,7 +187,7 @@ static void give_up_inflight(struct session *session)
     while (inflight_take(&session->inflight, &delivery)) {
         bool is_returned = delivery.share != 0 && delivery.state == WAIT_PUBACK;
         if (is_returned) {
-            shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg));
+            shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg), NULL);
         } else if (delivery.share != 0) {
             shares_settled(shard, delivery.share, session->key); /* [MQTT-4.8.2-5] */
         }
@@ -212,12 +235,9 @@ void session_destroy(struct session *session)
 void session_end(struct session *session)
 {
     ASSERT(session->conn == NULL);
-    struct shard *shard = session->owner;
     will_settle(session, WILL_PUBLISH);
-    if (session->is_durable) {
-        struct op op = {.kind = OP_END, .session = session};
-        journal_submit(shard->journal, &op, NULL, NULL);
-    }
+    apply_end(session);
+    shares_recall(session);
     /* Leave the groups first: what is given back then goes to somebody else. */
     unsubscribe_all(session);
     give_up_queue(session, false);
@@ -260,10 +280,7 @@ void session_leave(struct conn *conn, enum will_fate will)
     session->conn = NULL;
     session->expiry_s = conn->session_expiry_s;
     metric_sub(shard->metrics, METRIC_clients_connected, 1);
-    if (session->is_durable) {
-        struct op op = {.kind = OP_CLOSE, .session = session};
-        journal_submit(shard->journal, &op, NULL, NULL);
-    }
+    apply_close(session);
     if (will == WILL_DROP) {
         will_settle(session, WILL_DROP); /* [MQTT-3.14.4-3] */
     }
@@ -279,6 +296,7 @@ void session_leave(struct conn *conn, enum will_fate will)
     }
     session_wait(session);
     shares_presence(shard, session, false);
+    shares_recall(session);
     give_up_queue(session, true);
     drop_qos0(session);
 }

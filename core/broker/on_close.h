@@ -23,6 +23,9 @@ void session_end(struct session *session);
 /* A session for this client id, in the shard's map, away. NULL: memory is exhausted. */
 struct session *session_open(struct shard *shard, struct slice client_id);
 
+/* The same, of an earlier start: it has its key already. */
+struct session *session_restore(struct shard *shard, struct slice client_id, uint64_t key);
+
 /* Room for its will and its timers. ERR_NOMEM: nothing changed. */
 enum err session_prepare_afterlife(struct session *session);
 

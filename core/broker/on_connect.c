@@ -3,14 +3,16 @@
  * there, take over, open or resume, answer.
  */
 #include "core/base/assert.h"
-#include "core/broker/commit.h"
+#include "core/broker/apply.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/explain.h"
+#include "core/broker/inside.h"
 #include "core/broker/limits.h"
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
+#include "core/broker/opening.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -34,6 +36,16 @@ static void connack_write(struct conn *conn, const struct mqtt_connack *connack)
     }
 }
 
+void connack_refuse(struct conn *conn, enum err why)
+{
+    struct mqtt_connack connack = {.reason = reason_from_err(why, MQTT_CONNACK)};
+    props_clear(&connack.props);
+    if (conn->version != MQTT_5) {
+        connack.reason = reason_v3_connack(connack.reason);
+    }
+    connack_write(conn, &connack);
+}
+
 void connect_refuse(struct conn *conn, enum err why, const struct mqtt_connect *connect,
                     const char *detail)
 {
@@ -52,15 +64,10 @@ void connect_refuse(struct conn *conn, enum err why, const struct mqtt_connect *
     log_event(LOG_NOTICE, "connect refused", LOG_SLICE("client", client), LOG_SLICE("user", user),
               LOG_TEXT("from", conn_peer_text(conn, host)), LOG_TEXT("reason", err_text(why)),
               LOG_TEXT("detail", detail));
-    struct mqtt_connack connack = {.reason = reason_from_err(why, MQTT_CONNACK)};
-    props_clear(&connack.props);
     /* A broken CONNECT of 3.x gets no answer but the close [v3:MQTT-3.1.4-1]. */
     bool is_broken = why == ERR_MALFORMED || why == ERR_PROTOCOL;
-    if (conn->version != MQTT_5) {
-        connack.reason = reason_v3_connack(connack.reason);
-    }
     if (conn->version == MQTT_5 || !is_broken) {
-        connack_write(conn, &connack);
+        connack_refuse(conn, why);
     }
     conn_end(conn, why);
 }
@@ -79,7 +86,8 @@ static enum err will_check(const struct conn *conn, const struct mqtt_connect *c
     }
     const struct config *config = conn->shard->config;
     TRY(topic_name_check(connect->will.topic, config->topic_levels_max));
-    if (slice_starts_with(connect->will.topic, slice_text("$SYS/"))) {
+    if (slice_starts_with(connect->will.topic, slice_text("$SYS/")) &&
+        !topic_is_bridge_state(connect->will.topic)) {
         return ERR_NOT_AUTHORIZED; /* the broker's own, as in a PUBLISH */
     }
     if (connect->will.qos > conn_listener(conn)->qos_max) {
@@ -100,11 +108,17 @@ static enum err client_id_check(const struct conn *conn, const struct mqtt_conne
     const struct config *config = conn->shard->config;
     const struct listener_config *listener = conn_listener(conn);
     struct slice id = connect->client_id;
+    if (listener->is_inside) {
+        return OK; /* the configuration itself named it */
+    }
     if (id.count == 0 && !listener->allow_zero_length_clientid) {
         return ERR_CLIENT_ID;
     }
     /* An id that we would invent is not excused. */
     id = id.count == 0 ? slice_text(listener->auto_id_prefix) : id;
+    if (inside_owns(config, id)) {
+        return ERR_CLIENT_ID;
+    }
     return slice_starts_with(id, slice_text(config->clientid_prefixes)) ? OK : ERR_CLIENT_ID;
 }
 
@@ -237,6 +251,7 @@ static void agree(struct conn *conn, const struct mqtt_connect *connect)
     bool is_v5 = connect->version == MQTT_5;
     uint32_t inflight_max = config->inflight_max == 0 ? UINT16_MAX : config->inflight_max;
     conn->clean_start = connect->clean_start;
+    conn->is_bridge = connect->is_bridge;
     conn->qos_max = (uint8_t)conn_listener(conn)->qos_max;
     conn->window = (struct window){inflight_max, config->inflight_bytes_max};
     conn->session_expiry_s = connect->clean_start ? 0 : config->session_expiry_max_s;
@@ -260,7 +275,8 @@ static void agree(struct conn *conn, const struct mqtt_connect *connect)
     uint32_t ours = conn_listener(conn)->topic_alias_out_max;
     conn->alias_out_max = (uint16_t)(alias_max < ours ? alias_max : ours);
     conn->alias_in_max = (uint16_t)conn_listener(conn)->topic_alias_in_max;
-    conn->receive_max = (uint16_t)config->receive_max;
+    /* A bridge that waits for room at QoS 2 would hold up the PUBREL that makes it. */
+    conn->receive_max = conn_listener(conn)->is_inside ? UINT16_MAX : (uint16_t)config->receive_max;
     if (conn->work != NULL) { /* it proved itself first */
         conn->work->alias_in.count_max = conn->alias_in_max;
         conn->work->alias_out.count_max = conn->alias_out_max;
@@ -275,8 +291,11 @@ static uint16_t granted_keepalive(const struct conn *conn, const struct mqtt_con
     return is_too_long ? (uint16_t)max : connect->keepalive_s;
 }
 
-static void connack_accept(struct conn *conn, const struct mqtt_connect *connect,
-                           bool session_present, bool is_assigned, const struct auth_reply *reply)
+/* Slices point into the session and the reply. */
+static struct mqtt_connack connack_accepting(const struct conn *conn,
+                                             const struct mqtt_connect *connect,
+                                             bool session_present, bool is_assigned,
+                                             const struct auth_reply *reply)
 {
     const struct config *config = conn->shard->config;
     struct mqtt_connack connack = {.session_present = session_present};
@@ -319,7 +338,7 @@ static void connack_accept(struct conn *conn, const struct mqtt_connect *connect
     if (conn->version != MQTT_5) {
         props_clear(props);
     }
-    connack_write(conn, &connack);
+    return connack;
 }
 
 /* What the last connection left unfinished counts against this one's Receive Maximum no more. */
@@ -327,10 +346,36 @@ static void attach(struct conn *conn, struct session *session)
 {
     conn->session = session;
     session->conn = conn;
-    conn->state = CONN_OPEN;
-    conn->shard->connecting_count--;
     metric_add(conn->shard->metrics, METRIC_clients_connected, 1);
-    metric_add(conn->shard->metrics, METRIC_connect_accepted, 1);
+}
+
+void connect_opened(struct conn *conn, uint16_t keepalive_s)
+{
+    struct shard *shard = conn->shard;
+    conn->state = CONN_OPEN;
+    shard->connecting_count--;
+    metric_add(shard->metrics, METRIC_connect_accepted, 1);
+    conn_set_keepalive(conn, keepalive_s);
+    shares_presence(shard, conn->session, true);
+    deliver_resume(conn->session);
+    deliver_pump(conn->session);
+}
+
+/* The answer leaves when the session is there for good: at once, where nothing of it is kept. */
+static enum err answer(struct conn *conn, const struct mqtt_connect *connect,
+                       const struct mqtt_connack *connack)
+{
+    const struct session *session = conn->session;
+    uint16_t keepalive_s = granted_keepalive(conn, connect);
+    if (session->is_durable) {
+        enum err err = opening_await(conn, connack, keepalive_s);
+        if (err != OK) {
+            return err == ERR_AGAIN ? OK : err;
+        }
+    }
+    connack_write(conn, connack);
+    connect_opened(conn, keepalive_s);
+    return OK;
 }
 
 /*
@@ -343,7 +388,7 @@ static enum claim claim_of(const struct conn *conn, const struct session *sessio
 {
     struct slice username = slice_of(NULL, 0);
     bool has_username = login_username(conn, &username), is_owned = session->username.data != NULL;
-    if (!conn->shard->config->client_id_bound ||
+    if (!conn->shard->config->client_id_bound || conn_listener(conn)->is_inside ||
         (has_username == is_owned && slice_equal(username, session->username))) {
         return CLAIM_OWN;
     }
@@ -456,10 +501,7 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
         conn->receive_max = (uint16_t)limits_window(conn, conn->receive_max);
     }
     if (err == OK) {
-        struct op op = {.kind = OP_OPEN, .session = session};
-        op.open.expiry_s = conn->session_expiry_s;
-        op.open.will = &will;
-        err = commit(shard->journal, &op);
+        err = apply_open(session, conn->session_expiry_s, &will);
     }
     if (err != OK) {
         will_deinit(&will);
@@ -473,6 +515,8 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
     }
     enum auth_how how = login_how(conn);
     attach(conn, session);
+    struct mqtt_connack connack = connack_accepting(conn, connect, session_present, is_assigned,
+                                                    reply);
     login_drop(conn);
     connected_tell(conn, how, has_username);
     char host[ADDRESS_TEXT_MAX];
@@ -483,10 +527,5 @@ enum err connect_open(struct conn *conn, const struct mqtt_connect *connect, str
                   LOG_SLICE("user", has_username ? session->username : slice_of("", 0)),
                   LOG_TEXT("by", auth_how_text(how)), LOG_TEXT("tls", tls_version_of(conn)));
     }
-    connack_accept(conn, connect, session_present, is_assigned, reply);
-    conn_set_keepalive(conn, granted_keepalive(conn, connect));
-    shares_presence(shard, session, true);
-    deliver_resume(session);
-    deliver_pump(session);
-    return OK;
+    return answer(conn, connect, &connack);
 }

@@ -3,14 +3,16 @@
  */
 #include "core/base/assert.h"
 #include "core/base/utf8.h"
+#include "core/broker/apply.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/limits.h"
+#include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
+#include "core/broker/retained.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/topic.h"
-#include "core/session/journal.h"
 #include "core/wire/props.h"
 #include "core/wire/publish.h"
 
@@ -49,7 +51,8 @@ static enum err topic_resolve(struct conn *conn, struct mqtt_publish *publish)
 static enum err message_check(const struct conn *conn, const struct mqtt_publish *publish)
 {
     const struct config *config = conn->shard->config;
-    if (slice_starts_with(publish->topic, slice_text("$SYS/"))) {
+    if (slice_starts_with(publish->topic, slice_text("$SYS/")) &&
+        !topic_is_bridge_state(publish->topic)) {
         return ERR_NOT_AUTHORIZED; /* the broker's own */
     }
     if (config->message_size_limit > 0 && publish->payload.count > config->message_size_limit) {
@@ -96,7 +99,7 @@ static struct msg *message_make(struct conn *conn, const struct mqtt_publish *pu
     }
     if (has_props && props_has(&publish->props, PROP_MESSAGE_EXPIRY)) {
         spec.expiry_s = publish->props.message_expiry_s;
-        spec.expires_wall_ms = io_wall_ms(conn->shard->io) +
+        spec.expires_wall_ms = shard_wall_ms(conn->shard) +
                                UINT64_C(1000) * publish->props.message_expiry_s;
     }
     if (publish->payload.count >= OUT_REFERENCE_BYTES) {
@@ -109,27 +112,32 @@ static struct msg *message_make(struct conn *conn, const struct mqtt_publish *pu
     return msg;
 }
 
-/* true: nobody subscribed. Retained first, routed then: see retain.h for why in this order. */
-static bool store_and_route(struct conn *conn, struct msg *msg, struct receipt *receipt,
-                            enum err *err)
+/*
+ * What a session that outlives its connection publishes at QoS 2 must not come twice, even if we fall
+ * in between: it goes by the outbox, in one entry with its packet id. So does what it retains at
+ * another QoS while the outbox is behind: the last one stored is to be the last one sent.
+ */
+static bool goes_by_outbox(const struct session *session, const struct msg *msg)
 {
-    struct shard *shard = conn->shard;
-    *err = OK;
-    if (msg->retain) {
-        struct op op = {.kind = OP_RETAIN};
-        op.retain = msg;
-        if (receipt != NULL) {
-            receipt_hold(receipt);
-        }
-        journal_submit(shard->journal, &op, receipt != NULL ? receipt_committed : NULL, receipt);
+    return session->is_kept &&
+           (msg->qos == 2 || (msg->retain && outbox_is_behind(session->owner, session->partition)));
+}
+
+/* false: nobody subscribed. */
+static bool send(struct conn *conn, struct msg *msg, struct receipt *receipt)
+{
+    struct session *session = conn->session;
+    if (!goes_by_outbox(session, msg)) {
+        return retained_publish(conn->shard, msg, receipt);
     }
-    if (shard->mesh != NULL) {
-        if (receipt != NULL) {
-            receipt_hold(receipt);
-        }
-        shard->mesh->forward(shard->mesh, msg, receipt != NULL ? receipt_committed : NULL, receipt);
+    bool has_receivers = route_is_wanted(conn->shard, msg);
+    enum err err = msg->qos < 2 ? apply_admit(session) : OK;
+    err = err == OK ? outbox_send(session, msg) : err;
+    if (err != OK && receipt != NULL) {
+        receipt->err = err;
     }
-    return route_publish(shard, msg, receipt);
+    receipt_await(receipt, UINT64_C(1) << session->partition);
+    return has_receivers;
 }
 
 static void refuse(struct conn *conn, const struct mqtt_publish *publish, enum err why)
@@ -165,7 +173,7 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
     metric_add_label(shard->metrics, METRIC_publish_received, publish->qos, 1);
     metric_add(shard->metrics, METRIC_publish_bytes_received, publish->payload.count);
     hold_begin(shard);
-    bool has_receivers = store_and_route(conn, msg, receipt, &err);
+    bool has_receivers = send(conn, msg, receipt);
     hold_publisher(conn);
     if (!has_receivers) {
         metric_add(shard->metrics, METRIC_publish_unrouted, 1);
@@ -175,26 +183,6 @@ static void accept_message(struct conn *conn, const struct mqtt_publish *publish
         receipt_done(receipt, OK);
     }
     msg_unref(msg);
-}
-
-/* OK: it is new. ERR_EXISTS: a repeat, which ends here [MQTT-4.3.3-10]. */
-static enum err see(struct conn *conn, uint16_t packet_id)
-{
-    if (inbound_has(&conn->session->inbound, packet_id)) {
-        return ERR_EXISTS;
-    }
-    struct op op = {.kind = OP_SEEN, .session = conn->session};
-    op.packet_id = packet_id;
-    journal_submit(conn->shard->journal, &op, NULL, NULL);
-    return inbound_has(&conn->session->inbound, packet_id) ? OK : ERR_NOMEM;
-}
-
-/* It was not accepted after all: it must be new when it comes again. */
-static void forget(struct conn *conn, uint16_t packet_id)
-{
-    struct op op = {.kind = OP_RELEASE, .session = conn->session};
-    op.packet_id = packet_id;
-    journal_submit(conn->shard->journal, &op, NULL, NULL); /* of QoS 1 nothing was remembered */
 }
 
 static bool is_owed(const struct conn *conn, uint16_t packet_id)
@@ -219,7 +207,22 @@ static enum err answer_repeat(struct conn *conn, uint16_t packet_id)
         return ERR_NOMEM;
     }
     receipt->has_receivers = true; /* it was accepted when it came first */
+    if (conn->session->is_kept) {
+        receipt_await(receipt, UINT64_C(1) << conn->session->partition);
+    }
     receipt_done(receipt, OK);
+    return OK;
+}
+
+/* Nothing was remembered of it. */
+static enum err refuse_at_once(struct conn *conn, const struct mqtt_publish *publish, enum err why)
+{
+    refuse(conn, publish, why);
+    struct receipt *receipt = receipt_new(conn, MQTT_PUBREC, publish->packet_id);
+    if (receipt == NULL) {
+        return ERR_NOMEM;
+    }
+    receipt_done(receipt, why);
     return OK;
 }
 
@@ -229,15 +232,18 @@ static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *p
     /* Before the id is remembered: what is not accepted must be new when it comes again. */
     TRY(inbound_count(conn, publish->qos, publish->packet_id));
     if (publish->qos == 2) {
-        enum err err = see(conn, publish->packet_id);
+        enum err err = apply_seen(conn->session, publish->packet_id);
+        if (err == ERR_EXISTS) { /* a repeat ends here [MQTT-4.3.3-10] */
+            return answer_repeat(conn, publish->packet_id);
+        }
         if (err != OK) {
-            return err == ERR_EXISTS ? answer_repeat(conn, publish->packet_id) : err;
+            return refuse_at_once(conn, publish, err);
         }
     }
     struct receipt *receipt = receipt_new(conn, publish->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
                                           publish->packet_id);
     if (receipt == NULL) {
-        forget(conn, publish->packet_id);
+        apply_release(conn->session, publish->packet_id); /* it must be new when it comes again */
         return ERR_NOMEM;
     }
     accept_message(conn, publish, blob, receipt);

@@ -2,7 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/log.h"
-#include "core/broker/commit.h"
+#include "core/broker/apply.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/limits.h"
@@ -11,6 +11,7 @@
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/pubsub/topic.h"
+#include "core/session/journal.h"
 #include "core/wire/props.h"
 #include "core/wire/reason.h"
 #include "core/wire/subscribe.h"
@@ -23,18 +24,41 @@ struct suback {
     uint32_t open_count;
     uint32_t count;
     uint16_t packet_id;
+    bool is_unsuback;
     uint8_t codes[];
 };
 
 static void suback_write(struct conn *conn, const struct suback *suback)
 {
-    uint32_t size = (uint32_t)mqtt_suback_size(suback->count, NULL, conn->version);
+    uint32_t size = (uint32_t)(suback->is_unsuback
+                                   ? mqtt_unsuback_size(suback->count, NULL, conn->version)
+                                   : mqtt_suback_size(suback->count, NULL, conn->version));
     uint8_t *bytes = conn_packet(conn, size, 0);
     if (bytes == NULL) {
         return;
     }
     struct writer w = writer_of(bytes, size);
-    mqtt_suback_encode(&w, suback->packet_id, suback->codes, suback->count, NULL, conn->version);
+    if (suback->is_unsuback) {
+        mqtt_unsuback_encode(&w, suback->packet_id, suback->codes, suback->count, NULL,
+                             conn->version);
+    } else {
+        mqtt_suback_encode(&w, suback->packet_id, suback->codes, suback->count, NULL,
+                           conn->version);
+    }
+}
+
+/* NULL: memory. Whoever makes it releases it once. */
+static struct suback *suback_new(struct conn *conn, const struct mqtt_subscribe *packet)
+{
+    struct suback *suback = calloc(1, sizeof(*suback) + packet->filter_count);
+    if (suback != NULL) {
+        suback->conn = conn;
+        suback->count = packet->filter_count;
+        suback->packet_id = packet->packet_id;
+        suback->open_count = 1;
+        list_push_back(&conn->work->subacks, &suback->link);
+    }
+    return suback;
 }
 
 /* The last one answers: SUBACK first, then what is retained. */
@@ -50,18 +74,60 @@ static void suback_release(struct suback *suback)
     }
     list_remove(&suback->link);
     free(suback);
-    if (conn != NULL && conn->session != NULL && queue_peek(&conn->session->queue) == NULL) {
+    if (conn != NULL && conn->session != NULL && queue_count(&conn->session->queue) == 0) {
         replay_pump(conn);
     }
 }
 
 void suback_done(struct suback *suback, uint32_t index, enum err err)
 {
+    if (suback == NULL) {
+        return;
+    }
     if (err != OK && suback->conn != NULL) {
         uint8_t code = reason_from_err(err, MQTT_SUBACK);
         suback->codes[index] = suback->conn->version == MQTT_5 ? code : reason_v3_suback(code);
     }
     suback_release(suback);
+}
+
+/* What could not be kept was not done, for all the client may rely on. */
+static void refuse_all(struct suback *suback, enum err err)
+{
+    const struct conn *conn = suback->conn;
+    uint8_t code = reason_from_err(err, suback->is_unsuback ? MQTT_UNSUBACK : MQTT_SUBACK);
+    if (conn != NULL && conn->version != MQTT_5) {
+        code = reason_v3_suback(code);
+    }
+    for (uint32_t i = 0; i < suback->count; i++) {
+        suback->codes[i] = suback->codes[i] < 0x80 ? code : suback->codes[i];
+    }
+}
+
+static void on_committed(void *context, enum err err)
+{
+    struct suback *suback = context;
+    if (err != OK) {
+        refuse_all(suback, err);
+    }
+    suback_release(suback);
+}
+
+/* It waits for all that was logged for the session so far. */
+static void suback_await(struct suback *suback)
+{
+    const struct conn *conn = suback->conn;
+    const struct session *session = conn->session;
+    if (!session->is_kept) {
+        return;
+    }
+    enum err err = journal_await(conn->shard->journal, UINT64_C(1) << session->partition,
+                                 on_committed, suback);
+    if (err == ERR_AGAIN) {
+        suback->open_count++;
+    } else if (err != OK) {
+        refuse_all(suback, err);
+    }
 }
 
 void subacks_orphan(struct conn *conn)
@@ -115,18 +181,18 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     bool is_new = session_subscription(session, asked->filter) == NULL;
     uint8_t qos_max = (uint8_t)conn->qos_max; /* any is taken [MQTT-3.2.2-10] */
     uint8_t granted = asked->qos < qos_max ? asked->qos : qos_max;
-    struct op op = {.kind = OP_SUBSCRIBE, .session = session};
-    op.subscribe.text = asked->filter;
-    op.subscribe.share_name = filter.share;
-    op.subscribe.filter = filter.filter;
-    op.subscribe.prefix = slice_text(conn_listener(conn)->mount_point);
-    op.subscribe.id = id;
-    op.subscribe.qos = granted;
-    op.subscribe.no_local = asked->no_local;
-    op.subscribe.retain_as_published = asked->retain_as_published;
-    TRY(commit(conn->shard->journal, &op));
+    struct op_subscribe wanted = {
+        .text = asked->filter,
+        .share_name = filter.share,
+        .filter = filter.filter,
+        .prefix = slice_text(conn_listener(conn)->mount_point),
+        .id = id,
+        .qos = granted,
+        .no_local = asked->no_local || (conn->is_bridge && filter.share.count == 0),
+        .retain_as_published = asked->retain_as_published || conn->is_bridge};
+    struct subscription *subscription;
+    TRY(apply_subscribe(session, &wanted, &subscription));
     suback->codes[index] = granted;
-    struct subscription *subscription = session_subscription(session, asked->filter);
     rights_subscribed(session, subscription);
     if (filter.share.count > 0) {
         return shares_join(conn->shard, subscription, conn->window.count_max, suback, index);
@@ -174,15 +240,10 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
     if (conn->version == MQTT_5) {
         TRY(shared_is_not_local(&subscribe));
     }
-    struct suback *suback = calloc(1, sizeof(*suback) + subscribe.filter_count);
+    struct suback *suback = suback_new(conn, &subscribe);
     if (suback == NULL) {
         return ERR_NOMEM;
     }
-    suback->conn = conn;
-    suback->count = subscribe.filter_count;
-    suback->packet_id = subscribe.packet_id;
-    suback->open_count = 1;
-    list_push_back(&conn->work->subacks, &suback->link);
     bool has_id = props_has(&subscribe.props, PROP_SUBSCRIPTION_ID);
     uint32_t id = has_id ? subscribe.props.subscription_id : 0;
 
@@ -202,6 +263,7 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
         }
     }
     limits_subscribed(conn->session);
+    suback_await(suback);
     suback_release(suback);
     return OK;
 }
@@ -210,10 +272,12 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
 static void give_back_shared(struct shard *shard, struct session *session, uint64_t share)
 {
     uint32_t count = session->queue.waiting.count;
+    shares_recall(session);
     for (uint32_t i = 0; share != 0 && i < count; i++) {
         struct delivery delivery = queue_pop(&session->queue);
         if (delivery.share == share) {
-            shares_return(shard, share, session->key, msg_ref(delivery.msg));
+            shares_return(shard, share, session->key, msg_ref(delivery.msg), NULL);
+            apply_settled(session, &delivery);
             delivery_deinit(&delivery);
         } else if (queue_put_back(&session->queue, &delivery) != OK) {
             delivery_deinit(&delivery);
@@ -228,10 +292,11 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
     if (unsubscribe.filter_count > LIMIT_FILTERS_PER_PACKET) {
         return ERR_TOO_LARGE;
     }
-    uint8_t *codes = malloc(unsubscribe.filter_count);
-    if (codes == NULL) {
+    struct suback *unsuback = suback_new(conn, &unsubscribe);
+    if (unsuback == NULL) {
         return ERR_NOMEM;
     }
+    unsuback->is_unsuback = true;
     struct slice rest = unsubscribe.filters;
     struct mqtt_filter asked;
     for (uint32_t i = 0; mqtt_filters_next(&rest, false, conn->version, &asked); i++) {
@@ -242,24 +307,16 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
             err = subscription != NULL ? OK : ERR_NOT_FOUND;
         }
         if (subscription != NULL) {
-            struct op op = {.kind = OP_UNSUBSCRIBE, .session = conn->session};
-            op.unsubscribe = subscription;
             uint64_t share = subscription->share;
             replay_cancel(subscription);
-            err = commit(conn->shard->journal, &op);
-            give_back_shared(conn->shard, conn->session, share);
+            err = apply_unsubscribe(subscription);
+            give_back_shared(conn->shard, conn->session, err == OK ? share : 0);
             filter_log(conn, LOG_TYPE_UNSUBSCRIBE, "unsubscribed", &asked);
         }
-        codes[i] = reason_from_err(err, MQTT_UNSUBACK);
+        unsuback->codes[i] = reason_from_err(err, MQTT_UNSUBACK);
     }
     limits_subscribed(conn->session);
-    uint32_t size = (uint32_t)mqtt_unsuback_size(unsubscribe.filter_count, NULL, conn->version);
-    uint8_t *bytes = conn_packet(conn, size, 0);
-    if (bytes != NULL) {
-        struct writer w = writer_of(bytes, size);
-        mqtt_unsuback_encode(&w, unsubscribe.packet_id, codes, unsubscribe.filter_count, NULL,
-                             conn->version);
-    }
-    free(codes);
+    suback_await(unsuback);
+    suback_release(unsuback);
     return OK;
 }

@@ -14,7 +14,7 @@ struct suback;
 struct conn;
 struct shard;
 
-/* Filter number index was subscribed, or refused. */
+/* Filter number index was subscribed, or refused. Accepts NULL: nobody had asked. */
 void suback_done(struct suback *suback, uint32_t index, enum err err);
 
 /* The connection goes: what is pending will not be answered, but other shards still know of it. */

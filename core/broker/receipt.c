@@ -1,7 +1,10 @@
 #include "core/broker/receipt.h"
 
 #include "core/base/assert.h"
+#include "core/broker/apply.h"
 #include "core/broker/conn.h"
+#include "core/broker/mailbox.h"
+#include "core/broker/outbox.h"
 #include "core/broker/shard.h"
 #include "core/session/journal.h"
 #include "core/wire/ack.h"
@@ -18,14 +21,40 @@ struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t pac
     if (receipt == NULL) {
         return NULL;
     }
-    receipt->conn = conn;
-    receipt->session = conn->session;
-    receipt->shard = conn->shard;
-    receipt->open_count = 1;
-    receipt->type = type;
-    receipt->packet_id = packet_id;
+    *receipt = (struct receipt){.conn = conn,
+                                .session = conn->session,
+                                .shard = conn->shard,
+                                .open_count = 1,
+                                .kind = RECEIPT_ACK,
+                                .type = type,
+                                .packet_id = packet_id};
     list_push_back(&conn->work->receipts, &receipt->link);
     conn->work->receipt_count++;
+    return receipt;
+}
+
+struct receipt *receipt_relay(struct shard *shard, uint32_t from, struct receipt *upstream)
+{
+    struct receipt *receipt = pool_take(shard->receipts);
+    if (receipt != NULL) {
+        *receipt = (struct receipt){.upstream = upstream,
+                                    .shard = shard,
+                                    .open_count = 1,
+                                    .kind = RECEIPT_RELAY,
+                                    .from = (uint8_t)from};
+        list_init(&receipt->link);
+    }
+    return receipt;
+}
+
+struct receipt *receipt_outbox(struct shard *shard, struct outbox_item *item)
+{
+    struct receipt *receipt = pool_take(shard->receipts);
+    if (receipt != NULL) {
+        *receipt = (struct receipt){
+            .item = item, .shard = shard, .open_count = 1, .kind = RECEIPT_OUTBOX};
+        list_init(&receipt->link);
+    }
     return receipt;
 }
 
@@ -54,7 +83,27 @@ void inbound_uncount(struct conn *conn, uint8_t qos, uint16_t packet_id)
 
 void receipt_hold(struct receipt *receipt)
 {
-    receipt->open_count++;
+    if (receipt != NULL) {
+        receipt->open_count++;
+    }
+}
+
+void receipt_committed(void *receipt, enum err err)
+{
+    receipt_done(receipt, err);
+}
+
+void receipt_await(struct receipt *receipt, uint64_t partitions)
+{
+    if (receipt == NULL || partitions == 0) {
+        return;
+    }
+    enum err err = journal_await(receipt->shard->journal, partitions, receipt_committed, receipt);
+    if (err == ERR_AGAIN) {
+        receipt->open_count++;
+    } else if (err != OK && receipt->err == OK) {
+        receipt->err = err;
+    }
 }
 
 void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err)
@@ -75,16 +124,25 @@ void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum 
  */
 static bool can_be_said(const struct conn *conn, enum err err)
 {
-    return conn->version == MQTT_5 || (err != ERR_QUOTA && err != ERR_NOMEM);
+    return conn->version == MQTT_5 ||
+           (err != ERR_QUOTA && err != ERR_NOMEM && err != ERR_NO_SPACE && err != ERR_UNAVAILABLE &&
+            err != ERR_IO);
 }
 
 /* The exchange ends here: the id is free, a repeat is a new message [MQTT-4.3.3-9]. */
 static void release_if_refused(const struct receipt *receipt)
 {
     if (receipt->err != OK && receipt->type == MQTT_PUBREC && receipt->session != NULL) {
-        struct op op = {.kind = OP_RELEASE, .session = receipt->session};
-        op.packet_id = receipt->packet_id;
-        journal_submit(receipt->shard->journal, &op, NULL, NULL);
+        apply_release(receipt->session, receipt->packet_id);
+    }
+}
+
+/* PUBREL, PUBCOMP: what cannot be kept is not said; the client will ask again. */
+static void settle_second(struct conn *conn, const struct receipt *receipt)
+{
+    bool is_kept = receipt->err == OK || receipt->err == ERR_ID_UNKNOWN;
+    if (is_kept) {
+        ack_write(conn, receipt->type, receipt->packet_id, receipt->err);
     }
 }
 
@@ -92,6 +150,10 @@ static void settle(struct conn *conn, const struct receipt *receipt)
 {
     enum err err = receipt->err;
     bool is_refused = err != OK;
+    if (receipt->type == MQTT_PUBREL || receipt->type == MQTT_PUBCOMP) {
+        settle_second(conn, receipt);
+        return;
+    }
     if (err == OK && !receipt->has_receivers) {
         err = ERR_NOT_FOUND; /* v5 hears 0x10: no matching subscribers */
     }
@@ -127,6 +189,13 @@ static void orphan_end(struct receipt *receipt)
     pool_give(receipt->shard->receipts, receipt);
 }
 
+static void relay_end(struct receipt *receipt)
+{
+    struct mail answer = {.kind = MAIL_RECEIPT, .receipt = receipt->upstream, .err = receipt->err};
+    mailbox_post(receipt->shard->mailbox, receipt->from, &answer);
+    pool_give(receipt->shard->receipts, receipt);
+}
+
 void receipt_done(struct receipt *receipt, enum err err)
 {
     if (receipt == NULL) {
@@ -138,16 +207,34 @@ void receipt_done(struct receipt *receipt, enum err err)
     if (receipt->open_count > 0) {
         return;
     }
-    if (receipt->conn != NULL) {
+    if (receipt->kind == RECEIPT_RELAY) {
+        relay_end(receipt);
+    } else if (receipt->kind == RECEIPT_OUTBOX) {
+        outbox_item_end(receipt->item, receipt->err);
+        pool_give(receipt->shard->receipts, receipt);
+    } else if (receipt->conn != NULL) {
         receipts_flush(receipt->conn);
     } else {
         orphan_end(receipt);
     }
 }
 
-void receipt_committed(void *receipt, enum err err)
+enum err ack_when_stable(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err)
 {
-    receipt_done(receipt, err);
+    const struct session *session = conn->session;
+    if (!session->is_kept) {
+        ack_write(conn, type, packet_id, err);
+        return OK;
+    }
+    TRY(conn_prepare(conn));
+    struct receipt *receipt = receipt_new(conn, type, packet_id);
+    if (receipt == NULL) {
+        return ERR_NOMEM;
+    }
+    receipt->err = err;
+    receipt_await(receipt, UINT64_C(1) << session->partition);
+    receipt_done(receipt, OK);
+    return OK;
 }
 
 void receipts_orphan(struct conn *conn)

@@ -4,10 +4,11 @@
  * Floor:  broker.
  * Thread: the publisher's shard. Other shards carry the pointer in mail and hand it back, never
  *         look inside; so a receipt lives until the last of them has answered, even if its
- *         connection is gone by then.
+ *         connection is gone by then. What another shard has to wait for itself (its own journal,
+ *         a third shard) it gathers in a receipt of its own, a relay.
  *
- * Acknowledgements leave in the order in which the packets came [MQTT-4.6.0-2] [MQTT-4.6.0-3]: a
- * receipt that is complete waits for those before it.
+ * Acknowledgements leave in the order in which the packets came [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+ * [MQTT-4.6.0-4]: a receipt that is complete waits for those before it.
  */
 #ifndef TERN_BROKER_RECEIPT_H
 #define TERN_BROKER_RECEIPT_H
@@ -25,17 +26,30 @@ enum {
 };
 
 struct conn;
+struct outbox_item;
 struct session;
 struct shard;
 
+enum receipt_kind {
+    RECEIPT_ACK,    /* an acknowledgement waits for it */
+    RECEIPT_RELAY,  /* a receipt of another shard does */
+    RECEIPT_OUTBOX, /* a message in the outbox does */
+};
+
 struct receipt {
-    struct list link;        /* in conn->receipts, or in shard->orphans */
-    struct conn *conn;       /* NULL: it is gone */
+    struct list link; /* RECEIPT_ACK: in conn->receipts, or in shard->orphans */
+    union {
+        struct conn *conn;        /* RECEIPT_ACK; NULL: it is gone */
+        struct receipt *upstream; /* RECEIPT_RELAY */
+        struct outbox_item *item; /* RECEIPT_OUTBOX */
+    };
     struct session *session; /* that holds the packet id; NULL: it has ended */
     struct shard *shard;
     uint32_t open_count; /* promises not kept yet; the one who makes the receipt counts as one */
     uint16_t packet_id;
-    enum mqtt_type type; /* MQTT_PUBACK or MQTT_PUBREC */
+    uint8_t kind;        /* enum receipt_kind */
+    uint8_t from;        /* RECEIPT_RELAY: whose receipt upstream is */
+    enum mqtt_type type; /* RECEIPT_ACK: MQTT_PUBACK, MQTT_PUBREC, MQTT_PUBREL, MQTT_PUBCOMP */
     bool has_receivers;
     enum err err; /* the first refusal */
 };
@@ -43,14 +57,29 @@ struct receipt {
 /* The maker holds one promise until receipt_done(). NULL: memory is exhausted. */
 struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t packet_id);
 
-/* One more to wait for. */
+/* A receipt of this shard for one of shard `from`, which is told when it is done. NULL: memory. */
+struct receipt *receipt_relay(struct shard *shard, uint32_t from, struct receipt *upstream);
+
+/* One that the message waits for before it leaves the outbox. NULL: memory. */
+struct receipt *receipt_outbox(struct shard *shard, struct outbox_item *item);
+
+/* One more to wait for. Accepts NULL. */
 void receipt_hold(struct receipt *receipt);
+
+/* Wait for all that was logged so far in these partitions (a bit each). Accepts NULL. */
+void receipt_await(struct receipt *receipt, uint64_t partitions);
 
 /* A promise is kept, or was refused. The acknowledgement leaves with the last. Accepts NULL. */
 void receipt_done(struct receipt *receipt, enum err err);
 
-/* As the journal's done(). */
+/* As receipt_done(), for whoever calls back with a context. */
 void receipt_committed(void *receipt, enum err err);
+
+/*
+ * An acknowledgement that leaves when everything logged for the session so far is committed, in its
+ * turn: PUBREL, PUBCOMP. At once where nothing is logged. ERR_NOMEM.
+ */
+enum err ack_when_stable(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum err err);
 
 /*
  * The connection goes, before its session does: nothing is sent for its receipts. They wait for their

@@ -97,7 +97,7 @@ static void offer(struct conn *conn, const struct replay *replay, struct msg *ms
 /* One message of one replay, or none; true: it is finished. */
 static bool step(struct conn *conn, struct replay *replay, uint32_t *cost)
 {
-    uint64_t wall_ms = io_wall_ms(conn->shard->io);
+    uint64_t wall_ms = shard_wall_ms(conn->shard);
     struct msg *msg;
     bool is_done = true;
     *cost = 1;
@@ -119,7 +119,7 @@ static bool step(struct conn *conn, struct replay *replay, uint32_t *cost)
  */
 static bool takes_more(const struct conn *conn)
 {
-    return conn->state == CONN_OPEN && queue_peek(&conn->session->queue) == NULL &&
+    return conn->state == CONN_OPEN && queue_count(&conn->session->queue) == 0 &&
            conn_has_room(conn) && conn->out.bytes < conn->shard->config->output_bytes_max / 2;
 }
 

@@ -4,6 +4,7 @@
 #include "core/broker/deliver.h"
 #include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
+#include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -65,7 +66,8 @@ static enum err worst(enum err a, enum err b)
 }
 
 /* One leaf matched: no session can be there twice. The common case. */
-static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct leaf *leaf)
+static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct leaf *leaf,
+                           struct receipt *receipt)
 {
     struct leaf_view view = leaf_subs(leaf, shard->index);
     enum err err = OK;
@@ -74,7 +76,7 @@ static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct le
     for (uint32_t i = 0; i < view.count; i++) {
         struct sub *sub = view.subs[i];
         if (sub->is_share) {
-            err = worst(err, shares_dispatch(shard, sub->owner, msg, 0));
+            err = worst(err, shares_dispatch(shard, sub->owner, msg, 0, receipt));
             continue;
         }
         if (is_own(sub, msg)) {
@@ -156,7 +158,8 @@ static void fetch_ahead(const struct topic_match *match, uint32_t shard)
  * [MQTT-3.3.4-2] and all their identifiers [MQTT-3.3.4-3] [MQTT-3.3.4-4].
  */
 static enum err gather_targets(struct shard *shard, struct msg *msg,
-                               const struct topic_match *matched, uint32_t *count_out)
+                               const struct topic_match *matched, struct receipt *receipt,
+                               uint32_t *count_out)
 {
     struct route *route = &shard->route;
     uint32_t count = 0;
@@ -170,7 +173,7 @@ static enum err gather_targets(struct shard *shard, struct msg *msg,
             struct sub *sub = view.subs[i];
             struct session *session = sub->owner;
             if (sub->is_share) {
-                err = worst(err, shares_dispatch(shard, sub->owner, msg, 0));
+                err = worst(err, shares_dispatch(shard, sub->owner, msg, 0, receipt));
                 continue;
             }
             if (is_own(sub, msg)) {
@@ -212,10 +215,10 @@ static const uint32_t *id_row(struct route *route, const struct target *target)
 }
 
 static enum err serve_leaves(struct shard *shard, struct msg *msg,
-                             const struct topic_match *matched)
+                             const struct topic_match *matched, struct receipt *receipt)
 {
     uint32_t target_count;
-    enum err err = gather_targets(shard, msg, matched, &target_count);
+    enum err err = gather_targets(shard, msg, matched, receipt, &target_count);
     struct frame_cache cache;
     frame_cache_init(&cache);
     for (uint32_t i = 0; i < target_count; i++) {
@@ -231,20 +234,28 @@ static enum err serve_leaves(struct shard *shard, struct msg *msg,
     return err;
 }
 
-static enum err serve(struct shard *shard, struct msg *msg, const struct topic_match *matched)
+/* What was logged on the way is waited for, too. */
+static enum err serve(struct shard *shard, struct msg *msg, const struct topic_match *matched,
+                      struct receipt *receipt)
 {
     if ((matched->shards & UINT64_C(1) << shard->index) == 0) {
         return OK;
     }
-    return matched->leaf_count == 1 ? serve_leaf(shard, msg, matched->leaves[0])
-                                    : serve_leaves(shard, msg, matched);
+    shard->touched = 0;
+    enum err err = matched->leaf_count == 1 ? serve_leaf(shard, msg, matched->leaves[0], receipt)
+                                            : serve_leaves(shard, msg, matched, receipt);
+    if (shard->touched != 0) {
+        outbox_received(shard, shard->touched);
+        receipt_await(receipt, shard->touched);
+    }
+    return err;
 }
 
-enum err route_local(struct shard *shard, struct msg *msg)
+enum err route_local(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     struct topic_match matched;
     TRY(match(shard, msg, &matched));
-    return serve(shard, msg, &matched);
+    return serve(shard, msg, &matched, receipt);
 }
 
 /* ---- everywhere ---------------------------------------------------------------------------- */
@@ -262,27 +273,25 @@ bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt
     }
     uint64_t others = matched.shards & ~(UINT64_C(1) << shard->index);
     for (uint64_t left = others; left != 0; left &= left - 1) {
-        struct mail mail = {.kind = MAIL_PUBLISH, .msg = msg_ref(msg), .receipt = receipt};
-        if (receipt != NULL) {
-            receipt_hold(receipt);
-        }
+        struct mail mail = {.kind = MAIL_PUBLISH,
+                            .a = origin_packed(&shard->origin),
+                            .b = shard->origin.number,
+                            .msg = msg_ref(msg),
+                            .receipt = receipt};
+        receipt_hold(receipt);
         uint32_t target = (uint32_t)__builtin_ctzll(left);
         mailbox_post(shard->mailbox, target, &mail);
         hold_look_at(shard, target);
     }
-    err = serve(shard, msg, &matched);
+    err = serve(shard, msg, &matched, receipt);
     if (receipt != NULL && err != OK) {
         receipt->err = err;
     }
     return matched.shards != 0;
 }
 
-void route_own(struct shard *shard, struct msg *msg)
+bool route_is_wanted(struct shard *shard, const struct msg *msg)
 {
-    if (msg->retain) {
-        struct op op = {.kind = OP_RETAIN};
-        op.retain = msg;
-        journal_submit(shard->journal, &op, NULL, NULL);
-    }
-    route_publish(shard, msg, NULL);
+    struct topic_match matched;
+    return match(shard, msg, &matched) != OK || matched.shards != 0;
 }

@@ -58,10 +58,10 @@ uint8_t route_qos(const struct shard *shard, const struct msg *msg, uint8_t qos)
  */
 bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt);
 
-/* As route_publish, for a message of the broker's own (wills, $SYS): stored first if retained. */
-void route_own(struct shard *shard, struct msg *msg);
+/* Would route_publish() find anybody now? */
+bool route_is_wanted(struct shard *shard, const struct msg *msg);
 
 /* Only to this shard's own subscribers: mail from another shard. Returns the first refusal. */
-enum err route_local(struct shard *shard, struct msg *msg);
+enum err route_local(struct shard *shard, struct msg *msg, struct receipt *receipt);
 
 #endif

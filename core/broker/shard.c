@@ -1,7 +1,6 @@
 #include "core/broker/shard.h"
 
 #include "core/base/assert.h"
-#include "core/broker/apply.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
@@ -10,10 +9,12 @@
 #include "core/broker/mailbox.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
+#include "core/broker/opening.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shares.h"
 #include "core/broker/sys_topics.h"
+#include "core/session/journal.h"
 
 #include <stdio.h>
 
@@ -28,6 +29,11 @@ enum {
 uint32_t shard_of(const struct shard *shard, struct slice client_id)
 {
     return partition_of(client_id) % shard->broker_shard_count;
+}
+
+uint64_t shard_wall_ms(const struct shard *shard)
+{
+    return shard->wall_base_ms + (io_now_ns(shard->io) - shard->now_base_ns) / 1000000;
 }
 
 void shard_tell(struct shard *shard, const struct trail_event *event)
@@ -231,10 +237,52 @@ static void use_settings(struct shard *shard, const struct broker_settings *sett
     if (shard->index == 0 && shard->retain != NULL) {
         retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);
     }
+    if (shard->has_guest && shard->broker->ports.renewed != NULL) {
+        shard->broker->ports.renewed(shard->broker->ports.context, config);
+    }
     atomic_store_explicit(&shard->settings_seen, settings, memory_order_release);
 }
 
-enum err shard_open(struct shard *shard)
+/* Relaxed: a barrier stands between all who raise it and all who read it. */
+static void floor_raise(struct broker *broker, uint64_t wall_ms)
+{
+    uint64_t floor_ms = atomic_load_explicit(&broker->wall_floor_ms, memory_order_relaxed);
+    while (floor_ms < wall_ms &&
+           !atomic_compare_exchange_weak_explicit(&broker->wall_floor_ms, &floor_ms, wall_ms,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+static enum err journal_open(struct shard *shard, struct broker_failure *failure)
+{
+    struct broker *broker = shard->broker;
+    uint64_t wall_ms = 0;
+    if (broker->ports.journal_new == NULL) {
+        return OK;
+    }
+    shard->outbox = outbox_new();
+    if (shard->outbox == NULL) {
+        return ERR_NOMEM;
+    }
+    TRY(broker->ports.journal_new(broker->ports.context, shard->io, shard->index, &shard->journal,
+                                  &wall_ms, failure));
+    floor_raise(broker, wall_ms);
+    return OK;
+}
+
+enum err shard_load(struct shard *shard, struct broker_failure *failure)
+{
+    struct broker *broker = shard->broker;
+    uint64_t floor_ms = atomic_load_explicit(&broker->wall_floor_ms, memory_order_relaxed);
+    uint64_t wall_ms = io_wall_ms(shard->io);
+    shard->wall_base_ms = wall_ms > floor_ms ? wall_ms : floor_ms;
+    shard->now_base_ns = io_now_ns(shard->io);
+    return shard->journal == NULL
+               ? OK
+               : broker->ports.journal_load(broker->ports.context, shard->journal, shard, failure);
+}
+
+enum err shard_open(struct shard *shard, struct broker_failure *failure)
 {
     struct broker *broker = shard->broker;
     list_init(&shard->conns);
@@ -243,6 +291,7 @@ enum err shard_open(struct shard *shard)
     list_init(&shard->held);
     list_init(&shard->explains);
     list_init(&shard->handshakes);
+    list_init(&shard->openings);
     list_init(&shard->replaying);
     list_init(&shard->subacks);
     list_init(&shard->orphans);
@@ -266,10 +315,8 @@ enum err shard_open(struct shard *shard)
     shard->trail = trail_new(rng_u64(&shard->rng));
     shard->shares = shares_new(rng_u64(&shard->rng));
     shard->mailbox = mailbox_new(shard, broker->mail_rings);
-    shard->journal = broker->ports.journal_new(broker->ports.context, shard, apply_op);
     if (shard->wheel == NULL || shard->sessions == NULL || shard->receipts == NULL ||
-        shard->trail == NULL || shard->shares == NULL || shard->mailbox == NULL ||
-        shard->journal == NULL) {
+        shard->trail == NULL || shard->shares == NULL || shard->mailbox == NULL) {
         return ERR_NOMEM;
     }
     epoch_online(broker->epoch, shard->index);
@@ -277,7 +324,7 @@ enum err shard_open(struct shard *shard)
     if (shard->index == 0) {
         TRY(sys_topics_new(shard, &shard->sys_topics));
     }
-    return OK;
+    return journal_open(shard, failure);
 }
 
 static void drop_everything(struct shard *shard)
@@ -288,12 +335,22 @@ static void drop_everything(struct shard *shard)
             conn->session->conn = NULL;
             conn->session = NULL;
         }
+        opening_forget(conn);
         conn_free(conn);
     }
     uint64_t cursor = 0;
     struct session *session;
     while ((session = map_next(shard->sessions, &cursor)) != NULL) {
         session_destroy(session);
+    }
+}
+
+static void journal_close(struct shard *shard)
+{
+    if (shard->journal != NULL) {
+        struct journal *journal = shard->journal;
+        shard->journal = NULL; /* nobody logs any more */
+        shard->broker->ports.journal_free(journal);
     }
 }
 
@@ -304,9 +361,13 @@ void shard_close(struct shard *shard)
     }
     workers_desk_close(&shard->hashing); /* before its io: they wake it */
     workers_desk_close(&shard->signing);
+    if (shard->journal != NULL) {
+        journal_leave_io(shard->journal);
+    }
     io_free(shard->io); /* then: a send in flight reads what connections hold */
     if (shard->is_open) {
         drop_everything(shard);
+        journal_close(shard); /* whoever still waits for it is told, and lets go of what it holds */
         subacks_free(shard);
         sys_topics_free(shard->sys_topics);
         shares_free(shard->shares, shard);
@@ -319,9 +380,8 @@ void shard_close(struct shard *shard)
         shard->broker->ports.stopped(shard->broker->ports.context);
     }
     mailbox_free(shard->mailbox);
-    if (shard->journal != NULL) {
-        shard->broker->ports.journal_free(shard->journal);
-    }
+    journal_close(shard);
+    outbox_free(shard->outbox);
     route_deinit(&shard->route);
     pool_free(shard->receipts);
     map_free(shard->sessions);
@@ -366,7 +426,8 @@ static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
 {
     bool has_work = !list_is_empty(&shard->dirty) || !list_is_empty(&shard->handshakes) ||
                     !list_is_empty(&shard->replaying) || mailbox_is_stalled(shard->mailbox) ||
-                    workers_has_news(&shard->hashing) || workers_has_news(&shard->signing);
+                    workers_has_news(&shard->hashing) || workers_has_news(&shard->signing) ||
+                    (shard->journal != NULL && journal_has_news(shard->journal));
     uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
     uint64_t until_timer = next > now ? next - now : 0;
     bool is_holding = !list_is_empty(&shard->held) || shard->told.receiver != NULL;
@@ -389,11 +450,16 @@ static void flush(struct shard *shard)
     }
 }
 
+bool shard_is_stalled(const struct shard *shard)
+{
+    return mailbox_is_stalled(shard->mailbox) ||
+           (shard->journal != NULL && journal_is_congested(shard->journal));
+}
+
 static void unstall(struct shard *shard)
 {
     struct list *link;
-    while (!mailbox_is_stalled(shard->mailbox) &&
-           (link = list_pop_front(&shard->stalled)) != NULL) {
+    while (!shard_is_stalled(shard) && (link = list_pop_front(&shard->stalled)) != NULL) {
         conn_unpause(CONTAINER_OF(link, struct conn_work, stalled_link)->conn);
     }
 }
@@ -414,20 +480,39 @@ static void show_gauges(struct shard *shard)
     metric_add(metrics, METRIC_turns, 1);
 }
 
+/* All shards are loaded. */
+static void begin(struct shard *shard)
+{
+    shard->has_begun = true;
+    if (shard->outbox != NULL) {
+        outbox_restored(shard);
+    }
+}
+
 bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
 {
+    if (!shard->has_begun) {
+        begin(shard);
+    }
     look_around(shard);
     if (shard->state == SHARD_STOPPED) {
         return false;
     }
     io_turn(shard->io, wait_ns(shard, wait_ns_max));
     mailbox_read(shard->mailbox, mail_handle);
+    if (shard->journal != NULL) {
+        journal_collect(shard->journal);
+    }
     workers_collect(&shard->hashing);
     workers_collect(&shard->signing);
     wheel_run(shard->wheel, io_now_ns(shard->io));
     handshakes_run(shard);
     holds_run(shard);
     replays_run(shard);
+    if (shard->journal != NULL) {
+        journal_flush(shard->journal);
+        shard->flush_count++;
+    }
     flush(shard);
     mailbox_flush(shard->mailbox);
     unstall(shard);

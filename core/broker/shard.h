@@ -24,6 +24,7 @@
 #include "core/broker/broker.h"
 #include "core/broker/conn_out.h"
 #include "core/broker/hold.h"
+#include "core/broker/outbox.h"
 #include "core/broker/route.h"
 #include "core/io/io.h"
 #include "core/io/workers.h"
@@ -45,7 +46,8 @@ struct shard {
     struct rng rng;
     struct metrics *metrics;
     struct trail *trail;
-    struct journal *journal;
+    struct journal *journal;         /* NULL: state is kept in memory alone */
+    struct outbox *outbox;           /* goes with it */
     struct mesh *mesh;               /* the node's; NULL: alone */
     struct trie *trie;               /* the node's */
     struct retain *retain;           /* the node's */
@@ -64,6 +66,7 @@ struct shard {
     struct list replaying;      /* connections with retained messages still to be looked up */
     struct list subacks;        /* pending ones whose connection is gone */
     struct list orphans;        /* receipts whose connection went before their verdict */
+    struct list openings;       /* connections that wait for their session to be on disk */
     struct list handshakes;     /* TLS connections whose next step waits, see conn_tls.h */
     struct list held;           /* publishers that wait for receivers, see hold.h */
     struct session *behind;     /* a receiver of the message being routed; NULL: none is behind */
@@ -72,6 +75,11 @@ struct shard {
 
     struct list explains; /* questions to all shards that are open, see explain.h */
     uint64_t explain_last;
+
+    uint64_t wall_base_ms, now_base_ns; /* see shard_wall_ms() */
+    uint64_t touched;     /* partitions in which something was logged for the present message */
+    uint64_t flush_count; /* of the journal */
+    struct origin origin; /* of the message that is being routed */
 
     uint64_t output_bytes; /* waiting in all connections */
     struct queue_totals queue_totals;
@@ -90,6 +98,7 @@ struct shard {
     uint32_t listener_count;
     bool is_open, is_offline;
     bool has_guest; /* the floor above uses io and wheel */
+    bool has_begun; /* the first turn was taken */
 
     enum { SHARD_RUNNING, SHARD_DRAINING, SHARD_STOPPED } state;
     struct timer drain_timer;
@@ -102,8 +111,12 @@ struct shard {
         settings_seen; /* release here, acquire by the main thread */
 };
 
-/* In the thread that will take the turns. seed: of this shard's chance. */
-enum err shard_open(struct shard *shard);
+/*
+ * In the thread that will take the turns: open all shards, then load all, then take turns. An error
+ * is told in failure; shard_close() follows all the same.
+ */
+enum err shard_open(struct shard *shard, struct broker_failure *failure);
+enum err shard_load(struct shard *shard, struct broker_failure *failure);
 void shard_close(struct shard *shard);
 
 /* Open the listeners of the configuration. failure: one line when it fails. */
@@ -115,7 +128,17 @@ enum err shard_listen(struct shard *shard, struct broker_failure *failure);
  */
 bool shard_turn(struct shard *shard, uint64_t wait_ns_max);
 
-/* Which shard owns the session of this client id. */
+/*
+ * The wall clock that everything lasting goes by, milliseconds since 1970: as at the start of the
+ * broker, or later if the disk has seen a later one, and from then on as time passes. So neither a
+ * clock that is set nor a restart before the clock is right takes expiries back or jumps ahead.
+ */
+uint64_t shard_wall_ms(const struct shard *shard);
+
+/* Mail finds no room, or the disk cannot follow: who causes more should not be read. */
+bool shard_is_stalled(const struct shard *shard);
+
+/* Which shard owns the session of this client id, or the retained message of this topic. */
 uint32_t shard_of(const struct shard *shard, struct slice client_id);
 
 /* Connections of the node, and of a listener, one more or one less. false: a limit is reached, it

@@ -5,6 +5,7 @@
 #include "core/broker/deliver.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_subscribe.h"
+#include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/share.h"
 
@@ -191,12 +192,13 @@ static bool is_member(const struct session *session, uint64_t share_id)
 
 /* Its UNSUBACK may have left while the group did not know yet: then it goes back [MQTT-3.10.4-2]. */
 static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t share_id,
-                           struct msg *msg, uint8_t qos, bool retain, uint32_t id)
+                           struct msg *msg, uint8_t qos, bool retain, uint32_t id,
+                           struct receipt *receipt)
 {
     struct session *session = map_get(shard->shares->sessions,
                                       slice_of(&session_key, sizeof(session_key)));
     if (session == NULL || !is_member(session, share_id)) {
-        shares_return(shard, share_id, session_key, msg_ref(msg));
+        shares_return(shard, share_id, session_key, msg_ref(msg), receipt);
         return OK;
     }
     struct offer offer = {.msg = msg,
@@ -209,7 +211,7 @@ static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t s
 }
 
 enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *msg,
-                         uint64_t not_key)
+                         uint64_t not_key, struct receipt *receipt)
 {
     struct share_member *member = share_group_next(share->group, not_key);
     if (member == NULL) {
@@ -220,30 +222,34 @@ enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *m
     uint8_t qos = route_qos(shard, msg, member->qos);
     bool retain = member->retain_as_published && msg->retain;
     if (member->shard == shard->index) {
-        return offer_here(shard, member->key, share->id, msg, qos, retain, member->id);
+        return offer_here(shard, member->key, share->id, msg, qos, retain, member->id, receipt);
     }
     struct mail mail = {.kind = MAIL_SHARE_OFFER,
                         .a = member->key,
                         .b = share->id,
                         .msg = msg_ref(msg),
+                        .receipt = receipt,
                         .id = member->id,
                         .qos = qos,
                         .retain = retain};
+    receipt_hold(receipt);
     mailbox_post(shard->mailbox, member->shard, &mail);
     return OK;
 }
 
-static void return_here(struct shard *shard, uint64_t share_id, uint64_t session_key,
-                        struct msg *msg)
+static enum err return_here(struct shard *shard, uint64_t share_id, uint64_t session_key,
+                            struct msg *msg, struct receipt *receipt)
 {
+    enum err err = OK;
     settled_here(shard, share_id, session_key);
     struct share *share = share_by_id(shard, share_id);
     if (share != NULL) {
-        shares_dispatch(shard, share, msg, session_key);
+        err = shares_dispatch(shard, share, msg, session_key, receipt);
     } else {
         shard_count_drop(shard, TRAIL_DROP_NO_MEMBER, ERR_NOT_FOUND, slice_of(NULL, 0), msg->topic);
     }
     msg_unref(msg);
+    return err;
 }
 
 /* ---- the member's side --------------------------------------------------------------------- */
@@ -270,7 +276,7 @@ enum err shares_join(struct shard *shard, struct subscription *subscription, uin
                                 .id = subscription->sub.id,
                                 .qos = subscription->sub.qos,
                                 .retain_as_published = subscription->sub.retain_as_published,
-                                .is_present = true,
+                                .is_present = session->conn != NULL,
                                 .name_bytes = name_bytes,
                                 .filter_bytes = (uint32_t)subscription->filter.count};
     memcpy(join->bytes, subscription->share_name.data, subscription->share_name.count);
@@ -317,8 +323,8 @@ static void on_joined(struct shard *shard, const struct mail *mail)
         mailbox_post(shard->mailbox, mail->from, &leave);
     } else if (mail->err == OK) {
         subscription->share = mail->b;
-        if (session->conn == NULL) { /* it went away meanwhile, and nobody could be told */
-            tell(shard, MAIL_SHARE_STATE, mail->b, session->key, false);
+        if ((session->conn != NULL) != join->is_present) { /* and nobody could be told */
+            tell(shard, MAIL_SHARE_STATE, mail->b, session->key, session->conn != NULL);
         }
     }
     suback_done(join->suback, join->suback_index, mail->err);
@@ -362,14 +368,51 @@ void shares_settled(struct shard *shard, uint64_t share_id, uint64_t session_key
     }
 }
 
-void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg)
+void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg,
+                   struct receipt *receipt)
 {
     if (home_of(share_id) == shard->index) {
-        return_here(shard, share_id, session_key, msg);
+        return_here(shard, share_id, session_key, msg, receipt);
         return;
     }
-    struct mail mail = {.kind = MAIL_SHARE_RETURN, .a = session_key, .b = share_id, .msg = msg};
+    struct mail mail = {
+        .kind = MAIL_SHARE_RETURN, .a = session_key, .b = share_id, .msg = msg, .receipt = receipt};
+    receipt_hold(receipt);
     mailbox_post(shard->mailbox, home_of(share_id), &mail);
+}
+
+#define MARK (UINT64_C(1) << 63) /* no group has such an id */
+
+uint64_t shares_mark(struct slice text)
+{
+    return text.count == 0 ? 0 : hash_bytes(text) | MARK;
+}
+
+uint64_t shares_group(const struct session *session, const struct delivery *delivery)
+{
+    const struct subscription *shared = NULL;
+    if ((delivery->share & MARK) == 0) {
+        return delivery->share;
+    }
+    while ((shared = session_shared_next(session, shared)) != NULL) {
+        if (shares_mark(shared->text) == delivery->share) {
+            return shared->share;
+        }
+    }
+    return 0;
+}
+
+void shares_recall(struct session *session)
+{
+    struct delivery *slot;
+    uint32_t cursor = 0;
+    for (uint32_t i = 0; i < session->queue.waiting.count; i++) {
+        slot = deque_at(&session->queue.waiting, i);
+        slot->share = shares_group(session, slot);
+    }
+    while ((slot = inflight_next(&session->inflight, &cursor)) != NULL) {
+        slot->share = shares_group(session, slot);
+    }
 }
 
 void shares_forget_session(struct shard *shard, struct session *session)
@@ -378,6 +421,31 @@ void shares_forget_session(struct shard *shard, struct session *session)
 }
 
 /* ---- mail ---------------------------------------------------------------------------------- */
+
+/* A message to a member, or back from one; whoever waits for it waits for what becomes of it here. */
+static void on_message(struct shard *shard, struct mail *mail)
+{
+    struct receipt *relay = NULL;
+    if (mail->receipt != NULL) {
+        relay = receipt_relay(shard, mail->from, mail->receipt);
+    }
+    shard->touched = 0;
+    enum err err;
+    if (mail->kind == MAIL_SHARE_OFFER) {
+        err = offer_here(shard, mail->a, mail->b, mail->msg, mail->qos, mail->retain, mail->id,
+                         relay);
+        msg_unref(mail->msg);
+    } else {
+        err = return_here(shard, mail->b, mail->a, mail->msg, relay);
+    }
+    if (relay != NULL) {
+        receipt_await(relay, shard->touched);
+        receipt_done(relay, err);
+    } else if (mail->receipt != NULL) {
+        struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = ERR_NOMEM};
+        mailbox_post(shard->mailbox, mail->from, &answer);
+    }
+}
 
 void shares_on_mail(struct shard *shard, struct mail *mail)
 {
@@ -399,14 +467,11 @@ void shares_on_mail(struct shard *shard, struct mail *mail)
         presence_here(shard, mail->b, mail->a, mail->retain);
         break;
     case MAIL_SHARE_OFFER:
-        offer_here(shard, mail->a, mail->b, mail->msg, mail->qos, mail->retain, mail->id);
-        msg_unref(mail->msg);
+    case MAIL_SHARE_RETURN:
+        on_message(shard, mail);
         break;
     case MAIL_SHARE_SETTLE:
         settled_here(shard, mail->b, mail->a);
-        break;
-    case MAIL_SHARE_RETURN:
-        return_here(shard, mail->b, mail->a, mail->msg);
         break;
     default:
         ASSERT(false);

@@ -26,6 +26,7 @@ struct share;
 struct shares;
 struct suback;
 struct mail;
+struct receipt;
 
 struct shares *shares_new(uint64_t seed);
 /* Takes its groups off the trie. Accepts NULL. */
@@ -44,13 +45,29 @@ void shares_leave(struct shard *shard, struct subscription *subscription);
 /* The session came or went: its groups prefer those who are there. */
 void shares_presence(struct shard *shard, struct session *session, bool is_present);
 
-/* A message matched the group: choose a member other than not_key, if there is one. */
+/*
+ * A message matched the group: choose a member other than not_key, if there is one. What it promises
+ * on other shards is added to receipt (NULL: nobody waits); of this one shard->touched tells.
+ */
 enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *msg,
-                         uint64_t not_key);
+                         uint64_t not_key, struct receipt *receipt);
 
 /* Member's side: finished, or given back for somebody else to take (msg: one reference taken). */
 void shares_settled(struct shard *shard, uint64_t share_id, uint64_t session_key);
-void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg);
+void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg,
+                   struct receipt *receipt);
+
+/*
+ * A message that came by a shared subscription before a restart bears a mark of that subscription
+ * until its group is known again. text empty: 0.
+ */
+uint64_t shares_mark(struct slice text);
+
+/* The group that a delivery came by; 0: none, or it is not known yet. */
+uint64_t shares_group(const struct session *session, const struct delivery *delivery);
+
+/* All deliveries of the session bear their groups from now on, or none: it may leave them. */
+void shares_recall(struct session *session);
 
 /* The session is gone: nothing can be offered to it any more. */
 void shares_forget_session(struct shard *shard, struct session *session);

@@ -6,6 +6,7 @@
 
 #include "core/base/wheel.h"
 #include "core/broker/broker_shared.h"
+#include "core/broker/retained.h"
 #include "core/broker/route.h"
 
 #include <math.h>
@@ -118,7 +119,7 @@ static void say(struct sys_topics *sys, uint32_t index, const char *topic, const
         .retain = true, .topic = slice_text(topic), .payload = slice_text(value)};
     struct msg *msg = msg_new(&spec);
     if (msg != NULL) {
-        route_own(sys->shard, msg);
+        retained_publish(sys->shard, msg, NULL);
         msg_unref(msg);
     }
 }

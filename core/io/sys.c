@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -183,18 +184,49 @@ enum err sys_load_plain_file(const char *path, size_t bytes_max, char **out, siz
     return load_path(path, O_NONBLOCK, &file, bytes_max, out, count_out);
 }
 
+static enum err user_find(const char *name, struct passwd *user, char buffer[NAME_BUFFER_BYTES])
+{
+    struct passwd *found = NULL;
+    int rc = getpwnam_r(name, user, buffer, NAME_BUFFER_BYTES, &found);
+    if (found == NULL) {
+        return rc == 0 ? ERR_NOT_FOUND : err_from_errno(rc);
+    }
+    return OK;
+}
+
+enum err sys_give_folder(const char *folder, const char *name)
+{
+    struct passwd user;
+    char buffer[NAME_BUFFER_BYTES];
+    char *const paths[] = {(char *)(uintptr_t)folder, NULL};
+    if (name[0] == '\0') {
+        return OK;
+    }
+    TRY(user_find(name, &user, buffer));
+    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    enum err err = walk == NULL ? err_from_errno(errno) : OK;
+    FTSENT *entry;
+    while (err == OK && (entry = fts_read(walk)) != NULL) {
+        bool is_gone = entry->fts_info == FTS_NS || entry->fts_info == FTS_DP; /* or seen before */
+        if (!is_gone && lchown(entry->fts_path, user.pw_uid, user.pw_gid) < 0 && errno != ENOENT) {
+            err = err_from_errno(errno);
+        }
+    }
+    if (walk != NULL) {
+        fts_close(walk);
+    }
+    return err;
+}
+
 enum err sys_become_user(const char *name)
 {
-    struct passwd user, *found = NULL;
+    struct passwd user;
     char buffer[NAME_BUFFER_BYTES];
 
     if (name[0] == '\0') {
         return OK;
     }
-    int rc = getpwnam_r(name, &user, buffer, sizeof(buffer), &found);
-    if (found == NULL) {
-        return rc == 0 ? ERR_NOT_FOUND : err_from_errno(rc);
-    }
+    TRY(user_find(name, &user, buffer));
     if (user.pw_uid == geteuid()) {
         return OK;
     }

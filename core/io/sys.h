@@ -53,6 +53,12 @@ enum err sys_load_file(const char *path, size_t bytes_max, char **out, size_t *c
 enum err sys_load_plain_file(const char *path, size_t bytes_max, char **out, size_t *count_out);
 
 /*
+ * The folder and everything in it belong to that user from now on (links are not followed); the empty
+ * name changes nothing. ERR_NOT_FOUND: no such user or folder. ERR_PERMISSION: only root may.
+ */
+enum err sys_give_folder(const char *folder, const char *name);
+
+/*
  * Become that user, with its groups, for good; the empty name and the own name change nothing.
  * ERR_NOT_FOUND: no such user. ERR_PERMISSION: only root may.
  */

@@ -11,8 +11,9 @@
 #include "core/io/tls_context.h"
 
 struct tls_client_settings {
-    const char *cafile;             /* whom to trust; NULL with is_insecure */
-    bool is_insecure;               /* take any certificate: tests of one's own machine */
+    const char *cafile, *capath; /* whom to trust; NULL, both, with is_insecure */
+    bool is_any_name;            /* a certificate of these is taken whatever name it is made for */
+    bool is_insecure;            /* take any certificate: tests of one's own machine */
     const char *certfile, *keyfile; /* to prove; NULL: none */
     const char *version;            /* "1.2", "1.3": only this one; NULL: both */
     const char *ciphers, *curves;   /* as tls_settings; NULL: default */

@@ -147,7 +147,7 @@ bool tls_words_algorithms(struct ssl_ctx_st *ssl_context);
 
 struct tls_context {
     _Atomic uint32_t reference_count;
-    bool is_client, is_insecure;
+    bool is_client, is_insecure, is_any_name;
     enum tls_ask ask;
     struct ssl_ctx_st *ssl_context;
     struct tls_served *pairs;

@@ -109,7 +109,7 @@ static int name_code(const struct tls *tls, X509 *leaf)
     const char *name = tls->peer_name;
     uint8_t ip[16];
 
-    if (!tls->context->is_client) {
+    if (!tls->context->is_client || tls->context->is_any_name) {
         return X509_V_OK;
     }
     if (name == NULL) {

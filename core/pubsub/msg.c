@@ -103,6 +103,18 @@ static struct slice copy_to(uint8_t **at, struct slice bytes)
     return copy;
 }
 
+struct msg_spec msg_spec_of(const struct msg *msg)
+{
+    return (struct msg_spec){.qos = msg->qos,
+                             .retain = msg->retain,
+                             .publisher = msg->publisher,
+                             .expires_wall_ms = msg->expires_wall_ms,
+                             .expiry_s = msg->expiry_s,
+                             .topic = msg->topic,
+                             .props = msg->props,
+                             .payload = msg->payload};
+}
+
 struct msg *msg_new(const struct msg_spec *spec)
 {
     size_t copied = spec->blob == NULL ? spec->payload.count : 0;

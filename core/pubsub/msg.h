@@ -48,6 +48,9 @@ struct msg_spec {
     struct blob *blob; /* payload points into it: one reference is taken on success */
 };
 
+/* What a message was made from, borrowed from it; blob NULL: a copy of it holds its own payload. */
+struct msg_spec msg_spec_of(const struct msg *msg);
+
 /* refs 1, the caller owns it. NULL only when memory is exhausted. */
 struct msg *msg_new(const struct msg_spec *spec);
 

@@ -223,3 +223,8 @@ bool topic_overlaps(struct slice a, struct slice b)
     }
     return walk_overlaps(a, b);
 }
+
+bool topic_is_bridge_state(struct slice name)
+{
+    return topic_matches(slice_text("$SYS/broker/connection/+/state"), name);
+}

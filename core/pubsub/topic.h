@@ -42,6 +42,9 @@ enum err topic_filter_check(struct slice filter);
 /* Does the filter (without $share) match the name? '$' rule of 4.7.2 included. */
 bool topic_matches(struct slice filter, struct slice name);
 
+/* Is it what bridges of mosquitto tell, "$SYS/broker/connection/NAME/state"? Clients may publish it. */
+bool topic_is_bridge_state(struct slice name);
+
 /* Is every name that inner matches also matched by outer? Both are filters or names. */
 bool topic_covers(struct slice outer, struct slice inner);
 

@@ -22,6 +22,16 @@ struct delivery_ids *delivery_ids_new(const uint32_t *ids, uint32_t count)
     return copy;
 }
 
+const uint32_t *delivery_id_list(const struct delivery *delivery, uint32_t *count)
+{
+    if (delivery->more_ids != NULL) {
+        *count = delivery->more_ids->count;
+        return delivery->more_ids->ids;
+    }
+    *count = delivery->id != 0;
+    return &delivery->id;
+}
+
 void delivery_deinit(struct delivery *delivery)
 {
     msg_unref(delivery->msg);

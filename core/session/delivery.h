@@ -24,12 +24,18 @@ struct delivery_ids {
 /* A copy of count ids; it belongs to the delivery it is put into. NULL: memory is exhausted. */
 struct delivery_ids *delivery_ids_new(const uint32_t *ids, uint32_t count);
 
+struct delivery;
+
+/* All Subscription Identifiers of a delivery, borrowed from it. */
+const uint32_t *delivery_id_list(const struct delivery *delivery, uint32_t *count);
+
 enum delivery_state { DELIVERY_FREE, WAIT_PUBACK, WAIT_PUBREC, WAIT_PUBCOMP, DELIVERY_STATE_COUNT };
 
 struct delivery {
     struct msg *msg;
     uint64_t sequence; /* of the session, for QoS 1 and 2; 0: QoS 0 */
     uint64_t share;    /* the shared subscription it came by; 0: none */
+    uint64_t stored;   /* the number of its message on disk, see journal_log() */
     struct delivery_ids *more_ids;
     uint32_t id; /* Subscription Identifier; 0: none */
     uint8_t qos;

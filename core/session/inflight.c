@@ -77,6 +77,21 @@ enum err inflight_send(struct inflight *in, const struct delivery *delivery,
     return OK;
 }
 
+enum err inflight_restore(struct inflight *in, const struct delivery *delivery,
+                          enum delivery_state state)
+{
+    uint32_t count = in->slots.count;
+    ASSERT(count == 0 || deque_at(&in->slots, count - 1)->sequence < delivery->sequence); /* I1 */
+    struct delivery slot = *delivery;
+    slot.state = (uint8_t)state;
+    slot.is_dup = slot.must_resend = true;
+    TRY(deque_push(&in->slots, &slot));
+    in->used++;
+    (*in->total)++;
+    in->bytes += state == WAIT_PUBCOMP ? 0 : msg_bytes(delivery->msg); /* I2 */
+    return OK;
+}
+
 /* Binary search over the sequences; their residues are unique by I1. */
 static struct delivery *slot_find(const struct inflight *in, uint16_t id)
 {

@@ -49,6 +49,13 @@ bool inflight_has_room(const struct inflight *in, const struct window *window, u
 enum err inflight_send(struct inflight *in, const struct delivery *delivery,
                        const struct window *window, uint16_t *id_out);
 
+/*
+ * Put back what was in flight before a restart, in the order of its sequence: state says which answer
+ * is awaited, is_dup and must_resend are set. Taken over on OK. ERR_NOMEM.
+ */
+enum err inflight_restore(struct inflight *in, const struct delivery *delivery,
+                          enum delivery_state state);
+
 /* The packet id of a sequence. */
 uint16_t inflight_id(uint64_t sequence);
 

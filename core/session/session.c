@@ -35,6 +35,7 @@ struct session *session_new(struct slice client_id, uint64_t key)
     memcpy(id, client_id.data, client_id.count);
     session->client_id = slice_of(id, client_id.count);
     session->key = key;
+    session->partition = (uint8_t)partition_of(client_id);
     msg_memory_add(session_weight(session));
     list_init(&session->subscriptions);
     return session;
@@ -71,9 +72,18 @@ void session_free(struct session *session)
     inbound_deinit(&session->inbound);
     if (session->afterlife != NULL) {
         will_deinit(&session->afterlife->will);
-        free(session->afterlife);
+        session->afterlife->is_over = true;
+        afterlife_release(session->afterlife);
     }
     free(session);
+}
+
+void afterlife_release(struct afterlife *afterlife)
+{
+    ASSERT(afterlife->is_over);
+    if (afterlife->pins == 0) {
+        free(afterlife);
+    }
 }
 
 static struct slice text_of(const void *value)

@@ -52,12 +52,23 @@ struct will {
     uint32_t expiry_s; /* counted from when it is published */
 };
 
-/* What only a session needs that outlives its connection, or leaves a will. */
+/*
+ * What only a session needs that outlives its connection, or leaves a will.
+ *
+ * A message leaves when it is certain that it will not be forgotten (op.h). Of many in a row a run
+ * is told at once: those up to run_sequence are logged and not committed yet.
+ */
 struct afterlife {
     struct session *session;
     struct will will;
     struct timer will_timer;   /* away: when the will is due */
     struct timer expiry_timer; /* away: when the session ends */
+    uint64_t stable_sequence;  /* messages up to this one may be sent */
+    uint64_t sent_sequence;    /* the last one that was */
+    uint64_t doubt_sequence;   /* up to this one they may have been sent before a crash: DUP */
+    struct run *run;           /* to which the next message may be added; NULL: none */
+    uint32_t pins;             /* calls that will come back to it: so long it is not freed */
+    bool is_over;              /* the session has ended, only they hold it */
 };
 
 struct session {
@@ -72,7 +83,10 @@ struct session {
     uint64_t password_stamp; /* of the lines that proved its user, see password.h; 0: none did */
     uint32_t expiry_s;       /* counted from the end of the connection */
     uint16_t listener_index; /* by which it came last */
-    bool is_durable;         /* outlives its connection, or has a will: its changes are ops */
+    uint8_t partition;       /* of its client id */
+    bool is_durable;         /* on disk there is something of it */
+    bool is_kept;            /* it outlives its connection, on disk: all its changes are ops */
+    bool has_more;           /* on disk there is, or was, more of it than itself */
 
     struct list subscriptions; /* the shared ones first: they are few, and looked for */
     uint32_t subscription_count;
@@ -118,6 +132,9 @@ struct subscription *session_subscription_add(struct session *session, struct sl
 void session_subscription_remove(struct subscription *subscription);
 
 void will_deinit(struct will *will);
+
+/* Of a session that is over: freed when no run of it is under way any more. */
+void afterlife_release(struct afterlife *afterlife);
 
 /* The will, or NULL: it has none. */
 struct will *session_will(const struct session *session);

@@ -29,7 +29,8 @@ static void check(const struct config *config)
     for (uint32_t i = 0; i < config->listener_count; i++) {
         const struct listener_config *listener = &config->listeners[i];
         bool is_unix = listener->unix_path[0] != '\0';
-        ASSERT(is_unix == (listener->address_count == 0));
+        ASSERT((is_unix || listener->is_inside) == (listener->address_count == 0));
+        ASSERT(!listener->is_inside || i == config->inside_listener);
         ASSERT(listener->qos_max <= 2 && listener->accept_versions != 0);
         ASSERT(strlen(listener->name) > 0 && strlen(listener->auto_id_prefix) <= 256);
         for (uint32_t j = 0; j < listener->address_count; j++) {

@@ -136,7 +136,8 @@ def test_a_port_where_nobody_listens_is_said_to_be_one(t, name):
 
 
 @each(
-    *("retained -c 10 -s 10", "queued --rate 5", "idle --rate 5", "storm --window 5", "storm --rate 0.0001 -q 3"),
+    *("retained -c 10 -s 10", "persist --rate 5", "online --rate 5 --window 5", "idle --rate 5", "storm --window 5"),
+    "storm --rate 0.0001 -q 3",
     *("idle --held 5", "retained --threads 2", "persist -c 5 -s 23"),
 )
 def test_options_without_use_are_refused(t, scenario):

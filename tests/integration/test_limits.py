@@ -224,7 +224,7 @@ def test_a_session_that_is_away_keeps_its_subscriptions_counted(t):
 @tern_only
 @short
 def test_retained_messages_belong_to_who_set_them(t):
-    broker = t.broker(["limit client retained 2"], metrics=True)
+    broker = t.broker(["limit client retained 2", "sys_interval 0"], metrics=True)
     a, b = t.client(broker.port, "a"), t.client(broker.port, "b")
 
     def retain(client, topic, payload=b"x"):

@@ -178,6 +178,9 @@ def test_a_configuration_names_the_file(t):
     equal(ternctl("acl", "test", "--config", config, *question), allowed)
     equal(ternctl("acl", "test", "--config", config, "--listener", "1884", *question), allowed)
     equal(ternctl("acl", "test", "--config", config, "--stdin", stdin="\t".join(question) + "\n"), allowed)
+    bridge = "connection one\naddress 127.0.0.1\ntopic # both\n"  # its listener has no rules, and is nobody's
+    config = config_file(t, f"listener 1883 127.0.0.1\nacl_file {path}\n{bridge}")
+    equal(ternctl("acl", "test", "--config", config, *question), allowed)
     lines = "listener 1883 127.0.0.1\nallow_anonymous true\nlistener 1884 127.0.0.1\nallow_anonymous true\n"
     config = config_file(t, f"per_listener_settings true\n{lines}acl_file {path}\n")
     equal(ternctl("acl", "test", "--config", config, "--listener", "1884", *question), allowed)

@@ -65,11 +65,17 @@ class Broker:
         self.lines = list(lines) + ([] if is_mosquitto() else list(tern_only))
         self.args, self.wait_s = list(args), wait_s
         # TERN_<OPTION> configures the broker; ours are not options
-        self.env = {k: v for k, v in os.environ.items() if k not in ("TERN_BIN", "TERN_TEST_WAIT")}
+        self.env = {k: v for k, v in os.environ.items() if k != "TERN_BIN" and not k.startswith("TERN_TEST_")}
         self.env.update(env or {})
         self.folder = tempfile.mkdtemp(prefix="tern-test-")
         self.process = None
         atexit.register(self.kill)
+        self.start_up()
+
+    # -- life
+
+    def start_up(self):
+        """Start it, on other ports when somebody else was given these."""
         for _ in range(5):
             self.start()
             up = self.answers()
@@ -83,14 +89,18 @@ class Broker:
         self.kill()
         raise AssertionError(f"{program()} did not start:\n{log[-4000:]}")
 
-    # -- life
+    def persistence(self):
+        """In memory, or on disk with $TERN_TEST_DURABLE: most tests are to pass with either."""
+        if os.environ.get("TERN_TEST_DURABLE") and not is_mosquitto():
+            return ["persistence true", f"persistence_location {self.folder}/data"]
+        return ["persistence false"]
 
     def config_text(self):
         out = list(self.lines)
         if not any(line.startswith(("allow_anonymous", "per_listener_settings")) for line in out):
             out.append("allow_anonymous true")
         if not any(line.startswith("persistence ") for line in out):
-            out.append("persistence false")
+            out += self.persistence()
         if is_mosquitto():
             out.append("user root")
         elif not any(line.startswith("http_listener") for line in out):

@@ -73,14 +73,14 @@ def check_options(table):
             named.append((columns[0], plain(columns[1]), columns[2], columns[-1]))
     if not named:
         yield "no option found"
-    for scope in ("GLOBAL", "LISTENER"):
+    for scope in ("GLOBAL", "LISTENER", "BRIDGE"):
         shown = [row for row in named if row[2] in (scope, "EITHER")]
         yield from repeated(f"{scope} field", (row[0] for row in shown))
     yield from repeated("key", (row[1] for row in named))
     for _, key, scope, text in named:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
             yield f"{key}: not in lower case with underscores"
-        if scope not in ("GLOBAL", "LISTENER", "EITHER"):
+        if scope not in ("GLOBAL", "LISTENER", "EITHER", "BRIDGE"):
             yield f"{key}: {scope} is no scope"
         yield from bad_help(key, text)
 

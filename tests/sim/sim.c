@@ -1,18 +1,15 @@
 #include "tests/sim/sim.h"
 
-#include "cluster/journal_memory.h"
 #include "core/base/assert.h"
 #include "core/base/log.h"
-#include "core/broker/broker_shared.h"
-#include "tests/sim/sim_fiber.h"
-#include "tests/sim/sim_io.h"
 #include "tests/sim/sim_net.h"
+#include "tests/sim/sim_node.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
-enum { STEPS_MAX = 4000000, STREAMS_PER_SHARD = 100, TRACE_LINE_MAX = 512 };
+enum { STEPS_MAX = 4000000, TRACE_LINE_MAX = 512 };
 
 struct sim *sim_world;
 
@@ -117,8 +114,7 @@ static uint64_t pause_ns(struct sim *sim, const struct sim_actor *actor)
     return sim_between(sim, SIM_MS, 100 * SIM_MS);
 }
 
-/* false: nobody has anything to do before that time. */
-static bool step(struct sim *sim, uint64_t until_ns)
+bool sim_step(struct sim *sim, uint64_t until_ns)
 {
     struct sim_actor *next = NULL;
     uint64_t next_ns = UINT64_MAX;
@@ -149,7 +145,7 @@ static bool step(struct sim *sim, uint64_t until_ns)
 
 void sim_run_until(struct sim *sim, uint64_t until_ns)
 {
-    while (!sim->has_failed && step(sim, until_ns)) {
+    while (!sim->has_failed && sim_step(sim, until_ns)) {
     }
     if (!sim->has_failed && sim->now_ns < until_ns) {
         sim->now_ns = until_ns;
@@ -161,40 +157,14 @@ bool sim_run_while(struct sim *sim, bool (*goes_on)(void *context), void *contex
 {
     uint64_t until_ns = sim->now_ns + limit_ns;
     while (!sim->has_failed && goes_on(context)) {
-        if (!step(sim, until_ns)) {
+        if (!sim_step(sim, until_ns)) {
             break;
         }
     }
     return !goes_on(context);
 }
 
-/* ---- the broker in it ---------------------------------------------------------------------- */
-
-static void shard_fiber(void *context)
-{
-    struct sim_shard *self = context;
-    while (shard_turn(self->shard, UINT64_MAX)) {
-    }
-    self->has_ended = true;
-}
-
-static uint64_t shard_wants_ns(void *object)
-{
-    const struct sim_shard *self = object;
-    if (self->has_ended) {
-        return UINT64_MAX;
-    }
-    return self->resting == NULL ? self->sim->now_ns : sim_io_wants_ns(self->resting);
-}
-
-static void shard_turn_of(void *object)
-{
-    struct sim_shard *self = object;
-    self->sim->current = self;
-    fiber_resume(self->fiber);
-    self->resting = self->shard->io;
-    self->sim->current = NULL;
-}
+/* ---- a world ------------------------------------------------------------------------------- */
 
 static struct config *make_config(const struct sim_options *options)
 {
@@ -215,29 +185,8 @@ static struct config *make_config(const struct sim_options *options)
     return config;
 }
 
-static void shards_open(struct sim *sim)
-{
-    static const char *const names[] = {"shard A", "shard B", "shard C", "shard D"};
-    struct broker_failure failure;
-    ASSERT(sim->options.shard_count <= sizeof(names) / sizeof(names[0]));
-    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
-        struct sim_shard *self = &sim->shards[i];
-        *self = (struct sim_shard){.sim = sim, .shard = broker_shard(sim->broker, i)};
-        enum err err = shard_open(self->shard);
-        ASSERT(err == OK);
-        self->fiber = fiber_new(shard_fiber, self);
-        self->actor = sim_actor_add(sim, names[i], self, shard_wants_ns, shard_turn_of);
-    }
-    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
-        enum err err = shard_listen(sim->shards[i].shard, &failure);
-        ASSERT(err == OK);
-    }
-}
-
 struct sim *sim_new(const struct sim_options *options)
 {
-    static const struct broker_ports ports = {.journal_new = journal_memory_new,
-                                              .journal_free = journal_memory_free};
     struct sim *sim = calloc(1, sizeof(*sim));
     ASSERT(sim != NULL);
     sim->options = *options;
@@ -247,46 +196,11 @@ struct sim *sim_new(const struct sim_options *options)
     log_clock(wall_ms, NULL);
     sim->net = net_new(sim);
     sim->config = make_config(options);
-    struct broker_config config = {.config = sim->config,
-                                   .ports = &ports,
-                                   .shard_count = options->shard_count,
-                                   .seed = rng_u64(&sim->rng),
-                                   .stream_count_max = options->stream_count_max > 0
-                                                           ? options->stream_count_max
-                                                           : STREAMS_PER_SHARD};
-    enum err err = broker_new(&config, &sim->broker);
-    ASSERT(err == OK);
-    shards_open(sim);
+    sim->node = sim_node_new(sim);
+    struct broker_failure failure;
+    bool is_up = sim_node_start(sim->node, &failure);
+    ASSERT(is_up);
     return sim;
-}
-
-static bool shards_run(void *context)
-{
-    const struct sim *sim = context;
-    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
-        if (!sim->shards[i].has_ended) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void sim_stop(struct sim *sim, bool drain)
-{
-    broker_stop(sim->broker, drain);
-    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
-        io_wake(NULL, sim->shards[i].shard->io);
-    }
-    /* Also after a failure: a shard is closed by itself, at the end of a turn. */
-    uint64_t until_ns = sim->now_ns + 20 * SIM_S;
-    for (uint32_t i = sim->options.shard_count; i < sim->actor_count; i++) {
-        sim->actors[i].is_held = true; /* clients have seen enough */
-    }
-    while (shards_run(sim) && step(sim, until_ns)) {
-    }
-    if (shards_run(sim)) {
-        sim_fail(sim, "the broker did not stop");
-    }
 }
 
 void sim_free(struct sim *sim)
@@ -294,12 +208,7 @@ void sim_free(struct sim *sim)
     if (sim == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
-        sim->current = &sim->shards[i];
-        shard_close(sim->shards[i].shard);
-        fiber_free(sim->shards[i].fiber);
-    }
-    broker_free(sim->broker);
+    sim_node_free(sim->node);
     net_free(sim->net);
     config_free(sim->config);
     sim_world = NULL;

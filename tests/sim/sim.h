@@ -1,5 +1,5 @@
 /*
- * sim: one world of virtual time: a broker with its shards, a network, clients, and one seed.
+ * sim: one world of virtual time: a node with its shards, a network, clients, and one seed.
  *
  * Floor:  tests; stands on core/ as cluster/ does.
  * Thread: one. Every shard is a fiber; who takes the next turn, and when, is drawn from the seed.
@@ -16,10 +16,7 @@
 #define TERN_SIM_SIM_H
 
 #include "core/base/config.h"
-#include "core/base/list.h"
 #include "core/base/rng.h"
-#include "core/broker/broker.h"
-#include "core/broker/shard.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,6 +41,7 @@ struct sim_actor {
 struct sim_options {
     uint64_t seed;
     uint32_t shard_count;
+    bool is_durable;           /* the node has a disk */
     bool show;                 /* print the trace */
     FILE *trace;               /* where to; NULL: stdout */
     const char *config;        /* more lines of configuration; NULL: none */
@@ -63,16 +61,7 @@ struct sim {
     bool is_stormy; /* faults and long delays may happen */
     struct net *net;
     struct config *config;
-    struct broker *broker;
-    struct sim_shard {
-        struct sim *sim;
-        struct shard *shard;
-        struct fiber *fiber;
-        struct sim_actor *actor;
-        struct io *resting; /* in io_turn(); NULL: not started or ended */
-        bool has_ended;
-    } shards[SHARD_COUNT_MAX];
-    struct sim_shard *current; /* whose fiber runs */
+    struct sim_node *node;
     bool has_failed;
     char why[SIM_WHY_MAX]; /* the first broken promise */
 };
@@ -93,8 +82,8 @@ void sim_run_until(struct sim *sim, uint64_t until_ns);
 bool sim_run_while(struct sim *sim, bool (*goes_on)(void *context), void *context,
                    uint64_t limit_ns);
 
-/* Let the shards stop, and close them. */
-void sim_stop(struct sim *sim, bool drain);
+/* One turn of somebody's. false: nobody has anything to do before that time. */
+bool sim_step(struct sim *sim, uint64_t until_ns);
 
 /* A promise was broken: keep the first one. The run ends at the next turn. */
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));

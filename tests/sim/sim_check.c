@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_check_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,71 +25,8 @@ const struct check_filter check_filters[CHECK_FILTERS] = {
 
 enum { DELIVERIES_COUNTED_MAX = 255 };
 
-struct message {
-    char topic[CHECK_TOPIC_MAX];
-    uint32_t publisher, publisher_count; /* how many its publisher had sent before */
-    uint8_t qos;
-    bool retain;
-    enum check_kind kind;
-    enum check_fate fate;                       /* of a will */
-    uint64_t first_tick, last_tick, acked_tick; /* 0: not yet */
-    uint64_t first_ns;
-    uint8_t group_count[CHECK_GROUPS]; /* deliveries by a shared subscription at QoS 2 */
-    bool group_has[CHECK_GROUPS];
-};
-
-/* A subscription of one life, from SUBSCRIBE to UNSUBACK. */
-struct interval {
-    uint32_t filter;
-    uint8_t qos;
-    uint64_t asked, sure_from, sure_until, until; /* ticks; sure_from 0: no SUBACK yet */
-};
-
-struct got {
-    uint8_t exact, any; /* at QoS 0 or 2; at all */
-};
-
-/* The highest number seen of a publisher, a topic, a QoS as published and as delivered. */
-struct order {
-    uint64_t key;
-    uint32_t number;
-};
-
-struct life {
-    uint32_t client, index; /* index: how many the client had before */
-    bool is_over;           /* nothing is owed to it any more */
-    struct interval *intervals;
-    uint32_t interval_count, interval_capacity;
-    struct got *got;
-    uint32_t got_capacity;
-    struct order *orders;
-    uint32_t order_count, order_capacity;
-};
-
-struct known_client {
-    uint32_t expiry_s;
-    uint64_t notice_ns;
-    enum { SESSION_NONE, SESSION_MAYBE, SESSION_SURE } session;
-    struct life *life; /* NULL: none yet */
-    uint32_t life_count, message_count, connect_count;
-    uint64_t lost_ns, gone_ns; /* the connection's end; when the broker knows it for certain */
-};
-
-struct check {
-    struct sim *sim;
-    uint64_t tick;
-    uint32_t client_count;
-    struct known_client clients[CHECK_CLIENTS_MAX];
-    struct message *messages;
-    uint32_t message_count, message_capacity;
-    struct life **lives;
-    uint32_t life_count, life_capacity;
-    uint64_t group_unsure_ns[CHECK_GROUPS]; /* a member's session may end until then */
-    bool has_refusals;
-    uint64_t deliveries_hash;
-    uint32_t delivery_count;
-    uint32_t retained_seen[CHECK_CLIENTS_MAX]; /* by the client in the topic r/<client> */
-};
+/* How long the end of a connection, once known, may take to be on disk. Nobody waits for it. */
+#define CLOSE_KEPT_NS (3 * SIM_S)
 
 static void *grown(void *items, uint32_t count, uint32_t *capacity, size_t size)
 {
@@ -105,7 +43,7 @@ static void *grown(void *items, uint32_t count, uint32_t *capacity, size_t size)
 }
 
 /* The naive matcher: level by level. */
-static bool matches(const char *pattern, const char *topic)
+bool check_matches(const char *pattern, const char *topic)
 {
     for (;;) {
         if (*pattern == '#') {
@@ -167,7 +105,7 @@ void check_allow_refusals(struct check *check)
 
 /* ---- messages ------------------------------------------------------------------------------ */
 
-static struct message *message_of(struct check *check, uint32_t number)
+struct message *check_message_of(struct check *check, uint32_t number)
 {
     ASSERT(number >= 1);
     ASSERT(number <= check->message_count);
@@ -187,8 +125,9 @@ uint32_t check_message(struct check *check, uint32_t publisher, const char *topi
 
 void check_publish_sent(struct check *check, uint32_t number)
 {
-    struct message *message = message_of(check, number);
+    struct message *message = check_message_of(check, number);
     message->last_tick = ++check->tick;
+    message->sent_start = check->clients[message->publisher].start;
     if (message->first_tick == 0) {
         message->first_tick = message->last_tick;
         message->first_ns = check->sim->now_ns;
@@ -197,18 +136,24 @@ void check_publish_sent(struct check *check, uint32_t number)
 
 void check_acked(struct check *check, uint32_t number)
 {
-    struct message *message = message_of(check, number);
+    struct message *message = check_message_of(check, number);
     if (message->acked_tick == 0) {
         message->acked_tick = ++check->tick;
+        message->acked_start = check->clients[message->publisher].start;
     }
 }
 
 void check_will_fate(struct check *check, uint32_t number, enum check_fate fate)
 {
-    struct message *message = message_of(check, number);
+    struct message *message = check_message_of(check, number);
     ASSERT(message->kind == CHECK_WILL);
+    bool has_crashed = check->clients[message->publisher].start != check->start;
+    if (fate == FATE_MUST_NOT && has_crashed && !check->forgets) {
+        fate = FATE_MAY; /* the goodbye of its last moments */
+    }
     if (message->fate == FATE_OPEN) {
         message->fate = fate;
+        message->fate_ns = check->sim->now_ns;
     }
 }
 
@@ -227,10 +172,23 @@ static void groups_unsure(struct check *check, uint32_t client)
     }
 }
 
+/* Its session was there, and its time is not over however one counts. */
+static bool must_be_there(const struct check *check, const struct known_client *known)
+{
+    bool was_there = known->life != NULL && !known->life->is_over;
+    return was_there &&
+           (known->session == SESSION_SURE ||
+            check->sim->now_ns + SIM_S / 10 < known->over_ns + known->expiry_s * SIM_S);
+}
+
 void check_connect_sent(struct check *check, uint32_t client, bool clean)
 {
     struct known_client *known = &check->clients[client];
     known->connect_count++;
+    known->is_connected = true;
+    known->start = check->start;
+    known->died_ns = 0;
+    known->doubt_count += !clean && known->life != NULL && !must_be_there(check, known);
     if (clean) {
         groups_unsure(check, client);
     }
@@ -258,35 +216,134 @@ static void life_begin(struct check *check, uint32_t client)
     check->lives[check->life_count++] = life;
 }
 
+static bool has_expired(const struct check *check, const struct known_client *known)
+{
+    return known->expiry_s != UINT32_MAX && known->lost_ns > 0 && known->gone_ns != UINT64_MAX &&
+           check->sim->now_ns > known->gone_ns + known->expiry_s * SIM_S;
+}
+
+bool check_is_forgotten(const struct check *check, uint32_t client)
+{
+    return check->forgets && check->clients[client].start != check->start;
+}
+
 void check_connack(struct check *check, uint32_t client, bool clean, bool session_present)
 {
     struct known_client *known = &check->clients[client];
-    uint64_t expiry_ns = known->expiry_s * SIM_S;
-    bool is_expired = known->expiry_s != UINT32_MAX && known->lost_ns > 0 &&
-                      check->sim->now_ns > known->gone_ns + expiry_ns;
     bool is_first = known->connect_count == 1;
     if (session_present && (clean || is_first)) {
         sim_fail(check->sim, "P5: c%u is offered a session that cannot be", client);
-    } else if (session_present && is_expired) {
+    } else if (session_present && has_expired(check, known)) {
         sim_fail(check->sim, "P5: c%u finds a session that has expired", client);
-    } else if (!session_present && known->session == SESSION_SURE && !clean) {
+    } else if (!session_present && !clean && must_be_there(check, known)) {
         sim_fail(check->sim, "P5: the session of c%u is lost", client);
     }
     if (!session_present || known->life == NULL) {
         groups_unsure(check, client);
         life_begin(check, client);
     }
+    if (session_present && known->doubt_count > 1) { /* made by a CONNECT whose answer was lost? */
+        known->life->is_over = true;
+    }
+    known->doubt_count = 0;
     known->session = SESSION_SURE;
+    known->over_ns = known->died_ns;
+    if (check_is_forgotten(check, client)) { /* the word of a dead node */
+        known->life->is_over = true;
+        known->session = SESSION_MAYBE;
+    }
+}
+
+void check_leaves(struct check *check, uint32_t client)
+{
+    struct known_client *known = &check->clients[client];
+    known->over_ns = known->over_ns == 0 ? check->sim->now_ns : known->over_ns;
 }
 
 void check_lost(struct check *check, uint32_t client, bool is_known)
 {
     struct known_client *known = &check->clients[client];
+    bool has_crashed = known->start != check->start;
+    known->is_connected = false;
     known->lost_ns = check->sim->now_ns;
+    known->over_ns = known->over_ns == 0 ? known->lost_ns : known->over_ns;
     known->gone_ns = known->lost_ns + (is_known ? SIM_S : known->notice_ns);
+    if (has_crashed) {
+        known->gone_ns = check->is_down ? UINT64_MAX : check->restart_ns + SIM_S;
+    }
     if (known->expiry_s != UINT32_MAX) {
         groups_unsure(check, client);
         known->session = SESSION_MAYBE;
+    }
+}
+
+/* ---- the node's end ------------------------------------------------------------------------ */
+
+/* A message that is being shared out when the node crashes, or is handed from one member to another. */
+static void crash_shared(struct check *check, uint64_t begun_ns)
+{
+    for (uint32_t i = 0; i < check->message_count; i++) {
+        struct message *message = &check->messages[i];
+        bool is_out = message->group_has[0] && message->group_has[1];
+        message->was_cut |= !is_out || message->first_ns + CLOSE_KEPT_NS >= begun_ns;
+    }
+}
+
+static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns)
+{
+    struct known_client *known = &check->clients[client];
+    struct life *life = known->life;
+    known->died_ns = known->died_ns == 0 ? begun_ns : known->died_ns;
+    known->over_ns = known->over_ns == 0 ? begun_ns : known->over_ns;
+    if (check->forgets) {
+        known->session = SESSION_NONE;
+        known->connect_count = 0;
+    }
+    if (check->forgets && life != NULL) {
+        life->is_over = true;
+    }
+    if (known->is_connected || known->gone_ns + CLOSE_KEPT_NS >= check->sim->now_ns) {
+        known->gone_ns = UINT64_MAX; /* as far as the disk knows it is still connected */
+    }
+    if (known->expiry_s == UINT32_MAX) {
+        return;
+    }
+    groups_unsure(check, client);
+    for (uint32_t i = 0; life != NULL && i < life->interval_count; i++) {
+        int group = check_filters[life->intervals[i].filter].group;
+        if (group >= 0) {
+            check->group_lost_ns[group] = check->sim->now_ns;
+        }
+    }
+}
+
+void check_crash(struct check *check, uint64_t begun_ns, bool forgets)
+{
+    check->start++;
+    check->is_down = true;
+    check->forgets = forgets;
+    for (uint32_t i = 0; i < check->client_count; i++) {
+        crash_client(check, i, begun_ns);
+    }
+    crash_shared(check, begun_ns);
+    for (uint32_t i = 0; i < check->message_count; i++) {
+        struct message *message = &check->messages[i];
+        bool is_late = message->fate_ns + CLOSE_KEPT_NS >= check->sim->now_ns;
+        if (message->fate == FATE_MUST_NOT && is_late && !forgets) {
+            message->fate = FATE_MAY;
+        }
+    }
+}
+
+void check_restart(struct check *check)
+{
+    check->is_down = false;
+    check->restart_ns = check->sim->now_ns;
+    for (uint32_t i = 0; i < check->client_count; i++) {
+        struct known_client *known = &check->clients[i];
+        if (known->gone_ns == UINT64_MAX) {
+            known->gone_ns = check->restart_ns + SIM_S;
+        }
     }
 }
 
@@ -362,7 +419,7 @@ static bool may_have(const struct life *life, const struct message *message, int
         /* A message that is sent again may be routed again. */
         bool is_after = message->last_tick != 0 && message->first_tick > interval->until &&
                         message->kind != CHECK_WILL && !message->retain;
-        if (matches(filter->pattern, message->topic) && !is_after) {
+        if (check_matches(filter->pattern, message->topic) && !is_after) {
             found = true;
             *group = filter->group >= 0 ? filter->group : *group;
         }
@@ -374,7 +431,7 @@ static bool group_holds(const struct life *life, const struct message *message, 
 {
     for (uint32_t i = 0; i < life->interval_count; i++) {
         const struct check_filter *filter = &check_filters[life->intervals[i].filter];
-        if (filter->group == group && matches(filter->pattern, message->topic)) {
+        if (filter->group == group && check_matches(filter->pattern, message->topic)) {
             return true;
         }
     }
@@ -384,7 +441,7 @@ static bool group_holds(const struct life *life, const struct message *message, 
 /* P3 */
 static void check_order(struct check *check, struct life *life, uint32_t number, uint8_t qos)
 {
-    const struct message *message = message_of(check, number);
+    const struct message *message = check_message_of(check, number);
     if (message->kind != CHECK_PLAIN || message->topic[0] == 's') {
         return;
     }
@@ -416,7 +473,7 @@ static void check_order(struct check *check, struct life *life, uint32_t number,
 static void count_delivery(struct check *check, const struct life *life, uint32_t number,
                            const struct check_delivery *delivery)
 {
-    const struct message *message = message_of(check, number);
+    const struct message *message = check_message_of(check, number);
     uint32_t what[5] = {life->client, life->index, message->publisher, message->publisher_count,
                         delivery->qos};
     check->deliveries_hash += XXH3_64bits(what, sizeof(what));
@@ -454,7 +511,8 @@ static void check_shared(struct check *check, const struct life *life, struct me
         return;
     }
     message->group_has[group] = true;
-    bool is_excused = check->has_refusals && message->first_tick != message->last_tick;
+    bool is_excused = message->was_cut ||
+                      (check->has_refusals && message->first_tick != message->last_tick);
     if (delivery->qos == 2 && ++message->group_count[group] > 1 && !is_excused) {
         sim_fail(check->sim, "P8: m%u (%s) went to a second member, c%u", number, message->topic,
                  life->client);
@@ -472,7 +530,7 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
         sim_fail(check->sim, "P4: c%u has a message nobody sent", client);
         return;
     }
-    struct message *message = message_of(check, number);
+    struct message *message = check_message_of(check, number);
     int group = -1;
     if (!slice_is(delivery->topic, message->topic)) {
         sim_fail(check->sim, "P4: c%u has m%u with a wrong topic", client, number);
@@ -485,7 +543,8 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
                  message->topic);
     } else if (delivery->subscription_id > CHECK_FILTERS ||
                (delivery->subscription_id > 0 &&
-                !matches(check_filters[delivery->subscription_id - 1].pattern, message->topic))) {
+                !check_matches(check_filters[delivery->subscription_id - 1].pattern,
+                               message->topic))) {
         sim_fail(check->sim, "P4: c%u has m%u by subscription %u", client, number,
                  delivery->subscription_id);
     }
@@ -506,138 +565,6 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
     if (group >= 0) {
         check_shared(check, life, message, number, delivery);
     }
-}
-
-/* ---- the end ------------------------------------------------------------------------------- */
-
-static bool is_due(const struct message *message)
-{
-    if (message->kind == CHECK_WILL) {
-        return message->fate == FATE_MUST && message->qos > 0;
-    }
-    return message->kind == CHECK_PLAIN && message->qos > 0 && message->acked_tick > 0;
-}
-
-/* Subscribed before it was sent, and ever since. */
-static bool is_owed(const struct life *life, const struct message *message, int group)
-{
-    for (uint32_t i = 0; i < life->interval_count; i++) {
-        const struct interval *interval = &life->intervals[i];
-        const struct check_filter *filter = &check_filters[interval->filter];
-        if (filter->group == group && interval->qos > 0 && interval->sure_from > 0 &&
-            interval->sure_from < message->first_tick && interval->sure_until == UINT64_MAX &&
-            matches(filter->pattern, message->topic)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has(const struct life *life, uint32_t number)
-{
-    return number <= life->got_capacity && life->got[number - 1].any > 0;
-}
-
-static void check_life_paid(struct check *check, const struct life *life)
-{
-    for (uint32_t number = 1; number <= check->message_count; number++) {
-        const struct message *message = message_of(check, number);
-        if (is_due(message) && is_owed(life, message, -1) && !has(life, number)) {
-            sim_fail(check->sim, "%s: c%u never got m%u (%s, QoS %u)",
-                     message->kind == CHECK_WILL ? "P7"
-                     : message->qos == 1         ? "P1"
-                                                 : "P2",
-                     life->client, number, message->topic, message->qos);
-        }
-        if (message->kind == CHECK_WILL && has(life, number) &&
-            (message->fate == FATE_MUST_NOT || message->fate == FATE_OPEN)) {
-            sim_fail(check->sim, "P7: c%u got the will m%u that was not due", life->client, number);
-        }
-    }
-}
-
-static void check_groups_paid(struct check *check)
-{
-    for (uint32_t number = 1; number <= check->message_count; number++) {
-        const struct message *message = message_of(check, number);
-        for (int group = 0; group < CHECK_GROUPS; group++) {
-            bool is_exact = group == 1 && message->qos == 2;
-            if (!is_due(message) || message->group_has[group] ||
-                (is_exact && message->first_ns <= check->group_unsure_ns[group])) {
-                continue;
-            }
-            for (uint32_t i = 0; i < check->life_count; i++) {
-                const struct life *life = check->lives[i];
-                if (!life->is_over && is_owed(life, message, group)) {
-                    sim_fail(check->sim, "P8: no member got m%u (%s, QoS %u), not even c%u", number,
-                             message->topic, message->qos, life->client);
-                }
-            }
-        }
-    }
-}
-
-void check_all_paid(struct check *check)
-{
-    for (uint32_t i = 0; i < check->life_count; i++) {
-        if (!check->lives[i]->is_over) {
-            check_life_paid(check, check->lives[i]);
-        }
-    }
-    if (!check->has_refusals) {
-        check_groups_paid(check);
-    }
-}
-
-/*
- * P6. What is stored last is the last one acknowledged, or one whose last sending began after the
- * first sending of that one.
- */
-void check_retained(struct check *check, const char *topic, uint32_t number)
-{
-    const struct message *last = NULL;
-    bool may_be_nothing = true;
-    for (uint32_t i = 1; i <= check->message_count; i++) {
-        const struct message *message = message_of(check, i);
-        if (message->retain && message->acked_tick > 0 && strcmp(message->topic, topic) == 0) {
-            last = last == NULL || message->first_tick > last->first_tick ? message : last;
-        }
-    }
-    for (uint32_t i = 1; last != NULL && i <= check->message_count; i++) {
-        const struct message *message = message_of(check, i);
-        if (!message->retain || strcmp(message->topic, topic) != 0) {
-            continue;
-        }
-        bool is_allowed = message == last || message->last_tick > last->first_tick;
-        may_be_nothing = message == last ? message->kind == CHECK_CLEAR : may_be_nothing;
-        if (i == number && !is_allowed) {
-            sim_fail(check->sim, "P6: %s keeps m%u, stored before the last one", topic, number);
-        }
-    }
-    for (uint32_t i = 1; last != NULL && number == 0 && i <= check->message_count; i++) {
-        const struct message *message = message_of(check, i);
-        may_be_nothing |= message->kind == CHECK_CLEAR && strcmp(message->topic, topic) == 0 &&
-                          message->last_tick > last->first_tick;
-    }
-    if (number == 0 && last != NULL && !may_be_nothing) {
-        sim_fail(check->sim, "P6: %s keeps nothing", topic);
-    }
-}
-
-void check_retained_forget(struct check *check)
-{
-    memset(check->retained_seen, 0, sizeof(check->retained_seen));
-}
-
-uint32_t check_retained_seen(const struct check *check, const char *topic)
-{
-    for (uint32_t i = 0; i < check->client_count; i++) {
-        uint32_t number = check->retained_seen[i];
-        if (number > 0 && strcmp(check->messages[number - 1].topic, topic) == 0) {
-            return number;
-        }
-    }
-    return 0;
 }
 
 uint64_t check_deliveries_hash(const struct check *check)

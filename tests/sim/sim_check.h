@@ -16,6 +16,26 @@
  *   P6  the retained message of a topic is the last one stored
  *   P7  a will comes once when it is due, and never after a normal DISCONNECT
  *   P8  a shared message goes to one member, and to none only when its member's session ended
+ *
+ * A crash of the node changes none of them, when the node keeps its state on disk:
+ *
+ *   P1  P2  What was acknowledged is there. What was not may be there or not, and a publisher whose
+ *       session is still there sends it again: QoS 2 comes once all the same. A publisher whose
+ *       session ended with the crash sends nothing again: at most once.
+ *   P5  Sessions that outlive their connection are there. Their time counts on while the node is
+ *       down; of a connection that was open to the end it begins when the node is back. Sessions that
+ *       end with their connection have ended.
+ *   P6  as ever: the last one acknowledged, or a later one.
+ *   P7  Whoever was connected has lost the connection without goodbye: the will comes, once. A
+ *       goodbye of the last seconds may have been forgotten with the rest that nobody acknowledged.
+ *   P8  What a member had whose session ends with the crash, or some seconds after it, ends with it,
+ *       at any QoS. Not claimed yet, as it does not hold: a message that was being shared out when
+ *       the node crashed may go to a second member, and one that was being handed from one member
+ *       to another may be lost.
+ *
+ * A node without a disk forgets everything: no session is there, nothing is retained, no will comes.
+ *
+ * What was sent on a connection before a crash may be heard of after it: it counts for then.
  */
 #ifndef TERN_SIM_SIM_CHECK_H
 #define TERN_SIM_SIM_CHECK_H
@@ -54,6 +74,15 @@ void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint6
  */
 void check_allow_refusals(struct check *check);
 
+/*
+ * The node is gone, and began to go at begun_ns; forgets: it has no disk. And it is back.
+ */
+void check_crash(struct check *check, uint64_t begun_ns, bool forgets);
+void check_restart(struct check *check);
+
+/* Of that client's connection: it was to a node that has crashed and forgotten everything. */
+bool check_is_forgotten(const struct check *check, uint32_t client);
+
 /* A message to be; its number, from 1. */
 uint32_t check_message(struct check *check, uint32_t publisher, const char *topic, uint8_t qos,
                        bool retain, enum check_kind kind);
@@ -63,6 +92,8 @@ void check_will_fate(struct check *check, uint32_t number, enum check_fate fate)
 
 void check_connect_sent(struct check *check, uint32_t client, bool clean);
 void check_connack(struct check *check, uint32_t client, bool clean, bool session_present);
+/* It says goodbye: when the broker hears of it is not known. */
+void check_leaves(struct check *check, uint32_t client);
 /* The connection is gone. is_known: the broker knows that already. */
 void check_lost(struct check *check, uint32_t client, bool is_known);
 

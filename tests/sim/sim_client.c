@@ -119,6 +119,10 @@ static void link_ended(struct client *client)
         sim_fail(client->sim, "%s: the broker ended a healthy connection, reason 0x%02x",
                  client->id, client->said_reason);
     }
+    if (link->is_orphan && client->state == CLIENT_OPEN && !is_stray &&
+        check_is_forgotten(client->check, client->index)) {
+        will_ends(client, FATE_MUST_NOT); /* who should have known of it? */
+    }
     will_is_due(client, client->state == CLIENT_OPEN);
     net_close(link, NET_CLIENT);
     lost(client, !is_reset && !is_stray);
@@ -222,8 +226,12 @@ bool client_connect(struct client *client, bool clean)
     }
     check_connect_sent(client->check, client->index, clean);
     connect_write(client, clean);
+    char will[32] = "";
+    if (client->will != 0) {
+        snprintf(will, sizeof(will), ", with the will m%u", client->will);
+    }
     client_say(client, "-> CONNECT on link %llu%s%s", (unsigned long long)client->link->id,
-               clean ? ", clean" : "", client->will != 0 ? ", with a will" : "");
+               clean ? ", clean" : "", will);
     return true;
 }
 
@@ -399,6 +407,7 @@ void client_disconnect(struct client *client, uint8_t reason, bool ends_session)
     if (control.reason != 0) {
         will_is_due(client, false); /* whether it is published depends on its arrival */
     }
+    check_leaves(client->check, client->index);
     client->state = CLIENT_LEAVING;
     client->ack_count = 0;
     client->stalled_until_ns = 0;

@@ -9,6 +9,7 @@
 #include "core/wire/reason.h"
 #include "core/wire/subscribe.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_net.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,9 +307,13 @@ void client_flush_acks(struct client *client, uint32_t count)
 static void on_connack(struct client *client, struct slice body)
 {
     struct mqtt_connack connack;
-    if (client->state != CLIENT_CONNECTING ||
-        mqtt_connack_decode(body, client->character.version, &connack) != OK ||
-        connack.reason != 0) {
+    bool is_whole = client->state == CLIENT_CONNECTING &&
+                    mqtt_connack_decode(body, client->character.version, &connack) == OK;
+    if (is_whole && connack.reason != 0 && client->link->has_fault) {
+        client_say(client, "<- CONNACK 0x%02x", connack.reason);
+        return; /* the node goes, or its disk does: the end of the connection follows */
+    }
+    if (!is_whole || connack.reason != 0) {
         sim_fail(client->sim, "%s: a CONNACK that is malformed, not asked for, or says no",
                  client->id);
         return;

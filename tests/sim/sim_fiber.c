@@ -77,6 +77,7 @@ struct fiber *fiber_new(void (*run)(void *context), void *context)
 void fiber_free(struct fiber *fiber)
 {
     if (fiber != NULL) {
+        ASAN_UNPOISON(fiber->stack, STACK_BYTES); /* one that never ended left its marks */
         munmap(fiber->stack, STACK_BYTES);
         free(fiber);
     }

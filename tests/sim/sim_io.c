@@ -17,6 +17,7 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_fiber.h"
 #include "tests/sim/sim_net.h"
+#include "tests/sim/sim_node.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -462,7 +463,7 @@ enum err io_attach(struct io *io, int64_t handle, const struct io_stream_events 
     struct io_stream *stream = stream_new(io, net);
     io_stream_set(stream, events, owner);
     sim_trace(io->sim, "link %llu moved to %s", (unsigned long long)net->id,
-              io->sim->current->actor->name);
+              io->sim->node->current->actor->name);
     *out = stream;
     return OK;
 }
@@ -513,7 +514,7 @@ static void introduce(struct io_listener *listener, struct net_link *net)
         .kind = ADDRESS_IP4, .port = (uint16_t)(10000 + net->id), .ip = {127, 0, 0, 1}};
     struct io_stream *stream = stream_new(io, net);
     sim_trace(io->sim, "link %llu accepted by %s", (unsigned long long)net->id,
-              io->sim->current->actor->name);
+              io->sim->node->current->actor->name);
     if (!listener->events->accepted(listener->owner, stream, &peer)) {
         stream->events = NULL;
         stream_break(stream, OK);
@@ -583,6 +584,16 @@ void io_free(struct io *io)
     free(io);
 }
 
+/* What it points to of the node's is not looked at. Links are left as they are. */
+void sim_io_crash(struct io *io)
+{
+    LIST_EACH_SAFE (&io->streams, link) {
+        stream_free(CONTAINER_OF(link, struct io_stream, all));
+    }
+    listeners_sweep(io, true);
+    free(io);
+}
+
 uint64_t io_now_ns(const struct io *io)
 {
     return io->now_ns;
@@ -631,12 +642,12 @@ static void submit(struct io *io)
 /* Others take their turns meanwhile. What a send could push on wakes it, as any completion does. */
 static void rest(struct io *io, bool sleeps, uint64_t wait_ns)
 {
-    struct sim_shard *self = io->sim->current;
+    struct sim_shard *self = io->sim->node->current;
     uint64_t now = io->sim->now_ns;
     io->is_asleep = sleeps;
     io->until_ns = wait_ns > UINT64_MAX - now ? UINT64_MAX : now + wait_ns;
     fiber_rest(self->fiber);
-    ASSERT(io->sim->current == self);
+    ASSERT(io->sim->node->current == self);
     io->is_asleep = false;
     io->woken_ns = UINT64_MAX;
 }

@@ -16,4 +16,7 @@ struct io;
 /* When the io that rests in io_turn() would go on: a completion, a wake-up, its time limit. */
 uint64_t sim_io_wants_ns(const struct io *io);
 
+/* The node has crashed: the io and its streams are gone, without an event. */
+void sim_io_crash(struct io *io);
+
 #endif

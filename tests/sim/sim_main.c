@@ -16,16 +16,27 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { SHORT_SEEDS = 200, CALM_SEEDS = 10, TWICE_SEEDS = 5 };
+enum { CALM_SEEDS = 10, TWICE_SEEDS = 5, LONG_TIMES = 100 };
+
+/* How a kind is asked for, and named in what is printed. */
+static const char *const kind_words[RUN_KIND_COUNT] = {
+    [RUN_PLAIN] = "", [RUN_FORGETS] = "--forgets ", [RUN_DURABLE] = "--durable "};
+
+static const uint32_t short_seeds[RUN_KIND_COUNT] = {
+    [RUN_PLAIN] = 200, [RUN_FORGETS] = 100, [RUN_DURABLE] = 200};
 
 static uint64_t running_seed;
+static enum run_kind running_kind;
 static uint32_t passed, failed;
 
 /* When an assertion or a sanitizer ends the process, the seed is what counts. */
 static void say_seed(void)
 {
-    char text[80];
-    int count = snprintf(text, sizeof(text), "tern-sim: it was seed %llu\n0 passed, 1 failed\n",
+    char text[120];
+    int count = snprintf(text, sizeof(text),
+                         "tern-sim: it was seed %llu, see it with: tern-sim %s%llu\n"
+                         "0 passed, 1 failed\n",
+                         (unsigned long long)running_seed, kind_words[running_kind],
                          (unsigned long long)running_seed);
     (void)!write(STDERR_FILENO, text, (size_t)count);
 }
@@ -47,32 +58,38 @@ static void count(bool has_passed, const char *what, uint64_t seed, const char *
     }
 }
 
-static struct run_result run(uint64_t seed, uint32_t shard_count, bool is_calm, bool show)
+static struct run_result run(enum run_kind kind, uint64_t seed, uint32_t shard_count, bool is_calm,
+                             bool show)
 {
     struct run_options options = {
-        .seed = seed, .shard_count = shard_count, .is_calm = is_calm, .show = show};
+        .seed = seed, .shard_count = shard_count, .kind = kind, .is_calm = is_calm, .show = show};
     struct run_result result;
     running_seed = seed;
+    running_kind = kind;
     run_seed(&options, &result);
     return result;
 }
 
-static bool storm_seeds(uint64_t first, uint64_t seed_count, bool goes_on)
+static bool storm_seeds(enum run_kind kind, uint64_t first, uint64_t seed_count, bool goes_on)
 {
-    uint64_t messages = 0, deliveries = 0, steps = 0;
+    uint64_t messages = 0, deliveries = 0, steps = 0, crashes = 0;
+    char what[40];
+    snprintf(what, sizeof(what), "tern-sim %sSEED", kind_words[kind]);
     for (uint64_t seed = first; seed < first + seed_count; seed++) {
-        struct run_result result = run(seed, 0, false, false);
-        count(result.has_passed, "storm", seed, result.why);
+        struct run_result result = run(kind, seed, 0, false, false);
+        count(result.has_passed, what, seed, result.why);
         messages += result.message_count;
         deliveries += result.delivery_count;
         steps += result.step_count;
+        crashes += result.crash_count;
         if (!result.has_passed && !goes_on) {
             return false;
         }
     }
-    printf("%llu seeds from %llu: %llu messages, %llu deliveries, %llu turns\n",
-           (unsigned long long)seed_count, (unsigned long long)first, (unsigned long long)messages,
-           (unsigned long long)deliveries, (unsigned long long)steps);
+    printf("%s%llu seeds from %llu: %llu messages, %llu deliveries, %llu turns, %llu crashes\n",
+           kind_words[kind], (unsigned long long)seed_count, (unsigned long long)first,
+           (unsigned long long)messages, (unsigned long long)deliveries, (unsigned long long)steps,
+           (unsigned long long)crashes);
     return true;
 }
 
@@ -80,7 +97,8 @@ static bool storm_seeds(uint64_t first, uint64_t seed_count, bool goes_on)
 static void calm_seeds(uint64_t first, uint64_t seed_count)
 {
     for (uint64_t seed = first; seed < first + seed_count; seed++) {
-        struct run_result one = run(seed, 1, true, false), two = run(seed, 2, true, false);
+        struct run_result one = run(RUN_PLAIN, seed, 1, true, false),
+                          two = run(RUN_PLAIN, seed, 2, true, false);
         bool is_same = one.deliveries_hash == two.deliveries_hash &&
                        one.delivery_count == two.delivery_count;
         count(one.has_passed, "calm, one shard", seed, one.why);
@@ -89,10 +107,11 @@ static void calm_seeds(uint64_t first, uint64_t seed_count)
     }
 }
 
-static void twice_seeds(uint64_t first, uint64_t seed_count)
+static void twice_seeds(enum run_kind kind, uint64_t first, uint64_t seed_count)
 {
     for (uint64_t seed = first; seed < first + seed_count; seed++) {
-        struct run_result one = run(seed, 0, false, false), two = run(seed, 0, false, false);
+        struct run_result one = run(kind, seed, 0, false, false),
+                          two = run(kind, seed, 0, false, false);
         count(one.trace_hash == two.trace_hash, "the same seed gives the same trace", seed,
               "the traces differ");
     }
@@ -104,9 +123,9 @@ static int totals(void)
     return failed > 0 ? 1 : 0;
 }
 
-static int replay(uint64_t seed, uint32_t shard_count, bool is_calm)
+static int replay(enum run_kind kind, uint64_t seed, uint32_t shard_count, bool is_calm)
 {
-    struct run_result result = run(seed, shard_count, is_calm, true);
+    struct run_result result = run(kind, seed, shard_count, is_calm, true);
     printf("%s  seed %llu, trace %016llx%s%s\n", result.has_passed ? "PASS" : "FAIL",
            (unsigned long long)seed, (unsigned long long)result.trace_hash,
            result.has_passed ? "" : ": ", result.why);
@@ -115,22 +134,70 @@ static int replay(uint64_t seed, uint32_t shard_count, bool is_calm)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: tern-sim SEED                  replay one seed with its trace\n"
-                    "       tern-sim --calm SEED SHARDS    replay one of the runs without faults\n"
-                    "       tern-sim --seeds FIRST COUNT   run many, stop at the first failure\n"
-                    "       tern-sim --all FIRST COUNT     run many, name all failures\n"
-                    "       tern-sim --stories [--write]   the fixed stories only\n"
-                    "       tern-sim --short | --long      what CI runs\n");
+    fprintf(stderr,
+            "usage: tern-sim [KIND] SEED                  replay one seed with its trace\n"
+            "       tern-sim [KIND] --seeds FIRST COUNT   run many, stop at the first failure\n"
+            "       tern-sim [KIND] --all FIRST COUNT     run many, name all failures\n"
+            "       tern-sim --calm SEED SHARDS           replay one of the runs without faults\n"
+            "       tern-sim --stories [--write]          the fixed stories only\n"
+            "       tern-sim --short | --long             what CI runs\n"
+            "KIND   --forgets   the node crashes, and keeps nothing\n"
+            "       --durable   it crashes, and its disk fails too\n");
     return 64;
 }
 
-static int suite(uint64_t seed_count)
+static int suite(uint64_t times)
 {
     stories_run(false, count);
     calm_seeds(1, CALM_SEEDS);
-    twice_seeds(1, TWICE_SEEDS);
-    storm_seeds(1, seed_count, true);
+    for (enum run_kind kind = 0; kind < RUN_KIND_COUNT; kind++) {
+        twice_seeds(kind, 1, TWICE_SEEDS);
+        storm_seeds(kind, 1, times * short_seeds[kind], true);
+    }
     return totals();
+}
+
+static enum run_kind kind_of(const char *word)
+{
+    for (enum run_kind kind = 1; kind < RUN_KIND_COUNT; kind++) {
+        size_t count = strlen(kind_words[kind]) - 1; /* without the space */
+        if (strncmp(word, kind_words[kind], count) == 0 && word[count] == 0) {
+            return kind;
+        }
+    }
+    return RUN_PLAIN;
+}
+
+static int run_as_asked(int argument_count, char **arguments)
+{
+    enum run_kind kind = argument_count > 1 ? kind_of(arguments[1]) : RUN_PLAIN;
+    int skipped = kind != RUN_PLAIN ? 1 : 0;
+    argument_count -= skipped;
+    arguments += skipped;
+    const char *what = argument_count > 1 ? arguments[1] : "";
+    uint64_t first = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 0;
+    uint64_t second = argument_count > 3 ? strtoull(arguments[3], NULL, 10) : 0;
+    if (strcmp(what, "--short") == 0) {
+        return suite(1);
+    }
+    if (strcmp(what, "--long") == 0) {
+        return suite(LONG_TIMES);
+    }
+    if (strcmp(what, "--stories") == 0) {
+        stories_run(argument_count > 2 && strcmp(arguments[2], "--write") == 0, count);
+        return totals();
+    }
+    if ((strcmp(what, "--seeds") == 0 || strcmp(what, "--all") == 0) && argument_count == 4) {
+        storm_seeds(kind, first, second, what[2] == 'a');
+        return totals();
+    }
+    if (strcmp(what, "--calm") == 0 && argument_count == 4) {
+        return replay(RUN_PLAIN, first, (uint32_t)second, true);
+    }
+    if (argument_count == 2 && what[0] >= '0' && what[0] <= '9') {
+        return replay(kind, strtoull(what, NULL, 10), 0, false);
+    }
+    return usage();
 }
 
 int main(int argument_count, char **arguments)
@@ -140,28 +207,5 @@ int main(int argument_count, char **arguments)
     __sanitizer_set_death_callback(say_seed);
 #endif
     log_setup(STDERR_FILENO, LOG_LOGFMT, 0);
-    const char *what = argument_count > 1 ? arguments[1] : "";
-    uint64_t first = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 0;
-    uint64_t second = argument_count > 3 ? strtoull(arguments[3], NULL, 10) : 0;
-    if (strcmp(what, "--short") == 0) {
-        return suite(SHORT_SEEDS);
-    }
-    if (strcmp(what, "--long") == 0) {
-        return suite(UINT64_C(100) * SHORT_SEEDS);
-    }
-    if (strcmp(what, "--stories") == 0) {
-        stories_run(argument_count > 2 && strcmp(arguments[2], "--write") == 0, count);
-        return totals();
-    }
-    if ((strcmp(what, "--seeds") == 0 || strcmp(what, "--all") == 0) && argument_count == 4) {
-        storm_seeds(first, second, what[2] == 'a');
-        return totals();
-    }
-    if (strcmp(what, "--calm") == 0 && argument_count == 4) {
-        return replay(first, (uint32_t)second, true);
-    }
-    if (argument_count == 2 && what[0] >= '0' && what[0] <= '9') {
-        return replay(strtoull(what, NULL, 10), 0, false);
-    }
-    return usage();
+    return run_as_asked(argument_count, arguments);
 }

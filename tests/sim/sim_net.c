@@ -277,6 +277,30 @@ void net_cut(struct net_link *link)
     }
 }
 
+void net_excuse(struct net *net)
+{
+    LIST_EACH (&net->links, one) {
+        CONTAINER_OF(one, struct net_link, all)->has_fault = true;
+    }
+}
+
+void net_crash(struct net *net, bool loses_all)
+{
+    LIST_EACH_SAFE (&net->links, one) {
+        struct net_link *link = CONTAINER_OF(one, struct net_link, all);
+        if (link->is_closed[NET_SERVER]) {
+            continue;
+        }
+        link->is_orphan = !link->has_fault;
+        link->has_fault = true;
+        if (loses_all) {
+            pipe_clear(&link->to[NET_CLIENT]);
+            net_reset(link);
+        }
+        net_close(link, NET_SERVER);
+    }
+}
+
 struct net_link *net_find(struct net *net, uint64_t id)
 {
     LIST_EACH (&net->links, one) {

@@ -39,6 +39,7 @@ struct net_link {
     uint64_t reset_ns[2];  /* when that end hears of a reset; UINT64_MAX: never */
     bool is_closed[2];
     bool is_cut, has_fault;
+    bool is_orphan;     /* its server crashed, and there was no fault before */
     uint32_t piece_max; /* bytes of a piece: 1 for byte by byte */
 };
 
@@ -77,6 +78,12 @@ void net_close(struct net_link *link, enum net_end from);    /* a reset if there
 /* Faults. */
 void net_reset(struct net_link *link);
 void net_cut(struct net_link *link);
+
+/* The server goes: whatever happens to a link from here on is nobody's fault. */
+void net_excuse(struct net *net);
+
+/* All servers are gone at once. loses_all: also what was on its way; else it arrives before the end. */
+void net_crash(struct net *net, bool loses_all);
 
 struct net_link *net_find(struct net *net, uint64_t id); /* NULL: gone */
 

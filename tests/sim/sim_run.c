@@ -3,6 +3,8 @@
 #include "core/pubsub/msg.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_life.h"
+#include "tests/sim/sim_node.h"
+#include "tests/sim/sim_outage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,11 +103,12 @@ static bool not_left(void *context)
     return !life_has_left(context);
 }
 
-static void storm(struct sim *sim, struct life_world *world)
+static void storm(struct sim *sim, struct life_world *world, struct outages *outages)
 {
+    uint64_t end_ns = sim->now_ns + STORM_NS;
     sim->is_stormy = true;
     world->phase = LIFE_BUSY;
-    sim_run_until(sim, sim->now_ns + STORM_NS);
+    outages_until(outages, end_ns);
     sim->is_stormy = false;
     world->phase = LIFE_QUIET;
     for (uint32_t i = 0; i < world->client_count; i++) {
@@ -132,7 +135,7 @@ static void calm(struct sim *sim, struct life_world *world)
 static void shards_are_empty(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->options.shard_count; i++) {
-        const struct shard *shard = sim->shards[i].shard;
+        const struct shard *shard = sim->node->shards[i].shard;
         if (shard->queue_totals.count != 0 || shard->queue_totals.bytes != 0 ||
             shard->inflight_total != 0 || map_count(shard->sessions) != 0 ||
             shard->conn_count != 0) {
@@ -140,8 +143,8 @@ static void shards_are_empty(struct sim *sim)
                 sim,
                 "after all left, %s still has %u sessions, %u connections, %llu queued, %llu in "
                 "flight",
-                sim->shards[i].actor->name, (unsigned)map_count(shard->sessions), shard->conn_count,
-                (unsigned long long)shard->queue_totals.count,
+                sim->node->shards[i].actor->name, (unsigned)map_count(shard->sessions),
+                shard->conn_count, (unsigned long long)shard->queue_totals.count,
                 (unsigned long long)shard->inflight_total);
         }
     }
@@ -159,12 +162,12 @@ static void leave(struct sim *sim, struct life_world *world)
     }
 }
 
-static void phases(struct sim *sim, struct life_world *world)
+static void phases(struct sim *sim, struct life_world *world, struct outages *outages)
 {
     if (world->is_calm) {
         calm(sim, world);
     } else {
-        storm(sim, world);
+        storm(sim, world, outages);
     }
     if (!sim->has_failed && !life_is_quiet(world) &&
         !sim_run_while(sim, not_quiet, world, LIMIT_NS)) {
@@ -212,6 +215,7 @@ void run_seed(const struct run_options *options, struct run_result *out)
                                .script_messages = SCRIPT_MESSAGES};
     struct sim_options sim_options = {
         .seed = options->seed,
+        .is_durable = options->kind == RUN_DURABLE,
         .shard_count = options->shard_count > 0 ? options->shard_count : shard_count,
         .show = options->show,
         .config = world.is_rejecting
@@ -222,8 +226,9 @@ void run_seed(const struct run_options *options, struct run_result *out)
     struct sim *sim = sim_new(&sim_options);
     world.sim = sim;
     for (uint32_t i = 0; i < sim_options.shard_count; i++) {
-        sim->shards[i].actor->slowness = rng_below(&rng, 4) == 0 ? 2 + (uint32_t)rng_below(&rng, 40)
-                                                                 : 1;
+        sim->node->shards[i].actor->slowness = rng_below(&rng, 4) == 0
+                                                   ? 2 + (uint32_t)rng_below(&rng, 40)
+                                                   : 1;
     }
     world.check = check_new(sim, world.client_count + 1);
     if (world.is_rejecting) {
@@ -232,14 +237,17 @@ void run_seed(const struct run_options *options, struct run_result *out)
     for (uint32_t i = 0; i < world.client_count; i++) {
         world.clients[i] = life_client(&world, i);
     }
-    phases(sim, &world);
-    sim_stop(sim, rng_below(&rng, 2) == 0);
+    struct outages outages;
+    outages_init(&outages, sim, world.check, options->kind, &rng);
+    phases(sim, &world, &outages);
+    sim_node_stop(sim->node, rng_below(&rng, 2) == 0);
     *out = (struct run_result){.has_passed = !sim->has_failed,
                                .trace_hash = sim->trace_hash,
                                .deliveries_hash = check_deliveries_hash(world.check),
                                .message_count = check_message_count(world.check),
                                .delivery_count = check_delivery_count(world.check),
-                               .step_count = sim->step_count};
+                               .step_count = sim->step_count,
+                               .crash_count = outages.done_count};
     snprintf(out->why, sizeof(out->why), "%s", sim->why);
     for (uint32_t i = 0; i < world.client_count; i++) {
         life_free(world.clients[i]);

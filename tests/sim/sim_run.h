@@ -14,9 +14,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What becomes of the node in a storm. */
+enum run_kind {
+    RUN_PLAIN,   /* it lives on */
+    RUN_FORGETS, /* it crashes and starts again, and has no disk */
+    RUN_DURABLE, /* it crashes and starts again, and its disk fails too */
+    RUN_KIND_COUNT
+};
+
 struct run_options {
     uint64_t seed;
     uint32_t shard_count; /* 0: the seed decides */
+    enum run_kind kind;
     bool is_calm;
     bool show;
 };
@@ -27,6 +36,7 @@ struct run_result {
     uint64_t trace_hash, deliveries_hash;
     uint32_t message_count, delivery_count;
     uint64_t step_count;
+    uint32_t crash_count;
 };
 
 void run_seed(const struct run_options *options, struct run_result *out);

@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/session/session.h"
+#include "tests/sim/sim_node.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,7 +139,7 @@ static void run(uint32_t number, char *why, size_t why_bytes, char **told)
         check_all_paid(story.check);
     }
     story.sim->is_mute = true;
-    sim_stop(story.sim, false);
+    sim_node_stop(story.sim->node, false);
     snprintf(why, why_bytes, "%s", story.sim->why);
     for (uint32_t i = 0; i < story.client_count; i++) {
         client_free(story.clients[i]);

@@ -2,6 +2,7 @@
  * A shard gets no turn for a while, and its mailbox fills up. Whoever fills it is not read any more
  * until there is room again; nothing is lost, and the order holds.
  */
+#include "tests/sim/sim_node.h"
 #include "tests/sim/sim_story.h"
 
 enum { FILTER_T_0_A = 0, MESSAGES = 6000, AT_ONCE = 50 };
@@ -35,7 +36,7 @@ void story_full_mailbox(struct story *story)
 
     story_tell(story,
                "---- shard B, where emil lives, gets no turn; dora publishes without a pause");
-    story->sim->shards[1].actor->is_held = true;
+    story->sim->node->shards[1].actor->is_held = true;
     story->sim->is_mute = true;
     uint32_t stuck_bytes = publish_all(story, dora);
     uint32_t before = check_delivery_count(story->check);
@@ -44,7 +45,7 @@ void story_full_mailbox(struct story *story)
               stuck_bytes > 0 ? "no" : "yes", before);
 
     story_tell(story, "---- shard B runs again");
-    story->sim->shards[1].actor->is_held = false;
+    story->sim->node->shards[1].actor->is_held = false;
     story->sim->is_mute = true;
     story_wait_ms(story, 5000);
     story->sim->is_mute = false;

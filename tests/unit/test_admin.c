@@ -91,9 +91,10 @@ static void health_tells_who_runs_here(void **state)
     metric_add(house->metrics[1], METRIC_clients_connected, 3);
     struct reply *reply = ask(house, GET("/health"));
     assert_int_equal(reply->status, 200);
-    assert_string_equal(reply->body,
-                        "{\"status\":\"ok\",\"version\":\"" TERN_VERSION
-                        "\",\"uptime_seconds\":12,\"shards\":2,\"clients\":5,\"security\":[]}\n");
+    assert_string_equal(
+        reply->body,
+        "{\"status\":\"ok\",\"version\":\"" TERN_VERSION
+        "\",\"uptime_seconds\":12,\"shards\":2,\"clients\":5,\"storage\":\"memory\",\"security\":[]}\n");
     assert_true(
         slice_is(http_header_find(&reply->head, "content-type")->value, "application/json"));
     free(reply);

@@ -72,7 +72,7 @@ static int setup(void **state)
         .kernel_bytes_after = 4096 + 2048 * 1024,
         .is_same_machine = true,
         .phase_count = 1,
-        .phases = {{"store", "messages", 100, SECOND, 5000, 1, 2, 3}},
+        .phases = {{"store", "messages", 100, SECOND, 5000, 1, 2, 3, 0, 0}},
         .has_account = true,
         .account = {.received_count = 7,
                     .sent_count = 8,
@@ -345,10 +345,10 @@ static void fewer_than_99_of_100_resumed_are_told(void **state)
 static void a_storm_tells_what_others_felt_before_and_during_side_by_side(void **state)
 {
     (void)state;
-    report.phases[0] = (struct report_phase){"others, calm", "messages", 9,   SECOND, 0,
-                                             1000,           2000,       3000};
+    report.phases[0] = (struct report_phase){"others, calm", "messages", 9,    SECOND, 0,
+                                             1000,           2000,       3000, 0,      0};
     report.phases[1] = (struct report_phase){
-        "others, storm", "messages", 9, SECOND, 0, 4000, 5000, 6000};
+        "others, storm", "messages", 9, SECOND, 0, 4000, 5000, 6000, 0, 0};
     report.phase_count = 2;
     char *text = printed(report_print);
     assert_non_null(strstr(text, "p50 1.00 us -> 4.00 us, p99 2.00 us -> 5.00 us, max 3.00 us -> "

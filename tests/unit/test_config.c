@@ -167,10 +167,9 @@ static void a_key_that_is_refused_says_what_to_do_instead(void **state)
     refused("psk_file /etc/psk", "pre-shared keys are not supported");
     refused("tls_engine pkcs11", "keys are read from PEM files");
     refused("use_username_as_clientid true", "client ids stay what clients say");
-    refused("connection upstream", "bridges are not supported in this version");
+    refused("bridge_psk 00", "pre-shared keys are not supported");
     refused("plugin_opt_backend files", "plug-ins of mosquitto cannot be loaded");
     refused("auth_opt_x y", "plug-ins of mosquitto cannot be loaded");
-    refused("bridge_of_tomorrow y", "bridges are not supported in this version");
 }
 
 static void a_refused_key_with_a_harmless_value_passes(void **state)
@@ -187,21 +186,25 @@ static void a_key_without_effect_says_why(void **state)
     struct fixture f;
     (void)state;
     loaded(&f, "autosave_interval 60\nset_tcp_nodelay true\n");
-    assert_says(&f, CONFIG_NOTE, 1, "autosave_interval has no effect: state is kept in memory");
+    assert_says(&f, CONFIG_NOTE, 1, "autosave_interval has no effect: everything is saved");
     assert_says(&f, CONFIG_NOTE, 2, "set_tcp_nodelay has no effect: it is always on");
     assert_int_equal(f.report.warning_count, 0);
     unload(&f);
 }
 
-static void persistence_is_accepted_with_a_warning(void **state)
+static void state_is_kept_on_disk_unless_the_file_says_otherwise(void **state)
 {
     struct fixture f;
     (void)state;
-    loaded(&f, "persistence true");
-    assert_says(&f, CONFIG_WARNING, 1, "acknowledgements promise memory only");
+    loaded(&f, "persistence_location /var/lib/tern/");
+    assert_true(f.config->persistence);
+    assert_int_equal(f.config->durability, CONFIG_FSYNC);
+    assert_string_equal(f.config->persistence_location, "/var/lib/tern/");
     unload(&f);
-    loaded(&f, "persistence false");
+    loaded(&f, "persistence false\ndurability relaxed");
     assert_int_equal(f.report.finding_count, 0);
+    assert_false(f.config->persistence);
+    assert_int_equal(f.config->durability, CONFIG_RELAXED);
     unload(&f);
 }
 
@@ -387,7 +390,8 @@ static void only_expected_options_differ(void *context, const struct config_chan
     (void)context;
     assert_true(strcmp(change->key, "allow_anonymous") == 0 || strcmp(change->key, "limit") == 0 ||
                 strcmp(change->key, "ban") == 0 || strcmp(change->key, "websockets_origin") == 0 ||
-                strcmp(change->key, "queue_policy_for") == 0);
+                strcmp(change->key, "queue_policy_for") == 0 ||
+                strcmp(change->key, "connection") == 0);
 }
 
 static void a_policy_for_a_filter_is_read_and_nonsense_is_named(void **state)
@@ -487,7 +491,7 @@ int main(void)
         cmocka_unit_test(a_key_that_is_refused_says_what_to_do_instead),
         cmocka_unit_test(a_refused_key_with_a_harmless_value_passes),
         cmocka_unit_test(a_key_without_effect_says_why),
-        cmocka_unit_test(persistence_is_accepted_with_a_warning),
+        cmocka_unit_test(state_is_kept_on_disk_unless_the_file_says_otherwise),
         cmocka_unit_test(a_very_short_keep_alive_is_the_operators_choice),
         cmocka_unit_test(all_errors_are_told_in_order),
         cmocka_unit_test(a_value_given_twice_is_told),

@@ -1,0 +1,681 @@
+/*
+ * Invariants
+ *   J1  entries of a partition have numbers, 1, 2, ...: committed <= proposed, and the open one, if it
+ *       has an op, is proposed + 1. A replica commits in order.
+ *   J2  a round is one batch under way to the log lane, with all that its turn proposed. The open round
+ *       is there as long as the journal is not fenced.
+ *   J3  who waits has a link in the queue of each partition it waits for, in the order of the calls. A
+ *       link counts once its number is committed and it stands first; a waiter all of whose links
+ *       count stands first everywhere and is told. So those that share a partition are told in order.
+ *   J4  fenced: nothing is logged, proposed or applied any more, and nobody is told OK. The view of
+ *       the shard is ahead of the log then, and stays so.
+ */
+#include "cluster/journal_raft.h"
+
+#include "cluster/replica.h"
+#include "core/base/arena.h"
+#include "core/base/blocks.h"
+#include "core/base/list.h"
+#include "core/base/log.h"
+#include "core/io/io.h"
+
+#include <stdlib.h>
+
+enum {
+    NODE_ALONE = 1,
+    /* An open entry of that size does not wait for the one before it. */
+    ENTRY_BYTES_MAX = 64 * 1024,
+    /* In all open entries of a shard; what is on its way counts in the store. */
+    OPEN_BYTES_MAX = 8 * 1024 * 1024,
+    /* A page that is read back: about so much, and one message of any size. */
+    READ_BYTES_MAX = 1024 * 1024,
+    READ_ARENA_BYTES = 16 * 1024,
+    READ_ARENA_BYTES_MAX = 1024 * 1024 * 1024,
+};
+
+struct waiter;
+
+/* One in the queue of a partition. */
+struct link {
+    struct link *next;
+    struct waiter *waiter;
+    uint64_t number; /* of the entry it waits for */
+    uint32_t partition;
+    bool counts; /* J3 */
+};
+
+struct waiter {
+    journal_done done;
+    void *context;
+    uint32_t link_count, open_count; /* links; those that do not count yet */
+    struct link links[];
+};
+
+/* One partition of the shard. */
+struct slot {
+    struct replica *replica; /* NULL: another shard's */
+    struct entry_writer open;
+    uint64_t message_next;        /* the number of the first message of the open entry */
+    uint64_t wall_ms;             /* of the newest entry: no later one is stamped earlier */
+    uint64_t proposed, committed; /* J1 */
+    size_t bytes_last;            /* of the newest entry: what the open one may need */
+    struct link *first, **last;
+};
+
+/* J2 */
+struct round {
+    struct store_append append;
+    struct journal_raft *journal;
+    struct round *next; /* free ones */
+    uint64_t partitions;
+};
+
+/* An entry on its way to the state. */
+struct applying {
+    struct store_apply apply;
+    struct slot *slot;
+};
+
+/* A page of what is owed to a session, read in the state lane. */
+struct reading {
+    struct store_apply apply;
+    struct journal_raft *journal;
+    uint64_t session, from_sequence;
+    uint32_t max, count;
+    struct arena *arena;
+    struct stored_item *items; /* the arena's */
+    journal_read_done done;
+    void *context;
+};
+
+struct journal_raft {
+    struct journal journal;
+    struct store *store;
+    struct io *io; /* NULL: it has left */
+    uint64_t now_ms, wall_ms;
+    struct replica_host host;
+    struct lane_desk log_desk, state_desk;
+    struct round *round, *rounds_free;
+    uint64_t open;  /* partitions whose open entry has an op */
+    uint64_t ready; /* partitions whose first link may count */
+    uint64_t open_bytes;
+    bool is_fenced, is_closing;
+    bool is_told; /* of being fenced: all who waited */
+    struct slot slots[STORE_PARTITIONS];
+};
+
+static struct journal_raft *raft_of(const struct journal *journal)
+{
+    return CONTAINER_OF(journal, struct journal_raft, journal);
+}
+
+static uint64_t bit(uint32_t partition)
+{
+    return UINT64_C(1) << partition;
+}
+
+/* The lowest partition of a set, taken out of it. */
+static uint32_t take_lowest(uint64_t *partitions)
+{
+    uint32_t lowest = (uint32_t)__builtin_ctzll(*partitions);
+    *partitions &= *partitions - 1;
+    return lowest;
+}
+
+static void read_clocks(struct journal_raft *self)
+{
+    if (self->io != NULL) {
+        self->now_ms = io_now_ns(self->io) / 1000000;
+        self->wall_ms = io_wall_ms(self->io);
+    }
+}
+
+/* Who waits is told at the next collect(): this may be called in the middle of anything. */
+static void fence(struct journal_raft *self, const char *what, enum err err)
+{
+    if (!self->is_fenced && !self->is_closing) {
+        log_event(
+            LOG_ERROR,
+            "the journal of a shard has ended: nothing durable is accepted any more: look for "
+            "the reason above, then start tern again",
+            LOG_TEXT("what", what), LOG_TEXT("error", err_text(err)));
+    }
+    self->is_fenced = true; /* J4 */
+}
+
+/* ---- who waits ------------------------------------------------------------------------------ */
+
+static size_t waiter_bytes(uint32_t link_count)
+{
+    return sizeof(struct waiter) + link_count * sizeof(struct link);
+}
+
+/* The number of the last entry that has an op of that partition, on its way or open. */
+static uint64_t number_last(const struct journal_raft *self, uint32_t partition)
+{
+    return self->slots[partition].proposed + (self->open >> partition & 1);
+}
+
+static bool is_pending(const struct journal_raft *self, uint32_t partition)
+{
+    const struct slot *slot = &self->slots[partition];
+    return slot->first != NULL || slot->committed < number_last(self, partition);
+}
+
+static enum err await(struct journal *journal, uint64_t partitions, journal_done done,
+                      void *context)
+{
+    struct journal_raft *self = raft_of(journal);
+    uint64_t pending = 0;
+
+    if (self->is_fenced) {
+        return ERR_UNAVAILABLE;
+    }
+    while (partitions != 0) {
+        uint32_t partition = take_lowest(&partitions);
+        ASSERT(self->slots[partition].replica != NULL);
+        pending |= is_pending(self, partition) ? bit(partition) : 0;
+    }
+    if (pending == 0) {
+        return OK;
+    }
+    uint32_t count = (uint32_t)__builtin_popcountll(pending);
+    struct waiter *waiter = blocks_take(waiter_bytes(count));
+    if (waiter == NULL) {
+        return ERR_NOMEM;
+    }
+    *waiter = (struct waiter){done, context, count, count};
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t partition = take_lowest(&pending);
+        struct slot *slot = &self->slots[partition];
+        struct link *link = &waiter->links[i];
+        *link = (struct link){
+            .waiter = waiter, .number = number_last(self, partition), .partition = partition};
+        *slot->last = link;
+        slot->last = &link->next;
+    }
+    return ERR_AGAIN;
+}
+
+static void waiter_tell(struct waiter *waiter, enum err err)
+{
+    journal_done done = waiter->done;
+    void *context = waiter->context;
+    blocks_give(waiter, waiter_bytes(waiter->link_count));
+    done(context, err);
+}
+
+static void queue_pop(struct slot *slot)
+{
+    slot->first = slot->first->next;
+    if (slot->first == NULL) {
+        slot->last = &slot->first;
+    }
+}
+
+/* All its links stand first: take them out, and look at who stands behind each. */
+static void release(struct journal_raft *self, struct waiter *waiter)
+{
+    for (uint32_t i = 0; i < waiter->link_count; i++) {
+        struct slot *slot = &self->slots[waiter->links[i].partition];
+        ASSERT(slot->first == &waiter->links[i]); /* J3 */
+        queue_pop(slot);
+        self->ready |= bit(waiter->links[i].partition);
+    }
+    waiter_tell(waiter, OK);
+}
+
+static void tell_ready(struct journal_raft *self)
+{
+    while (self->ready != 0 && !self->is_fenced) {
+        struct slot *slot = &self->slots[take_lowest(&self->ready)];
+        struct link *link = slot->first;
+        if (link == NULL || link->counts || link->number > slot->committed) {
+            continue;
+        }
+        link->counts = true;
+        if (--link->waiter->open_count == 0) {
+            release(self, link->waiter);
+        }
+    }
+}
+
+/* Everybody, once. Nobody can be added meanwhile: the journal is fenced. */
+static void tell_all(struct journal_raft *self, enum err err)
+{
+    ASSERT(self->is_fenced);
+    self->is_told = true;
+    for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
+        struct slot *slot = &self->slots[partition];
+        while (slot->first != NULL) {
+            struct waiter *waiter = slot->first->waiter;
+            uint32_t here = 0;
+            while (waiter->links[here].partition != partition) {
+                here++;
+            }
+            queue_pop(slot);
+            if (here == waiter->link_count - 1) { /* links are in the order of partitions */
+                waiter_tell(waiter, err);
+            }
+        }
+    }
+}
+
+/* ---- logging -------------------------------------------------------------------------------- */
+
+/* Of another shard's partition the disk alone is known: it says no by its own, if it does. */
+static enum err admit(struct journal *journal, uint32_t partition)
+{
+    const struct journal_raft *self = raft_of(journal);
+    const struct replica *replica = self->slots[partition].replica;
+    if (self->is_fenced || (replica != NULL && !replica_is_leader(replica))) {
+        return ERR_UNAVAILABLE;
+    }
+    enum err err = store_admits(self->store);
+    return err == OK || err == ERR_NO_SPACE ? err : ERR_UNAVAILABLE;
+}
+
+static uint64_t log_op(struct journal *journal, const struct op *op)
+{
+    struct journal_raft *self = raft_of(journal);
+    struct slot *slot = &self->slots[op->partition];
+    uint32_t message = 0;
+
+    ASSERT(slot->replica != NULL);
+    if (self->is_fenced) {
+        return slot->message_next;
+    }
+    if (buf_count(&slot->open.bytes) == 0) {
+        /* As large as the last one was, so that it need not grow; if not, it grows. */
+        (void)buf_reserve(&slot->open.bytes, slot->bytes_last);
+    }
+    size_t before = buf_count(&slot->open.bytes);
+    enum err err = entry_put(&slot->open, op, &message);
+    if (err != OK) {
+        fence(self, "writing down what has changed already", err);
+        return slot->message_next;
+    }
+    self->open |= bit(op->partition);
+    self->open_bytes += buf_count(&slot->open.bytes) - before;
+    return slot->message_next + message;
+}
+
+static bool is_congested(const struct journal *journal)
+{
+    const struct journal_raft *self = raft_of(journal);
+    return self->open_bytes >= OPEN_BYTES_MAX || store_is_congested(self->store);
+}
+
+/* ---- rounds --------------------------------------------------------------------------------- */
+
+static void on_round(struct job *job, enum err err);
+
+static struct round *round_take(struct journal_raft *self)
+{
+    struct round *round = self->rounds_free;
+    if (round != NULL) {
+        self->rounds_free = round->next;
+        return round;
+    }
+    round = calloc(1, sizeof(*round));
+    if (round != NULL) {
+        round->append.batch = kv_batch_new();
+    }
+    if (round == NULL || round->append.batch == NULL) {
+        free(round);
+        return NULL;
+    }
+    round->append.job.done = on_round;
+    round->journal = self;
+    return round;
+}
+
+static void round_give(struct journal_raft *self, struct round *round)
+{
+    kv_batch_clear(round->append.batch);
+    round->partitions = 0;
+    round->next = self->rounds_free;
+    self->rounds_free = round;
+}
+
+static void round_free(struct round *round)
+{
+    if (round != NULL) {
+        kv_batch_free(round->append.batch);
+        free(round);
+    }
+}
+
+/* Hand the open round to the log lane, if there is anything in it. */
+static void round_send(struct journal_raft *self)
+{
+    struct round *round = self->round;
+    if (self->is_fenced || round->partitions == 0) {
+        return; /* a round of which a part could not be written is not written at all */
+    }
+    self->round = round_take(self);
+    store_append(&self->log_desk, &round->append);
+    if (self->round == NULL) {
+        fence(self, "preparing the next write", ERR_NOMEM);
+    }
+}
+
+/* It is durable, or it is not: then nothing after it can be. */
+static void on_round(struct job *job, enum err err)
+{
+    struct round *round = CONTAINER_OF(job, struct round, append.job);
+    struct journal_raft *self = round->journal;
+    uint64_t partitions = round->partitions;
+
+    if (err != OK) {
+        fence(self, "writing the log", err);
+    }
+    round_give(self, round);
+    while (partitions != 0) {
+        struct slot *slot = &self->slots[take_lowest(&partitions)];
+        replica_persisted(slot->replica, self->now_ms, self->is_fenced ? ERR_IO : OK);
+        if (replica_is_fenced(slot->replica)) {
+            fence(self, "replicating", ERR_UNAVAILABLE);
+        }
+    }
+}
+
+/* ---- what a replica asks for ---------------------------------------------------------------- */
+
+static struct kv_batch *host_batch(void *context, struct replica *replica)
+{
+    struct journal_raft *self = context;
+    ASSERT(self->round != NULL); /* J2 */
+    self->round->partitions |= bit(replica_partition(replica));
+    return self->round->append.batch;
+}
+
+static void on_applied(struct job *job, enum err err)
+{
+    struct applying *applying = CONTAINER_OF(job, struct applying, apply.job);
+    if (err == OK) {
+        replica_applied(applying->slot->replica, applying->apply.index);
+    } /* else the store is fenced, or closing: the log has it */
+    blocks_give(applying, sizeof(*applying));
+}
+
+static void host_committed(void *context, struct replica *replica, uint64_t index, uint64_t term,
+                           struct slice bytes)
+{
+    struct journal_raft *self = context;
+    uint32_t partition = replica_partition(replica);
+    struct slot *slot = &self->slots[partition];
+
+    if (bytes.count == 0 || self->is_fenced) {
+        return; /* the engine's own; or J4 */
+    }
+    struct applying *applying = blocks_take(sizeof(*applying));
+    if (applying == NULL) {
+        fence(self, "applying what is committed", ERR_NOMEM);
+        return;
+    }
+    *applying = (struct applying){.apply = {.job.done = on_applied,
+                                            .machine = replica_machine(replica),
+                                            .partition = partition,
+                                            .index = index,
+                                            .term = term,
+                                            .bytes = bytes},
+                                  .slot = slot};
+    store_apply(&self->state_desk, &applying->apply);
+    slot->committed++;
+    self->ready |= bit(partition);
+}
+
+static void host_send(void *context, struct replica *replica, uint64_t peer, struct slice message)
+{
+    (void)context, (void)replica, (void)peer, (void)message;
+    ASSERT(false); /* alone */
+}
+
+/* ---- reading back ---------------------------------------------------------------------------- */
+
+/* In the state lane. */
+static enum err run_read(struct store_apply *apply)
+{
+    struct reading *reading = CONTAINER_OF(apply, struct reading, apply);
+    return machine_read_items(apply->machine, reading->session, reading->from_sequence,
+                              reading->max, READ_BYTES_MAX, reading->arena, &reading->items,
+                              &reading->count);
+}
+
+static void on_read(struct job *job, enum err err)
+{
+    struct reading *reading = CONTAINER_OF(job, struct reading, apply.job);
+    err = reading->journal->is_closing ? ERR_SHUTDOWN : err;
+    reading->done(reading->context, err, reading->items, err == OK ? reading->count : 0);
+    arena_free(reading->arena);
+    free(reading);
+}
+
+static enum err read_items(struct journal *journal, uint32_t partition, uint64_t session,
+                           uint64_t from_sequence, uint32_t max, journal_read_done done,
+                           void *context)
+{
+    struct journal_raft *self = raft_of(journal);
+    struct slot *slot = &self->slots[partition];
+    struct reading *reading = calloc(1, sizeof(*reading));
+
+    ASSERT(slot->replica != NULL);
+    if (reading == NULL) {
+        return ERR_NOMEM;
+    }
+    *reading = (struct reading){.apply = {.job.done = on_read,
+                                          .machine = replica_machine(slot->replica),
+                                          .partition = partition,
+                                          .read = run_read},
+                                .journal = self,
+                                .session = session,
+                                .from_sequence = from_sequence,
+                                .max = max,
+                                .arena = arena_new(READ_ARENA_BYTES, READ_ARENA_BYTES_MAX),
+                                .done = done,
+                                .context = context};
+    if (reading->arena == NULL) {
+        free(reading);
+        return ERR_NOMEM;
+    }
+    store_apply(&self->state_desk, &reading->apply);
+    return OK;
+}
+
+/* ---- turns ---------------------------------------------------------------------------------- */
+
+/* The bytes of a complete entry, malloc'ed; NULL: no memory. */
+static struct slice entry_take(struct entry_writer *writer)
+{
+    struct slice bytes = buf_bytes(&writer->bytes);
+    if (writer->bytes.begin > 0) { /* what a replica takes it frees as it is */
+        uint8_t *copy = malloc(bytes.count);
+        if (copy != NULL) {
+            memcpy(copy, bytes.data, bytes.count);
+        }
+        buf_deinit(&writer->bytes);
+        bytes = slice_of(copy, copy == NULL ? 0 : bytes.count);
+    }
+    writer->bytes = (struct buf){0};
+    return bytes;
+}
+
+static enum err propose(struct journal_raft *self, uint32_t partition)
+{
+    struct slot *slot = &self->slots[partition];
+    uint64_t index;
+
+    if (slot->wall_ms < self->wall_ms) {
+        slot->wall_ms = self->wall_ms;
+    }
+    self->open &= ~bit(partition);
+    self->open_bytes -= buf_count(&slot->open.bytes);
+    TRY(entry_close(&slot->open, slot->wall_ms, slot->message_next));
+    slot->message_next += slot->open.message_count;
+    struct slice bytes = entry_take(&slot->open);
+    entry_writer_deinit(&slot->open);
+    if (bytes.data == NULL) {
+        return ERR_NOMEM;
+    }
+    slot->bytes_last = bytes.count < ENTRY_BYTES_MAX ? bytes.count : ENTRY_BYTES_MAX;
+    enum err err = replica_propose(slot->replica, self->now_ms, bytes, &index);
+    if (err != OK) {
+        free((void *)(uintptr_t)bytes.data);
+        return err;
+    }
+    slot->proposed++;
+    return OK;
+}
+
+static bool may_leave(const struct journal_raft *self, const struct slot *slot)
+{
+    return slot->committed == slot->proposed || self->is_closing ||
+           buf_count(&slot->open.bytes) >= ENTRY_BYTES_MAX;
+}
+
+static void flush(struct journal *journal)
+{
+    struct journal_raft *self = raft_of(journal);
+    uint64_t partitions = self->open;
+
+    if (partitions != 0) {
+        read_clocks(self);
+    }
+    while (partitions != 0 && !self->is_fenced) {
+        uint32_t partition = take_lowest(&partitions);
+        if (may_leave(self, &self->slots[partition])) {
+            enum err err = propose(self, partition);
+            if (err != OK) {
+                fence(self, "handing over what has changed already", err);
+            }
+        }
+    }
+    round_send(self);
+}
+
+static void collect(struct journal *journal)
+{
+    struct journal_raft *self = raft_of(journal);
+    read_clocks(self);
+    lane_collect(&self->log_desk);
+    lane_collect(&self->state_desk);
+    tell_ready(self);
+    if (self->is_fenced && !self->is_told) {
+        tell_all(self, ERR_UNAVAILABLE);
+    }
+}
+
+static bool has_news(const struct journal *journal)
+{
+    const struct journal_raft *self = raft_of(journal);
+    return lane_has_news(&self->log_desk) || lane_has_news(&self->state_desk) ||
+           (self->is_fenced && !self->is_told);
+}
+
+static void leave_io(struct journal *journal)
+{
+    struct journal_raft *self = raft_of(journal);
+    read_clocks(self);
+    self->io = NULL;
+    lane_desk_leave_io(&self->log_desk);
+    lane_desk_leave_io(&self->state_desk);
+}
+
+/* ---- open and close ------------------------------------------------------------------------- */
+
+static const struct journal_calls calls = {
+    .admit = admit,
+    .log = log_op,
+    .await = await,
+    .read = read_items,
+    .is_congested = is_congested,
+    .collect = collect,
+    .flush = flush,
+    .has_news = has_news,
+    .leave_io = leave_io,
+};
+
+static enum err open_slot(struct journal_raft *self, const struct journal_raft_config *config,
+                          uint32_t partition, struct kv_failure *failure)
+{
+    struct slot *slot = &self->slots[partition];
+    struct replica_config replica = {.partition = partition,
+                                     .node_id = NODE_ALONE,
+                                     .seed = config->seed,
+                                     .host = &self->host,
+                                     .store = self->store};
+    TRY(replica_open(&replica, self->now_ms, &slot->replica, failure));
+    const struct machine *machine = replica_machine(slot->replica);
+    store_applied(self->store, partition, machine_index(machine), machine_term(machine));
+    slot->message_next = machine_message_next(machine);
+    slot->wall_ms = machine_wall_ms(machine);
+    return OK;
+}
+
+enum err journal_raft_new(const struct journal_raft_config *config, struct journal **out,
+                          struct kv_failure *failure)
+{
+    struct journal_raft *self = calloc(1, sizeof(*self));
+    enum err err = OK;
+
+    failure->text[0] = '\0';
+    if (self == NULL) {
+        return ERR_NOMEM;
+    }
+    self->journal.calls = &calls;
+    self->store = config->store;
+    self->io = config->io;
+    self->host = (struct replica_host){host_batch, host_committed, host_send, self};
+    lane_desk_init(&self->log_desk, store_log_lane(self->store), self->io);
+    lane_desk_init(&self->state_desk, store_state_lane(self->store), self->io);
+    read_clocks(self);
+    for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
+        self->slots[partition].last = &self->slots[partition].first;
+    }
+    self->round = round_take(self);
+    err = self->round == NULL ? ERR_NOMEM : OK;
+    for (uint32_t partition = config->shard; partition < STORE_PARTITIONS && err == OK;
+         partition += config->shard_count) {
+        err = open_slot(self, config, partition, failure);
+    }
+    if (err != OK) {
+        journal_raft_free(&self->journal);
+        return err;
+    }
+    *out = &self->journal;
+    return OK;
+}
+
+struct machine *journal_raft_machine(struct journal *journal, uint32_t partition)
+{
+    ASSERT(partition < STORE_PARTITIONS);
+    struct replica *replica = raft_of(journal)->slots[partition].replica;
+    return replica == NULL ? NULL : replica_machine(replica);
+}
+
+void journal_raft_free(struct journal *journal)
+{
+    if (journal == NULL) {
+        return;
+    }
+    struct journal_raft *self = raft_of(journal);
+    self->is_closing = true;
+    store_close_soon(self->store);
+    flush(journal);
+    lane_desk_close(&self->log_desk); /* what comes back goes on to the state lane */
+    lane_desk_close(&self->state_desk);
+    self->is_fenced = true;
+    tell_all(self, ERR_SHUTDOWN);
+    for (uint32_t i = 0; i < STORE_PARTITIONS; i++) {
+        entry_writer_deinit(&self->slots[i].open);
+        replica_close(self->slots[i].replica);
+    }
+    round_free(self->round);
+    while (self->rounds_free != NULL) {
+        struct round *next = self->rounds_free->next;
+        round_free(self->rounds_free);
+        self->rounds_free = next;
+    }
+    free(self);
+}

@@ -1,0 +1,200 @@
+#include "cluster/node_store.h"
+
+#include "cluster/journal_raft.h"
+#include "core/admin/admin.h"
+#include "core/base/log.h"
+#include "core/broker/restore.h"
+#include "core/io/sys.h"
+#include "storage/store.h"
+
+#include <stdio.h>
+
+_Static_assert((int)CONFIG_FSYNC == STORE_FSYNC && (int)CONFIG_QUORUM == STORE_QUORUM &&
+                   (int)CONFIG_RELAXED == STORE_RELAXED,
+               "the words of `durability` are those of the store");
+
+#define MEMORY_BYTES_MAX (UINT64_C(256) << 20)
+
+static uint64_t memory_of(const struct config *config)
+{
+    if (config->storage_memory > 0) {
+        return config->storage_memory;
+    }
+    uint64_t limit = config->memory_limit > 0 ? config->memory_limit : sys_memory_bytes();
+    return limit / 8 < MEMORY_BYTES_MAX ? limit / 8 : MEMORY_BYTES_MAX;
+}
+
+static enum err failed(enum err err, const struct kv_failure *why, struct broker_failure *failure)
+{
+    snprintf(failure->text, sizeof(failure->text), "%s",
+             why->text[0] != 0 ? why->text : err_text(err));
+    return err;
+}
+
+enum err node_store_open(const struct config *config, uint32_t shard_count, uint64_t seed,
+                         struct node_store *out, struct broker_failure *failure)
+{
+    *out = (struct node_store){.shard_count = shard_count, .seed = seed};
+    if (!config->persistence) {
+        return OK;
+    }
+    struct store_config store = {.folder = config->persistence_location,
+                                 .durability = (enum store_durability)config->durability,
+                                 .memory_bytes = memory_of(config),
+                                 .space_free_min = config->storage_free_min,
+                                 .has_threads = true};
+    struct kv_failure why = {.text = ""};
+    enum err err = store_open(&store, &out->store, &why);
+    return err == OK ? OK : failed(err, &why, failure);
+}
+
+void node_store_close(struct node_store *self)
+{
+    store_close(self->store);
+    self->store = NULL;
+}
+
+enum err node_store_journal_new(void *context, struct io *io, uint32_t shard, struct journal **out,
+                                uint64_t *wall_ms, struct broker_failure *failure)
+{
+    struct node_store *self = context;
+    struct journal_raft_config config = {.store = self->store,
+                                         .io = io,
+                                         .shard = shard,
+                                         .shard_count = self->shard_count,
+                                         .seed = self->seed + shard};
+    struct kv_failure why = {.text = ""};
+    enum err err = journal_raft_new(&config, out, &why);
+    if (err != OK) {
+        return failed(err, &why, failure);
+    }
+    for (uint32_t i = 0; i < STORE_PARTITIONS; i++) {
+        const struct machine *machine = journal_raft_machine(*out, i);
+        uint64_t seen_ms = machine != NULL ? machine_wall_ms(machine) : 0;
+        *wall_ms = seen_ms > *wall_ms ? seen_ms : *wall_ms;
+    }
+    return OK;
+}
+
+void node_store_journal_free(struct journal *journal)
+{
+    journal_raft_free(journal);
+}
+
+void node_store_tell(const struct node_store *self, struct admin_storage *out)
+{
+    struct store_figures figures;
+    if (self->store == NULL) {
+        return;
+    }
+    store_look_quickly(self->store, &figures);
+    *out = (struct admin_storage){.is_kept = true,
+                                  .admits = store_admits(self->store),
+                                  .syncs = figures.sync_count,
+                                  .sync_ns = figures.sync_ns_total,
+                                  .appends = figures.append_count,
+                                  .append_bytes = figures.append_bytes,
+                                  .applied = figures.apply_count,
+                                  .flushes = figures.flush_count,
+                                  .cuts = figures.cut_count,
+                                  .free_bytes = figures.free_bytes};
+}
+
+/* ---- loading ------------------------------------------------------------------------------- */
+
+struct loading {
+    struct restore *restore;
+    uint32_t partition;
+};
+
+static enum err on_received(void *context, uint32_t source, uint64_t number)
+{
+    struct loading *loading = context;
+    return source < STORE_PARTITIONS
+               ? restore_received(loading->restore, loading->partition, source, number)
+               : ERR_CORRUPT;
+}
+
+static enum err on_outbox(void *context, uint64_t number, const struct msg_spec *message)
+{
+    struct loading *loading = context;
+    return restore_outbox(loading->restore, loading->partition, number, message);
+}
+
+static enum err on_retained(void *context, const struct msg_spec *message)
+{
+    return restore_retained(((struct loading *)context)->restore, message);
+}
+
+static enum err on_session(void *context, const struct session_record *record)
+{
+    struct restored_session session = {.key = record->key,
+                                       .open = record->open,
+                                       .is_closed = record->is_closed,
+                                       .closed_wall_ms = record->closed_wall_ms,
+                                       .sent_sequence = record->sent_sequence};
+    return restore_session(((struct loading *)context)->restore, &session);
+}
+
+static enum err on_subscription(void *context, uint64_t session, const struct op_subscribe *record)
+{
+    (void)session;
+    return restore_subscription(((struct loading *)context)->restore, record);
+}
+
+static enum err on_packet_id(void *context, uint64_t session, uint16_t packet_id)
+{
+    (void)session;
+    return restore_packet_id(((struct loading *)context)->restore, packet_id);
+}
+
+static enum err on_item(void *context, uint64_t session, uint64_t sequence,
+                        const struct item_record *record)
+{
+    (void)session;
+    struct stored_item item = {.sequence = sequence,
+                               .stored = record->message,
+                               .message = record->spec,
+                               .ids = record->ids,
+                               .id_count = record->id_count,
+                               .qos = record->qos,
+                               .retain = record->retain,
+                               .awaits_pubcomp = record->awaits_pubcomp,
+                               .share_text = record->share_text};
+    return restore_item(((struct loading *)context)->restore, &item);
+}
+
+static const struct machine_reader reader = {.received = on_received,
+                                             .outbox = on_outbox,
+                                             .retained = on_retained,
+                                             .session = on_session,
+                                             .subscription = on_subscription,
+                                             .packet_id = on_packet_id,
+                                             .item = on_item};
+
+enum err node_store_journal_load(void *context, struct journal *journal, struct shard *shard,
+                                 struct broker_failure *failure)
+{
+    (void)context;
+    struct loading loading = {.restore = restore_begin(shard)};
+    if (loading.restore == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = OK;
+    for (uint32_t i = 0; i < STORE_PARTITIONS && err == OK; i++) {
+        struct machine *machine = journal_raft_machine(journal, i);
+        loading.partition = i;
+        if (machine != NULL) {
+            err = restore_outbox_next(loading.restore, i, machine_send_next(machine));
+            err = err == OK ? machine_read(machine, &reader, &loading) : err;
+        }
+    }
+    if (err != OK) {
+        snprintf(
+            failure->text, sizeof(failure->text),
+            "partition %u of the store cannot be loaded: %s: `ternctl check` says more; restore "
+            "a backup with `ternctl restore`",
+            loading.partition, err_text(err));
+    }
+    return restore_end(loading.restore, err);
+}

@@ -1,0 +1,41 @@
+/*
+ * node_store: the disk of a node, between the broker, which asks for journals, and the store.
+ *
+ * Floor:  cluster.
+ * Thread: open and close by the main thread, before and after the broker's; the ports by its shards.
+ */
+#ifndef TERN_CLUSTER_NODE_STORE_H
+#define TERN_CLUSTER_NODE_STORE_H
+
+#include "core/base/config.h"
+#include "core/base/err.h"
+#include "core/broker/broker.h"
+
+struct store;
+
+struct node_store {
+    struct store *store; /* NULL: persistence false */
+    uint32_t shard_count;
+    uint64_t seed;
+};
+
+/*
+ * Open what the configuration names; nothing where it says persistence false. To be called by a
+ * thread that is not pinned: those that are made here run where it may run. failure: one line.
+ */
+enum err node_store_open(const struct config *config, uint32_t shard_count, uint64_t seed,
+                         struct node_store *out, struct broker_failure *failure);
+void node_store_close(struct node_store *self);
+
+/* For /metrics and /health; cheap. */
+struct admin_storage;
+void node_store_tell(const struct node_store *self, struct admin_storage *out);
+
+/* The ports of struct broker_ports; context is the struct node_store. */
+enum err node_store_journal_new(void *context, struct io *io, uint32_t shard, struct journal **out,
+                                uint64_t *wall_ms, struct broker_failure *failure);
+enum err node_store_journal_load(void *context, struct journal *journal, struct shard *shard,
+                                 struct broker_failure *failure);
+void node_store_journal_free(struct journal *journal);
+
+#endif

@@ -1,0 +1,456 @@
+#include "cluster/replica.h"
+
+#include "cluster/consensus_msg.h"
+#include "cluster/replica_parts.h"
+#include "core/base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * An update is carried out in this order (consensus.h):
+ *
+ *     term, vote, entries ──> the batch of the turn ──> (disk) ──> replica_persisted ──┐
+ *     messages ──> sent; after a new term or vote only when that is on the disk <──────┤
+ *     commit ──> host.committed(), as far as it is on our own disk too <───────────────┘
+ *
+ * Invariants
+ *   I1  the window holds every entry that is not applied yet, and none that was replaced.
+ *   I2  told <= what is committed, told <= what is on our disk; told never goes back. (An entry may be
+ *       committed before our own disk has it; a state that is ahead of its log could not be started.)
+ *   I3  a mark is one batch under way: the host never hands out a batch that it waits for, so the
+ *       newest mark of the same batch is the open one.
+ *   I4  no message leaves while a term or vote that was decided before it is not on the disk.
+ *   I5  fenced: the engine is not asked any more, and nothing is told.
+ */
+enum {
+    TAIL_BYTES = 1 << 20, /* of applied entries, for followers that are a little behind */
+    TAIL_COUNT = 4096,
+    SEND_BYTES = 1 << 18,  /* of one message, but for its last entry */
+    ARENA_BYTES = 1 << 14, /* of a usual message, decoded */
+    ARENA_BYTES_MAX = 1 << 24,
+    MARK_CAPACITY_MIN = 4,
+};
+
+static void fence(struct replica *replica)
+{
+    replica->is_fenced = true;
+}
+
+/* ---- the log ---------------------------------------------------------------------------------- */
+
+static enum err bytes_own(struct slice bytes, struct slice *out)
+{
+    uint8_t *copy = bytes.count == 0 ? NULL : malloc(bytes.count);
+
+    if (copy == NULL && bytes.count > 0) {
+        return ERR_NOMEM;
+    }
+    if (copy != NULL) {
+        memcpy(copy, bytes.data, bytes.count);
+    }
+    *out = slice_of(copy, bytes.count);
+    return OK;
+}
+
+static enum err entry_log(struct replica *replica, uint64_t index,
+                          const struct consensus_entry *entry, struct slice owned,
+                          struct kv_batch *batch)
+{
+    struct consensus_entry kept = *entry;
+    struct raftlog_entry record = {index, entry->term, entry->type, entry->bytes};
+
+    TRY(window_reserve(&replica->window, 1));
+    TRY(raftlog_put(batch, replica->config.partition, &record));
+    if (owned.data == NULL) {
+        TRY(bytes_own(entry->bytes, &kept.bytes));
+    }
+    window_put(&replica->window, index, &kept);
+    return OK;
+}
+
+enum err replica_log(struct replica *replica, const struct consensus_update *update,
+                     struct slice owned, struct kv_batch *batch)
+{
+    uint32_t partition = replica->config.partition;
+
+    if (update->has_hard) {
+        struct raftlog_hard hard = {.term = update->term, .vote = update->vote};
+        TRY(raftlog_put_hard(batch, partition, &hard));
+    }
+    if (update->entry_count > 0 && replica->window.count > 0 &&
+        update->entry_index < window_end(&replica->window)) {
+        ASSERT(update->entry_index > replica->told); /* what is committed is never replaced */
+        raftlog_truncate(batch, partition, update->entry_index);
+        window_truncate(&replica->window, update->entry_index);
+    }
+    for (uint32_t i = 0; i < update->entry_count; i++) {
+        TRY(entry_log(replica, update->entry_index + i, &update->entries[i], owned, batch));
+    }
+    return OK;
+}
+
+/* ---- marks ------------------------------------------------------------------------------------ */
+
+static struct mark *mark_at(struct replica *replica, uint32_t i)
+{
+    return &replica->marks[(replica->mark_first + i) % replica->mark_capacity];
+}
+
+/* The mark of the host's current batch: the open one (I3), or a new one. NULL: no memory. */
+static struct mark *mark_of(struct replica *replica, const struct kv_batch *batch)
+{
+    uint32_t count = replica->mark_count;
+
+    if (count > 0 && mark_at(replica, count - 1)->batch == batch) {
+        return mark_at(replica, count - 1);
+    }
+    if (count == replica->mark_capacity) {
+        uint32_t capacity = count * 2 + MARK_CAPACITY_MIN;
+        struct mark *grown = calloc(capacity, sizeof grown[0]);
+        if (grown == NULL) {
+            return NULL;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            grown[i] = *mark_at(replica, i);
+        }
+        free(replica->marks);
+        replica->marks = grown;
+        replica->mark_capacity = capacity;
+        replica->mark_first = 0;
+    }
+    replica->mark_count++;
+    *mark_at(replica, count) = (struct mark){.batch = batch};
+    return mark_at(replica, count);
+}
+
+static enum err update_log(struct replica *replica, const struct consensus_update *update,
+                           struct slice owned)
+{
+    const struct replica_host *host = replica->config.host;
+
+    if (!update->has_hard && update->entry_count == 0) {
+        return OK;
+    }
+    struct kv_batch *batch = host->batch(host->context, replica);
+    struct mark *mark = mark_of(replica, batch);
+    if (mark == NULL) {
+        return ERR_NOMEM;
+    }
+    if (update->has_hard) {
+        replica->mark_hard = replica->mark_number + replica->mark_count - 1;
+    }
+    if (update->entry_count > 0) {
+        mark->index = update->entry_index + update->entry_count - 1;
+        mark->term = update->entries[update->entry_count - 1].term;
+    }
+    return replica_log(replica, update, owned, batch);
+}
+
+/* ---- messages --------------------------------------------------------------------------------- */
+
+/* The bytes of the entries that an APPEND is to carry. What is not in memory any more is left out:
+ * then the follower has to be helped by other means (cluster/transfer.h, to come). */
+static enum err append_fill(struct replica *replica, struct consensus_message *message)
+{
+    uint32_t count = 0;
+
+    if (message->append.count > replica->sending_capacity) {
+        struct consensus_entry *grown = realloc(replica->sending,
+                                                message->append.count * sizeof grown[0]);
+        if (grown == NULL) {
+            return ERR_NOMEM;
+        }
+        replica->sending = grown;
+        replica->sending_capacity = message->append.count;
+    }
+    while (count < message->append.count) {
+        const struct consensus_entry *entry = window_get(&replica->window,
+                                                         message->append.prev_index + 1 + count);
+        if (entry == NULL) {
+            break;
+        }
+        replica->sending[count++] = *entry;
+    }
+    message->append.entries = replica->sending;
+    message->append.count = count;
+    return OK;
+}
+
+static bool must_wait(const struct replica *replica)
+{
+    return replica->mark_hard != 0 && replica->mark_hard >= replica->mark_number; /* I4 */
+}
+
+static enum err message_hold(struct replica *replica, uint64_t peer, struct slice bytes)
+{
+    struct held *held = malloc(sizeof *held + bytes.count);
+
+    if (held == NULL) {
+        return ERR_NOMEM;
+    }
+    *held = (struct held){.peer = peer, .mark = replica->mark_hard, .count = bytes.count};
+    memcpy(held->bytes, bytes.data, bytes.count);
+    *replica->held_end = held;
+    replica->held_end = &held->next;
+    return OK;
+}
+
+static enum err message_send(struct replica *replica, const struct consensus_message *message)
+{
+    const struct replica_host *host = replica->config.host;
+    struct buf bytes = {0};
+    enum err err = consensus_msg_encode(message, &bytes);
+
+    if (err == OK && must_wait(replica)) {
+        err = message_hold(replica, message->peer, buf_bytes(&bytes));
+    } else if (err == OK) {
+        host->send(host->context, replica, message->peer, buf_bytes(&bytes));
+    }
+    buf_deinit(&bytes);
+    return err;
+}
+
+/* One that would be large goes in pieces: each stands on the one before. */
+static enum err append_send(struct replica *replica, struct consensus_message *message)
+{
+    struct consensus_message piece = *message;
+    uint32_t end = 0;
+
+    TRY(append_fill(replica, message));
+    do {
+        size_t bytes = 0;
+        uint32_t begin = end;
+        while (end < message->append.count && (end == begin || bytes < SEND_BYTES)) {
+            bytes += message->append.entries[end++].bytes.count;
+        }
+        if (begin > 0) {
+            piece.append.prev_index = message->append.prev_index + begin;
+            piece.append.prev_term = message->append.entries[begin - 1].term;
+        }
+        piece.append.entries = begin == end ? NULL : &message->append.entries[begin];
+        piece.append.count = end - begin;
+        TRY(message_send(replica, &piece));
+    } while (end < message->append.count);
+    return OK;
+}
+
+static enum err messages_send(struct replica *replica, const struct consensus_update *update)
+{
+    for (uint32_t i = 0; i < update->message_count; i++) {
+        struct consensus_message *message = &update->messages[i];
+        TRY(message->kind == CONSENSUS_APPEND ? append_send(replica, message)
+                                              : message_send(replica, message));
+    }
+    return OK;
+}
+
+static void held_send(struct replica *replica)
+{
+    const struct replica_host *host = replica->config.host;
+
+    while (replica->held != NULL && replica->held->mark < replica->mark_number) {
+        struct held *held = replica->held;
+        replica->held = held->next;
+        if (replica->held == NULL) {
+            replica->held_end = &replica->held;
+        }
+        host->send(host->context, replica, held->peer, slice_of(held->bytes, held->count));
+        free(held);
+    }
+}
+
+/* ---- committed -------------------------------------------------------------------------------- */
+
+static void committed_tell(struct replica *replica)
+{
+    const struct replica_host *host = replica->config.host;
+    uint64_t commit = consensus_commit_index(replica->consensus);
+    uint64_t stored = consensus_stored_index(replica->consensus);
+    uint64_t end = commit < stored ? commit : stored; /* I2 */
+
+    while (replica->told < end) {
+        const struct consensus_entry *entry = window_get(&replica->window, replica->told + 1);
+        ASSERT(entry != NULL); /* I1 */
+        replica->told++;
+        host->committed(host->context, replica, replica->told, entry->term,
+                        entry->type == CONSENSUS_COMMAND ? entry->bytes : (struct slice){0});
+    }
+}
+
+/* ---- one turn --------------------------------------------------------------------------------- */
+
+/* owned: the bytes of the one entry that was proposed are the replica's already. */
+static void update_carry_out(struct replica *replica, enum err err,
+                             const struct consensus_update *update, struct slice owned)
+{
+    if (err == OK && update->install != NULL) {
+        err = ERR_UNSUPPORTED; /* nobody sends one yet (cluster/transfer.h, to come) */
+    }
+    if (err == OK) {
+        err = update_log(replica, update, owned);
+    }
+    if (err == OK) {
+        err = messages_send(replica, update);
+    }
+    if (err != OK) {
+        fence(replica); /* the engine believes that it was done */
+        return;
+    }
+    committed_tell(replica);
+}
+
+enum err replica_propose(struct replica *replica, uint64_t now_ms, struct slice bytes,
+                         uint64_t *index_out)
+{
+    struct consensus_entry entry = {consensus_term(replica->consensus), CONSENSUS_COMMAND, bytes};
+    struct consensus_update update;
+
+    ASSERT(bytes.count > 0);
+    if (replica->is_fenced) {
+        return ERR_UNAVAILABLE;
+    }
+    TRY(window_reserve(&replica->window, 1));
+    TRY(consensus_submit(replica->consensus, now_ms, &entry, 1, &update));
+    ASSERT(update.entry_count == 1);
+    uint64_t index = update.entry_index;
+    update_carry_out(replica, OK, &update, bytes);
+    if (window_get(&replica->window, index) == NULL) {
+        return ERR_NOMEM; /* fenced before it came that far */
+    }
+    *index_out = index;
+    return OK;
+}
+
+void replica_persisted(struct replica *replica, uint64_t now_ms, enum err err)
+{
+    struct consensus_update update;
+
+    ASSERT(replica->mark_count > 0);
+    struct mark mark = *mark_at(replica, 0);
+    replica->mark_first = (replica->mark_first + 1) % replica->mark_capacity;
+    replica->mark_count--;
+    replica->mark_number++;
+    if (err != OK) {
+        fence(replica);
+    }
+    if (replica->is_fenced) {
+        return;
+    }
+    held_send(replica);
+    if (mark.index == 0) {
+        return;
+    }
+    err = consensus_persisted(replica->consensus, now_ms, mark.index, mark.term, &update);
+    update_carry_out(replica, err, &update, (struct slice){0});
+}
+
+void replica_applied(struct replica *replica, uint64_t index)
+{
+    ASSERT(index <= replica->told);
+    if (index > replica->applied) {
+        replica->applied = index;
+    }
+    if (consensus_is_alone(replica->consensus)) {
+        window_cut(&replica->window, replica->applied);
+        return;
+    }
+    while (replica->window.count > 0 && replica->window.first <= replica->applied &&
+           (replica->window.bytes > TAIL_BYTES || replica->window.count > TAIL_COUNT)) {
+        window_cut(&replica->window, replica->window.first);
+    }
+}
+
+uint64_t replica_timeout_ms(const struct replica *replica)
+{
+    return replica->is_fenced ? UINT64_MAX : consensus_timeout_ms(replica->consensus);
+}
+
+void replica_timeout(struct replica *replica, uint64_t now_ms)
+{
+    struct consensus_update update;
+
+    if (replica->is_fenced) {
+        return;
+    }
+    enum err err = consensus_timeout(replica->consensus, now_ms, &update);
+    update_carry_out(replica, err, &update, (struct slice){0});
+}
+
+enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer,
+                         uint64_t generation, struct slice bytes)
+{
+    struct consensus_message message, piece;
+    struct consensus_update update;
+    uint32_t begin = 0;
+    bool has_more;
+
+    if (replica->is_fenced) {
+        return ERR_UNAVAILABLE;
+    }
+    if (replica->arena == NULL) {
+        replica->arena = arena_new(ARENA_BYTES, ARENA_BYTES_MAX);
+        if (replica->arena == NULL) {
+            return ERR_NOMEM;
+        }
+    }
+    arena_reset(replica->arena);
+    TRY(consensus_msg_decode(bytes, replica->arena, &message));
+    message.peer = peer;
+    message.generation = generation;
+    do {
+        has_more = consensus_piece(replica->consensus, &message, &begin, &piece); /* E1 */
+        enum err err = consensus_receive(replica->consensus, now_ms, &piece, &update);
+        if (err == ERR_PROTOCOL) {
+            return err;
+        }
+        update_carry_out(replica, err, &update, (struct slice){0});
+    } while (has_more && !replica->is_fenced);
+    return OK;
+}
+
+/* ---- what it is ------------------------------------------------------------------------------- */
+
+void replica_close(struct replica *replica)
+{
+    if (replica == NULL) {
+        return;
+    }
+    while (replica->held != NULL) {
+        struct held *held = replica->held;
+        replica->held = held->next;
+        free(held);
+    }
+    consensus_free(replica->consensus);
+    machine_close(replica->machine);
+    window_deinit(&replica->window);
+    arena_free(replica->arena);
+    free(replica->sending);
+    free(replica->marks);
+    free(replica);
+}
+
+uint32_t replica_partition(const struct replica *replica)
+{
+    return replica->config.partition;
+}
+
+struct machine *replica_machine(struct replica *replica)
+{
+    return replica->machine;
+}
+
+bool replica_is_leader(const struct replica *replica)
+{
+    return !replica->is_fenced && consensus_is_leader(replica->consensus);
+}
+
+uint64_t replica_term(const struct replica *replica)
+{
+    return consensus_term(replica->consensus);
+}
+
+bool replica_is_fenced(const struct replica *replica)
+{
+    return replica->is_fenced;
+}

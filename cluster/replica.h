@@ -1,0 +1,95 @@
+/*
+ * replica: our member of the raft group of one partition: propose, step, store, send, apply.
+ *
+ * Floor:  cluster.
+ * Thread: the shard of its partition.
+ *
+ * replica_turn (in replica.c) feeds the engine one event, takes one update, and carries it out: the
+ * only loop to understand. Alone (R = 1) there are no messages and no timer:
+ *
+ *     replica_propose ──> host.batch() ──> replica_persisted ──> host.committed() ──> replica_applied
+ *                         (log, then the disk)                   (acknowledge, apply)
+ */
+#ifndef TERN_CLUSTER_REPLICA_H
+#define TERN_CLUSTER_REPLICA_H
+
+#include "core/base/err.h"
+#include "core/base/slice.h"
+#include "storage/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct replica;
+
+/* What a replica asks of the shard's journal, which carries many of them. No call may call back into
+ * the replica. */
+struct replica_host {
+    /* Of the current turn: what is put here is appended as one (store_append), in the order of the
+     * turns, after which the journal calls replica_persisted() once for each replica that asked. */
+    struct kv_batch *(*batch)(void *context, struct replica *replica);
+    /* An entry is committed and stored here: in order, each told once. bytes are valid until
+     * replica_applied() says that index or a later one; count 0: the engine's own, the state has
+     * nothing to do. */
+    void (*committed)(void *context, struct replica *replica, uint64_t index, uint64_t term,
+                      struct slice bytes);
+    /* A message to a peer; not called while alone. Borrowed for the call. */
+    void (*send)(void *context, struct replica *replica, uint64_t peer, struct slice message);
+    void *context;
+};
+
+struct replica_config {
+    uint32_t partition;
+    uint64_t node_id; /* of ours; 1 on a lone node */
+    uint64_t seed;
+    const struct replica_host *host;
+    struct store *store;
+};
+
+/*
+ * Load term, vote and log, apply to the machine whatever the state has not seen yet, start the engine;
+ * a new partition is made with this node as its only voter. Blocks: at start only, and does not call
+ * the host. What it writes to the log is durable with the next append. failure as kv.h.
+ */
+enum err replica_open(const struct replica_config *config, uint64_t now_ms, struct replica **out,
+                      struct kv_failure *failure);
+/* Bytes that the host was told of are freed too: the lanes are done with them. Accepts NULL. */
+void replica_close(struct replica *replica);
+
+uint32_t replica_partition(const struct replica *replica);
+struct machine *replica_machine(struct replica *replica);
+bool replica_is_leader(const struct replica *replica);
+uint64_t replica_term(const struct replica *replica);
+
+/*
+ * Propose an entry; bytes (malloc'ed, 1 or more) are the replica's from OK on. *index_out is its place
+ * in the log. ERR_UNAVAILABLE: not the leader, or fenced; ERR_NOMEM. On an error bytes stay the
+ * caller's.
+ */
+enum err replica_propose(struct replica *replica, uint64_t now_ms, struct slice bytes,
+                         uint64_t *index_out);
+
+/*
+ * The oldest batch that is still under way and that this replica put something into is durable, or is
+ * not: then the replica is fenced. Calls host.committed().
+ */
+void replica_persisted(struct replica *replica, uint64_t now_ms, enum err err);
+
+/* The state has every entry up to index: their bytes are given back. */
+void replica_applied(struct replica *replica, uint64_t index);
+
+/* When the engine wants its timer, monotonic ms; UINT64_MAX: never (alone). And when it is due. */
+uint64_t replica_timeout_ms(const struct replica *replica);
+void replica_timeout(struct replica *replica, uint64_t now_ms);
+
+/*
+ * A message of a peer, by a link of that generation: what comes by an older one than was seen before
+ * is dropped (E5). ERR_MALFORMED, ERR_PROTOCOL: the peer speaks nonsense; dropped too.
+ */
+enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer,
+                         uint64_t generation, struct slice message);
+
+/* It takes part no more: an error of its disk, or a log that contradicts itself. For good. */
+bool replica_is_fenced(const struct replica *replica);
+
+#endif

@@ -1,0 +1,126 @@
+/*
+ * ternctl export: what a closed store, or a backup, holds, as JSON lines (storage/dump.h).
+ */
+#include "cluster/consensus.h"
+#include "cluster/ternctl.h"
+#include "cluster/ternctl_store.h"
+#include "storage/dump.h"
+#include "storage/store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+static const char words[] = "export";
+
+enum { BATCH_BYTES = 1 << 20 };
+
+static enum err print_line(void *context, struct slice line)
+{
+    (void)context;
+    return fwrite(line.data, 1, line.count, stdout) == line.count ? OK : err_from_errno(errno);
+}
+
+/* ---- what the log has, and the state has not seen ------------------------------------------------ */
+
+struct replay {
+    struct kv *state;
+    struct machine *machine;
+    struct kv_batch *batch;
+};
+
+static enum err batch_write(struct replay *replay)
+{
+    TRY(kv_write(replay->state, replay->batch));
+    kv_batch_clear(replay->batch);
+    return OK;
+}
+
+static enum err on_entry(void *context, const struct raftlog_entry *entry)
+{
+    struct replay *replay = context;
+    if (entry->index <= machine_index(replay->machine) || entry->type != CONSENSUS_COMMAND) {
+        return OK;
+    }
+    TRY(machine_apply(replay->machine, entry->index, entry->term, entry->bytes, replay->batch));
+    return kv_batch_bytes(replay->batch) >= BATCH_BYTES ? batch_write(replay) : OK;
+}
+
+/*
+ * The state holds what was applied when it was last written to the disk. What came after, before a
+ * crash or while a backup was made, is in the log: it is applied as the next start would do it. (On a
+ * node that was alone: all that is in its log is committed.)
+ */
+static enum err log_apply(struct closed_store *store, uint32_t partition, struct machine *machine,
+                          struct kv_failure *failure)
+{
+    struct replay replay = {store->state, machine, kv_batch_new()};
+    struct raftlog_hard hard;
+    if (replay.batch == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = raftlog_load(store->log, partition, &hard, on_entry, &replay, failure);
+    err = err == OK ? batch_write(&replay) : err;
+    kv_batch_free(replay.batch);
+    return err;
+}
+
+/* ---- writing -------------------------------------------------------------------------------------- */
+
+static enum err partition_dump(struct dumper *dumper, struct closed_store *store,
+                               uint32_t partition, struct kv_failure *failure)
+{
+    struct machine *machine;
+    TRY(machine_open(store->state, partition, &machine));
+    enum err err = log_apply(store, partition, machine, failure);
+    err = err == OK ? dump_machine(dumper, partition, machine) : err;
+    machine_close(machine);
+    return err;
+}
+
+/* What is wrong with a partition. true: others may be written all the same. */
+static bool partition_failed(uint32_t partition, enum err err, const struct kv_failure *failure)
+{
+    bool is_damage = err == ERR_CORRUPT || err == ERR_UNSUPPORTED;
+    fprintf(stderr, "ternctl export: partition %u: %s%s%s\n", partition, err_text(err),
+            failure->text[0] == '\0' ? "" : ": ", failure->text);
+    return is_damage;
+}
+
+/* A damaged partition ends where it is damaged, and the next one is written: what can be saved is. */
+static int dump_all(struct closed_store *store)
+{
+    struct dumper dumper = {.write = print_line};
+    bool is_whole = true;
+    enum err err = dump_begin(&dumper, (uint64_t)time(NULL) * 1000);
+    for (uint32_t i = 0; err == OK && i < STORE_PARTITIONS; i++) {
+        struct kv_failure failure = {""};
+        err = partition_dump(&dumper, store, i, &failure);
+        if (err != OK) {
+            is_whole = false;
+            err = partition_failed(i, err, &failure) ? OK : err;
+        }
+    }
+    err = err == OK && is_whole ? dump_end(&dumper) : err;
+    dumper_deinit(&dumper);
+    if (!is_whole || err != OK) {
+        fprintf(stderr, "ternctl export: what was written is not complete; ternctl check says what "
+                        "is damaged\n");
+    }
+    return err != OK ? TERNCTL_CANNOT_CREATE : is_whole ? TERNCTL_OK : TERNCTL_DATA;
+}
+
+int ternctl_export(int argument_count, char *const *arguments)
+{
+    struct closed_store store;
+    if (argument_count != 2 || arguments[1][0] == '\0' || arguments[1][0] == '-') {
+        return ternctl_wrong_usage(words, "write the folder of a store, or of a backup");
+    }
+    int code = closed_store_open(words, arguments[1], &store);
+    if (code != TERNCTL_OK) {
+        return code;
+    }
+    code = dump_all(&store);
+    closed_store_close(&store);
+    return code;
+}

@@ -1,0 +1,103 @@
+#include "core/broker/opening.h"
+
+#include "core/base/assert.h"
+#include "core/broker/conn.h"
+#include "core/broker/dispatch.h"
+#include "core/broker/login.h"
+#include "core/broker/shard.h"
+#include "core/session/journal.h"
+#include "core/wire/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct opening {
+    struct list link;  /* in shard->openings */
+    struct conn *conn; /* NULL: it is gone */
+    uint16_t keepalive_s;
+    uint32_t connack_bytes;
+    uint8_t connack[];
+};
+
+/* What came behind the CONNECT: first what was left of its buffer, then what the socket brought. */
+static void catch_up(struct conn *conn)
+{
+    struct partial packet = conn->packet, stash = {0};
+    conn->packet = (struct partial){0};
+    if (conn->work != NULL) {
+        stash = conn->work->stash;
+        conn->work->stash = (struct partial){0};
+    }
+    if (packet.count > 0) {
+        conn_feed_mqtt(conn, slice_of(packet.blob->bytes, packet.count));
+    }
+    if (stash.count > 0 && conn->state < CONN_CLOSING) {
+        conn_feed(conn, slice_of(stash.blob->bytes, stash.count));
+    }
+    partial_deinit(&packet);
+    partial_deinit(&stash);
+    conn_unpause(conn);
+}
+
+static void open_now(struct conn *conn, const struct opening *opening)
+{
+    uint8_t *bytes = conn_packet(conn, opening->connack_bytes, 0);
+    if (bytes != NULL) {
+        memcpy(bytes, opening->connack, opening->connack_bytes);
+    }
+    connect_opened(conn, opening->keepalive_s);
+    if (!login_may_stay(conn)) {
+        conn_end(conn, ERR_NOT_AUTHORIZED); /* its user was withdrawn meanwhile */
+        return;
+    }
+    catch_up(conn);
+}
+
+static void on_committed(void *context, enum err err)
+{
+    struct opening *opening = context;
+    struct conn *conn = opening->conn;
+    list_remove(&opening->link);
+    if (conn != NULL && err == OK) {
+        open_now(conn, opening);
+    } else if (conn != NULL) {
+        opening->conn = NULL;
+        conn_end(conn, err);
+    }
+    free(opening);
+}
+
+enum err opening_await(struct conn *conn, const struct mqtt_connack *connack, uint16_t keepalive_s)
+{
+    struct shard *shard = conn->shard;
+    uint32_t bytes = (uint32_t)mqtt_connack_size(connack, conn->version);
+    struct opening *opening = malloc(sizeof(*opening) + bytes);
+    if (opening == NULL) {
+        return ERR_NOMEM;
+    }
+    *opening = (struct opening){.conn = conn, .keepalive_s = keepalive_s, .connack_bytes = bytes};
+    list_init(&opening->link);
+    struct writer w = writer_of(opening->connack, bytes);
+    mqtt_connack_encode(&w, connack, conn->version);
+    uint64_t partition = UINT64_C(1) << conn->session->partition;
+    enum err err = journal_await(shard->journal, partition, on_committed, opening);
+    if (err != ERR_AGAIN) {
+        free(opening);
+        return err;
+    }
+    list_push_back(&shard->openings, &opening->link);
+    conn_pause(conn);
+    conn->state = CONN_COMMIT;
+    return ERR_AGAIN;
+}
+
+void opening_forget(struct conn *conn)
+{
+    LIST_EACH (&conn->shard->openings, link) {
+        struct opening *opening = CONTAINER_OF(link, struct opening, link);
+        if (opening->conn == conn) {
+            opening->conn = NULL;
+            return;
+        }
+    }
+}

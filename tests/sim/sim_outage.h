@@ -1,0 +1,32 @@
+/*
+ * sim_outage: when the node goes in a storm, how, and when it is back.
+ *
+ * Floor:  tests.
+ */
+#ifndef TERN_SIM_SIM_OUTAGE_H
+#define TERN_SIM_SIM_OUTAGE_H
+
+#include "tests/sim/sim_check.h"
+#include "tests/sim/sim_run.h"
+
+#include <stdint.h>
+
+struct rng;
+struct sim;
+
+struct outages {
+    struct sim *sim;
+    struct check *check;
+    struct rng *rng;
+    enum run_kind kind;
+    uint32_t planned_count, done_count;
+};
+
+/* rng is borrowed. */
+void outages_init(struct outages *outages, struct sim *sim, struct check *check, enum run_kind kind,
+                  struct rng *rng);
+
+/* Run the world until then; the node is up at the end. */
+void outages_until(struct outages *outages, uint64_t end_ns);
+
+#endif

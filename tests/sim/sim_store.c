@@ -1,0 +1,173 @@
+#include "tests/sim/sim_store.h"
+
+#include "core/base/assert.h"
+#include "storage/lane.h"
+#include "storage/store.h"
+#include "tests/sim/sim_heap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FREE_BYTES  (UINT64_C(1) << 40)
+#define NEVER_SKIPS UINT32_MAX
+
+static const char folder[] = "/sim/node";
+
+/* ---- lanes --------------------------------------------------------------------------------- */
+
+static struct lane *lane_of(const struct sim_lane *self)
+{
+    struct store *store = self->store->ports.store;
+    if (store == NULL) {
+        return NULL;
+    }
+    return self->is_log ? store_log_lane(store) : store_state_lane(store);
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t lane_wants_ns(void *object)
+{
+    struct sim_lane *self = object;
+    const struct lane *lane = lane_of(self);
+    uint64_t wanted_ns = lane != NULL ? lane_turn_ns(lane) : UINT64_MAX;
+    if (wanted_ns == UINT64_MAX) {
+        self->begin_ns = UINT64_MAX;
+        return UINT64_MAX;
+    }
+    uint64_t begin_ns = later(wanted_ns, self->store->sim->now_ns) + self->latency_ns;
+    self->begin_ns = begin_ns < self->begin_ns ? begin_ns : self->begin_ns;
+    return later(self->begin_ns, self->stalled_until_ns);
+}
+
+static void latency_draw(struct sim_lane *self)
+{
+    struct sim_store *store = self->store;
+    bool is_long = store->sim->is_stormy && rng_below(&store->rng, 50) == 0;
+    self->latency_ns = rng_below(&store->rng, store->latency_ns_max) * (is_long ? 20 : 1);
+}
+
+static void lane_run(struct sim_lane *self)
+{
+    sim_heap_enter();
+    lane_turn(lane_of(self), self->store->sim->now_ns);
+    sim_heap_leave();
+}
+
+static void lane_turn_of(void *object)
+{
+    struct sim_lane *self = object;
+    self->begin_ns = UINT64_MAX;
+    lane_run(self);
+    latency_draw(self);
+}
+
+/* ---- its life ------------------------------------------------------------------------------ */
+
+struct sim_store *sim_store_new(struct sim *sim)
+{
+    static const uint64_t latencies_ns[] = {20 * SIM_US, SIM_MS, 20 * SIM_MS};
+    struct sim_store *store = calloc(1, sizeof(*store));
+    ASSERT(store != NULL);
+    store->sim = sim;
+    rng_init(&store->rng, sim->options.seed ^ UINT64_C(0x6469736b));
+    store->disk = sim_kv_disk_new("/sim", &store->rng);
+    sim_kv_set_free(store->disk, FREE_BYTES);
+    store->latency_ns_max = latencies_ns[rng_below(&store->rng, 3)];
+    store->flush_bytes = UINT64_C(1) << (10 + rng_below(&store->rng, 10));
+    for (uint32_t i = 0; i < 2; i++) {
+        struct sim_lane *self = &store->lanes[i];
+        *self = (struct sim_lane){.store = store, .is_log = i == 0, .begin_ns = UINT64_MAX};
+        self->actor = sim_actor_add(sim, i == 0 ? "log lane" : "state lane", self, lane_wants_ns,
+                                    lane_turn_of);
+        latency_draw(self);
+    }
+    return store;
+}
+
+void sim_store_free(struct sim_store *store)
+{
+    if (store != NULL) {
+        ASSERT(store->ports.store == NULL);
+        sim_kv_disk_free(store->disk);
+        free(store);
+    }
+}
+
+bool sim_store_open(struct sim_store *store, uint32_t shard_count, struct broker_failure *failure)
+{
+    struct store_config config = {.folder = folder, .flush_bytes = store->flush_bytes};
+    struct kv_failure why = {.text = ""};
+    store->ports = (struct node_store){.shard_count = shard_count, .seed = rng_u64(&store->rng)};
+    enum err err = store_open(&config, &store->ports.store, &why);
+    if (err != OK) {
+        snprintf(failure->text, sizeof(failure->text), "%.900s (%s)", why.text, err_text(err));
+    }
+    return err == OK;
+}
+
+void sim_store_close(struct sim_store *store)
+{
+    store_close(store->ports.store);
+    store->ports.store = NULL;
+}
+
+/* ---- faults -------------------------------------------------------------------------------- */
+
+static void fail_once(struct sim_store *store, enum err err)
+{
+    static const enum sim_kv_call calls[] = {SIM_KV_WRITE, SIM_KV_SYNC, SIM_KV_FLUSH};
+    sim_kv_fail(store->disk, calls[rng_below(&store->rng, 3)], (uint32_t)rng_below(&store->rng, 3),
+                err);
+}
+
+static void fail_no_more(struct sim_store *store)
+{
+    for (enum sim_kv_call call = 0; call < SIM_KV_CALLS; call++) {
+        sim_kv_fail(store->disk, call, NEVER_SKIPS, OK);
+    }
+}
+
+void sim_store_stall(struct sim_store *store, uint64_t stall_ns)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        store->lanes[i].stalled_until_ns = store->sim->now_ns + stall_ns;
+    }
+}
+
+void sim_store_break(struct sim_store *store)
+{
+    fail_once(store, ERR_IO);
+}
+
+void sim_store_fill(struct sim_store *store, bool is_full)
+{
+    sim_kv_set_free(store->disk, is_full ? rng_below(&store->rng, 4096) : FREE_BYTES);
+}
+
+/* A call that fails ends the run there: what it would have kept is not kept, and nobody hears it. */
+static void cut_off(struct sim_lane *self)
+{
+    const struct lane *lane = lane_of(self);
+    if (lane != NULL && lane_turn_ns(lane) <= self->store->sim->now_ns) {
+        fail_once(self->store, ERR_IO);
+        lane_run(self);
+    }
+}
+
+void sim_store_crash(struct sim_store *store, bool loses_power)
+{
+    if (rng_below(&store->rng, 2) == 0) {
+        cut_off(&store->lanes[rng_below(&store->rng, 2)]);
+    }
+    fail_no_more(store);
+    sim_kv_crash(store->disk, loses_power ? SIM_KV_POWER_FAILS : SIM_KV_PROCESS_ENDS);
+    store->ports.store = NULL;
+    for (uint32_t i = 0; i < 2; i++) {
+        store->lanes[i].begin_ns = UINT64_MAX;
+        store->lanes[i].stalled_until_ns = 0;
+    }
+}
