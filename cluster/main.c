@@ -89,8 +89,8 @@ static void findings_log(const struct loaded *loaded)
     }
 }
 
-/* What has to be done as the one who started us, before and after the ports are open. */
-static int settle_in(const struct config *config)
+/* What has to be done as the one who started us, after the ports are open. folder: of the state, or "". */
+static int settle_in(const struct config *config, const char *folder)
 {
     if (config->pid_file[0] != 0 && sys_write_pid_file(config->pid_file) != OK) {
         fprintf(stderr,
@@ -100,9 +100,7 @@ static int settle_in(const struct config *config)
         return EXIT_CANNOT_CREATE;
     }
     if (config->user[0] != 0 && geteuid() == 0) {
-        enum err err = config->persistence
-                           ? sys_give_folder(config->persistence_location, config->user)
-                           : OK;
+        enum err err = folder[0] != 0 ? sys_give_folder(folder, config->user) : OK;
         err = err == OK ? sys_become_user(config->user) : err;
         if (err == ERR_NOT_FOUND) {
             fprintf(stderr, "tern: there is no user %s: create it, or remove the line `user %s`\n",
@@ -194,7 +192,7 @@ static int run(const struct config_command *command)
         fprintf(stderr, "tern: %s\n", failure.text);
         return start_status(err);
     }
-    int status = settle_in(node_config(node));
+    int status = settle_in(node_config(node), node_folder(node));
     if (status != EXIT_SUCCESS) {
         node_stop(node, false);
         node_join(node);

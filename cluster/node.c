@@ -287,7 +287,7 @@ static void node_print(const struct node *node)
                 is_unix ? " for ternctl" : "/metrics and /health");
     }
     if (config->persistence) {
-        fprintf(stderr, "  %-10s %s, durability %s\n", "state", config->persistence_location,
+        fprintf(stderr, "  %-10s %s, durability %s\n", "state", node->store.folder,
                 durability_word(config));
     } else {
         fprintf(stderr, "  %-10s in memory: it does not outlive this process\n", "state");
@@ -375,6 +375,11 @@ void node_stop(struct node *node, bool drain)
 bool node_has_stopped(const struct node *node)
 {
     return broker_has_stopped(node->broker);
+}
+
+const char *node_folder(const struct node *node)
+{
+    return node->store.folder;
 }
 
 const struct config *node_config(const struct node *node)

@@ -51,6 +51,9 @@ bool node_has_stopped(const struct node *node);
 
 const struct config *node_config(const struct node *node);
 
+/* Where its state lies; "": in memory. */
+const char *node_folder(const struct node *node);
+
 /* Wait for the end and free. */
 void node_join(struct node *node);
 

@@ -8,6 +8,8 @@
 #include "storage/store.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 _Static_assert((int)CONFIG_FSYNC == STORE_FSYNC && (int)CONFIG_QUORUM == STORE_QUORUM &&
                    (int)CONFIG_RELAXED == STORE_RELAXED,
@@ -31,6 +33,24 @@ static enum err failed(enum err err, const struct kv_failure *why, struct broker
     return err;
 }
 
+/* Whoever comes from mosquitto has its file there, and may go back to it. */
+static void folder_of(const struct config *config, char out[4096])
+{
+    const char *folder = config->persistence_location;
+    int count = (int)strlen(folder);
+    char theirs[4096];
+    while (count > 1 && folder[count - 1] == '/') {
+        count--;
+    }
+    snprintf(theirs, sizeof(theirs), "%.*s/mosquitto.db", count, folder);
+    bool is_theirs = access(theirs, F_OK) == 0;
+    snprintf(out, 4096, "%.*s%s", count, folder, is_theirs ? "/tern" : "");
+    if (is_theirs && access(out, F_OK) != 0) {
+        log_event(LOG_NOTICE, "mosquitto's state is not read: `ternctl import` does that once",
+                  LOG_TEXT("file", theirs), LOG_TEXT("folder", out));
+    }
+}
+
 enum err node_store_open(const struct config *config, uint32_t shard_count, uint64_t seed,
                          struct node_store *out, struct broker_failure *failure)
 {
@@ -38,7 +58,8 @@ enum err node_store_open(const struct config *config, uint32_t shard_count, uint
     if (!config->persistence) {
         return OK;
     }
-    struct store_config store = {.folder = config->persistence_location,
+    folder_of(config, out->folder);
+    struct store_config store = {.folder = out->folder,
                                  .durability = (enum store_durability)config->durability,
                                  .memory_bytes = memory_of(config),
                                  .space_free_min = config->storage_free_min,

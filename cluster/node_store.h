@@ -15,12 +15,14 @@ struct store;
 
 struct node_store {
     struct store *store; /* NULL: persistence false */
+    char folder[4096];   /* where it lies */
     uint32_t shard_count;
     uint64_t seed;
 };
 
 /*
- * Open what the configuration names; nothing where it says persistence false. To be called by a
+ * Open what the configuration names (where mosquitto's file lies already, a folder "tern" in there, so
+ * that its configuration does for both); nothing where it says persistence false. To be called by a
  * thread that is not pinned: those that are made here run where it may run. failure: one line.
  */
 enum err node_store_open(const struct config *config, uint32_t shard_count, uint64_t seed,
