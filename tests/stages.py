@@ -93,7 +93,7 @@ STEPS = [
     python("tsan", "conform", "tests/conform/run.py", minutes=15),
     # In memory under one sanitizer, on disk under the other: both ways are seen, and it takes no more time.
     # The harness has threads in the crew alone.
-    python("tsan", "integration on disk", "tests/integration/run.py", "-k", "^(?!bench_(?!crew))", minutes=15, env=DURABLE),
+    python("tsan", "integration on disk", "tests/integration/run.py", "-k", "^(?!bench_(?!crew)|durable_bench)", minutes=15, env=DURABLE),
     python("tsan", "e2e", "tests/e2e/run.py", minutes=15),
     build("fuzz"),
     python("fuzz", "fuzzers", "tests/lib/fuzz.py", "build/fuzz", long=["--seconds", "600"], minutes=180),

@@ -418,7 +418,9 @@ def test_qos_0_is_not_queued_for_those_who_are_away_and_counted(t):
 @short
 @each("retained", "queued")
 def test_at_the_memory_limit_new_messages_are_refused_and_the_broker_lives(t, kind):
-    broker = t.broker(["memory_limit 64M", "max_queued_messages 0", "max_queued_bytes 0"], metrics=True)
+    # On disk a queue fills no memory.
+    lines = ["persistence false", "memory_limit 64M", "max_queued_messages 0", "max_queued_bytes 0"]
+    broker = t.broker(lines, metrics=True)
     if kind == "queued":
         away_subscriber(t, broker, t.topic("#"), 5)
     publisher = t.client(broker.port, "publisher", 5)

@@ -161,7 +161,7 @@ def test_a_backup_under_load_has_all_that_was_acknowledged_before_it_began(t):
 
 @tern_only
 def test_without_a_store_there_is_no_backup(t):
-    broker = t.broker(metrics=True)
+    broker = t.broker(["persistence false"], metrics=True)
     code, _, err = ternctl("backup", os.path.join(t.folder(), "backup"), "--http", f"127.0.0.1:{broker.http_port}")
     assert code == UNAVAILABLE and "persistence is off" in err, (code, err)
 
