@@ -12,10 +12,10 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
+#include "core/base/list.h"
 #include "core/io/io.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -128,17 +128,10 @@ void lane_give_back(struct job *job, enum err err)
 {
     struct lane_desk *desk = job->desk;
     struct lane *lane = desk->lane;
-    struct job *below = atomic_load_explicit(&desk->given, memory_order_relaxed);
 
     job->err = err;
     pthread_mutex_lock(&lane->door); /* I3 */
-    do {
-        job->next = below;
-        /* release: what run did to the job is seen by who takes it, see lane_collect(). */
-    } while (!atomic_compare_exchange_weak_explicit(&desk->given, &below, job, memory_order_release,
-                                                    memory_order_relaxed));
-    /* From here on the job may be done and freed: not a word of it is read any more. */
-    if (below == NULL && desk->io != NULL) {
+    if (pile_push(&desk->given, &job->given_link) && desk->io != NULL) {
         io_wake(NULL, desk->io);
     }
     pthread_mutex_unlock(&lane->door);
@@ -182,26 +175,19 @@ void lane_collect(struct lane_desk *desk)
     if (desk->open_count == 0) {
         return;
     }
-    struct job *newest = atomic_exchange_explicit(&desk->given, NULL, memory_order_acquire);
-    struct job *oldest = NULL;
-    while (newest != NULL) { /* they were pushed on top of each other */
-        struct job *next = newest->next;
-        newest->next = oldest;
-        oldest = newest;
-        newest = next;
-    }
-    while (oldest != NULL) {
-        struct job *next = oldest->next;
+    struct pile_link *link = pile_take(&desk->given);
+    while (link != NULL) {
+        struct job *job = CONTAINER_OF(link, struct job, given_link);
+        link = link->next;
         ASSERT(desk->open_count > 0);
         desk->open_count--;
-        oldest->done(oldest, oldest->err);
-        oldest = next;
+        job->done(job, job->err);
     }
 }
 
 bool lane_has_news(const struct lane_desk *desk)
 {
-    return atomic_load_explicit(&desk->given, memory_order_relaxed) != NULL;
+    return !pile_is_empty(&desk->given);
 }
 
 void lane_desk_leave_io(struct lane_desk *desk)

@@ -16,6 +16,7 @@
 #define TERN_STORAGE_LANE_H
 
 #include "core/base/err.h"
+#include "core/base/pile.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,14 +27,15 @@ struct lane;
 struct job {
     void (*done)(struct job *job, enum err err); /* in the desk's thread; owns it again */
     struct job *next;                            /* run: the next younger one */
+    struct pile_link given_link;                 /* private */
     struct lane_desk *desk;                      /* private */
     enum err err;                                /* private */
 };
 
 struct lane_desk {
     struct lane *lane;
-    struct io *io; /* woken when jobs were given back; NULL: nobody is */
-    _Atomic(struct job *) given;
+    struct io *io;       /* woken when jobs were given back; NULL: nobody is */
+    struct pile given;   /* what came back */
     uint32_t open_count; /* submitted and not collected */
 };
 

@@ -260,6 +260,9 @@ static void packet_id_log(struct session *session, enum op_kind kind, uint16_t p
 
 enum err apply_seen(struct session *session, uint16_t packet_id)
 {
+    if (inbound_has(&session->inbound, packet_id)) {
+        return ERR_EXISTS; /* also on a full disk: nothing changes, and it was accepted before */
+    }
     TRY(apply_admit(session));
     TRY(inbound_add(&session->inbound, packet_id));
     packet_id_log(session, OP_SEEN, packet_id);

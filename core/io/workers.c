@@ -2,11 +2,11 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
+#include "core/base/list.h"
 #include "core/io/cpu.h"
 #include "core/io/io.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -42,14 +42,7 @@ static struct work *queue_pop(struct workers *workers)
 static void hand_back(struct workers *workers, struct work *work)
 {
     struct workers_desk *desk = work->desk;
-    struct work *below = atomic_load_explicit(&desk->done, memory_order_relaxed);
-    /* Others push under the lock too, and the desk only ever takes all. */
-    do {
-        work->next = below;
-    } while (!atomic_compare_exchange_weak_explicit(&desk->done, &below, work, memory_order_release,
-                                                    memory_order_relaxed));
-    /* From here on the work may be done and freed: not a word of it is read any more. */
-    if (below == NULL && desk->io != NULL && workers->thread_count > 0) {
+    if (pile_push(&desk->done, &work->done_link) && desk->io != NULL && workers->thread_count > 0) {
         io_wake(NULL, desk->io);
     }
 }
@@ -166,28 +159,20 @@ void workers_collect(struct workers_desk *desk)
         return;
     }
     run_here(desk->workers);
-    struct work *newest = atomic_exchange_explicit(&desk->done, NULL, memory_order_acquire);
-    struct work *oldest = NULL;
-    while (newest != NULL) { /* they were pushed on top of each other */
-        struct work *next = newest->next;
-        newest->next = oldest;
-        oldest = newest;
-        newest = next;
-    }
-    while (oldest != NULL) {
-        struct work *next = oldest->next;
+    struct pile_link *link = pile_take(&desk->done);
+    while (link != NULL) {
+        struct work *work = CONTAINER_OF(link, struct work, done_link);
+        link = link->next;
         ASSERT(desk->open_count > 0);
         desk->open_count--;
-        oldest->done(oldest);
-        oldest = next;
+        work->done(work);
     }
 }
 
 bool workers_has_news(const struct workers_desk *desk)
 {
     return desk->open_count > 0 &&
-           (desk->workers->thread_count == 0 ||
-            atomic_load_explicit(&desk->done, memory_order_relaxed) != NULL);
+           (desk->workers->thread_count == 0 || !pile_is_empty(&desk->done));
 }
 
 void workers_desk_close(struct workers_desk *desk)

@@ -16,6 +16,7 @@
 #define TERN_IO_WORKERS_H
 
 #include "core/base/err.h"
+#include "core/base/pile.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,16 +27,16 @@ struct workers;
 struct work {
     void (*run)(struct work *work);  /* in a worker's thread: touches nothing of the shard */
     void (*done)(struct work *work); /* in the desk's thread, in workers_collect(); owns it again */
-    struct work *next;               /* private */
+    struct work *next;               /* private: of those that wait */
+    struct pile_link done_link;      /* private */
     struct workers_desk *desk;       /* private */
 };
 
 /* Where a shard hands in work and fetches it back. Initialised by workers_desk_init(). */
 struct workers_desk {
     struct workers *workers;
-    struct io *io; /* woken when work is done */
-    _Atomic(struct work *)
-        done;            /* pushed by workers (release), taken whole by the desk (acquire) */
+    struct io *io;       /* woken when work is done */
+    struct pile done;    /* what workers have done */
     uint32_t open_count; /* submitted and not collected yet */
 };
 

@@ -8,7 +8,7 @@ import time
 import bridges
 import mqtt
 from bridges import Mosquitto, Relay, Remote, block, drain, joined, state, two
-from suite import Skip, each, equal, eventually, short, tern_only
+from suite import each, equal, eventually, short, tern_only
 
 STATE = "$SYS/broker/connection/{}/state"
 
@@ -440,8 +440,6 @@ def test_a_broker_that_is_killed_sends_what_it_had_taken(t):
     far = Mosquitto(t)
     wire = Relay(t, far.port)
     near = t.broker([*block(wire.port, "x out 2"), "persistence true"])
-    if "state is kept in memory" in near.log() or "in memory: it does not outlive" in near.log():
-        raise Skip("state is kept in memory: nothing outlives a kill")
     state(t, far.port, b"1")
     receiver = t.client(far.port, "receiver", 4)
     receiver.subscribe("x", qos=2)

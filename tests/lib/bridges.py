@@ -110,12 +110,12 @@ class Relay:
             while data := source.recv(65536):
                 target.sendall(data)
         except OSError:
-            pass
+            pass  # an end went, or cut() took both: the pump is done either way
         for end in (source, target):
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass
+                pass  # the pump of the other direction was first
 
     def cut(self):
         listener, self.listener = self.listener, None

@@ -33,12 +33,15 @@ BLIND = ("LOG", "LOG.old.")
 
 
 def library(name):
-    """The preloaded library, built beside the broker or by any other build that is there."""
-    beside = os.path.join(os.path.dirname(broker_module.program()), "tests", name)
-    for path in [beside, *sorted(glob.glob(os.path.join(broker_module.ROOT, "build", "*", "tests", name)))]:
+    """What the build has put beside the broker: of the same tree as it, never an older one that lies about.
+    mosquitto has none of its own, and gets any."""
+    paths = [os.path.join(os.path.dirname(broker_module.program()), "tests", name)]
+    if broker_module.is_mosquitto():
+        paths = sorted(glob.glob(os.path.join(broker_module.ROOT, "build", "*", "tests", name)))
+    for path in paths:
         if os.path.exists(path):
             return path
-    raise AssertionError(f"{name} is not built: cmake --build build/dev --target powerloss clockshift")
+    raise AssertionError(f"{name} is not built: cmake --build build/dev --target {name.removesuffix('.so')}")
 
 
 def preload(env, path):

@@ -453,6 +453,23 @@ static void a_full_disk_refuses_what_would_last_and_serves_the_rest(void **state
     scene_free(&scene);
 }
 
+static void what_was_accepted_before_the_disk_was_full_is_finished(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    struct client *writer = add(&scene, connected(scene.house, 'p', false));
+    SAY(writer, "\x34\x06\0\x01t\0\x07x");
+    commit(scene.house);
+    EXPECT(writer, "\x50\x02\0\x07");
+    held.admits = ERR_NO_SPACE;
+    SAY(writer, "\x3c\x06\0\x01t\0\x07x"); /* its PUBREC was lost: it is no new message */
+    EXPECT(writer, "\x50\x02\0\x07");
+    SAY(writer, "\x62\x02\0\x07");
+    commit(scene.house);
+    EXPECT(writer, "\x70\x02\0\x07");
+    scene_free(&scene);
+}
+
 static void nobody_is_told_what_a_fenced_journal_lost(void **state)
 {
     (void)state;
@@ -487,6 +504,7 @@ int main(void)
         cmocka_unit_test(pubrel_waits_until_the_pubrec_is_certain),
         cmocka_unit_test(a_will_leaves_by_the_outbox_beside_its_being_gone),
         cmocka_unit_test(a_full_disk_refuses_what_would_last_and_serves_the_rest),
+        cmocka_unit_test(what_was_accepted_before_the_disk_was_full_is_finished),
         cmocka_unit_test(nobody_is_told_what_a_fenced_journal_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
