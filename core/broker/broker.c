@@ -159,10 +159,20 @@ static void serve(struct shard *shard)
     atomic_fetch_add_explicit(&shard->broker->done_count, 1, memory_order_release);
 }
 
+static enum err start_err(const struct broker *broker)
+{
+    enum err err = OK;
+    for (uint32_t i = 0; i < broker->shard_count && err == OK; i++) {
+        err = broker->start_err[i];
+    }
+    return err;
+}
+
 /*
- * The steps are taken together: all shards open and load what is on disk, shard 0 listens (it learns the ports), the others
- * listen, the starter looks at the results, all serve or none. At the end nobody closes its ring
- * while another may still wake it.
+ * The steps are taken together: all shards open, all load what is on disk, shard 0 listens (it learns
+ * the ports), the others listen, the starter looks at the results, all serve or none. Nobody is let in
+ * by one shard while another may still find its part of the disk damaged. At the end nobody closes its
+ * ring while another may still wake it.
  */
 static void *thread_main(void *context)
 {
@@ -176,11 +186,13 @@ static void *thread_main(void *context)
     if (*err == OK) {
         *err = load_in_thread(shard, failure);
     }
-    if (shard->index == 0 && *err == OK) {
+    meet(broker);
+    if (shard->index == 0 && start_err(broker) == OK) {
         *err = shard_listen(shard, failure);
+        broker->go = *err == OK;
     }
     meet(broker);
-    if (shard->index > 0 && *err == OK && broker->start_err[0] == OK) {
+    if (shard->index > 0 && broker->go) {
         *err = shard_listen(shard, failure);
     }
     meet(broker);
@@ -210,9 +222,9 @@ enum err broker_start(struct broker *broker, struct broker_failure *failure)
         }
         broker->thread_count++;
     }
-    meet(broker);
-    meet(broker);
-    meet(broker);
+    for (int step = 0; step < 4; step++) { /* opened, loaded, the first listens, all do */
+        meet(broker);
+    }
     enum err err = OK;
     for (uint32_t i = 0; i < broker->shard_count && err == OK; i++) {
         err = broker->start_err[i];

@@ -5,7 +5,7 @@
  * Thread: made and freed by one thread; while it runs, shards belong to their threads and the calls
  *         marked "any thread" are the only ones others may make.
  *
- *     broker_new ──> broker_listen (may fail: nothing is served yet) ──> broker_run ──> broker_free
+ *     broker_new ──> broker_start (may fail: nobody was let in) ──> broker_stop ──> broker_join ──> broker_free
  *
  * The simulator builds a broker too, with broker_new(), and takes the turns of its shards itself
  * (shard.h).

@@ -62,7 +62,7 @@ struct broker {
     enum err start_err[SHARD_COUNT_MAX];
     struct broker_failure start_failure[SHARD_COUNT_MAX];
     _Atomic uint32_t done_count; /* shards that have taken their last turn: release, acquire */
-    bool go;                     /* written by the starter between two barriers */
+    bool go;                     /* written by one thread between two barriers */
 };
 
 _Static_assert(offsetof(struct broker, conn_count) % LIMIT_APART_BYTES == 0 &&
