@@ -14,7 +14,7 @@
 #include <sanitizer/common_interface_defs.h>
 #else
 /* Without the sanitizer nobody has to be told that the stack changes. */
-#define __sanitizer_start_switch_fiber(save, bottom, size)  ((void)0)
+#define __sanitizer_start_switch_fiber(save, bottom, size)  ((void)(save))
 #define __sanitizer_finish_switch_fiber(save, bottom, size) ((void)0)
 #endif
 
