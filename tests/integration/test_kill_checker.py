@@ -42,6 +42,11 @@ def back(p, present=True, name="s", clean=False):
     p.welcomed(name, present)
 
 
+def leave(p):
+    p.unsubscribing("s", "t/#")
+    p.unsubscribed("s", "t/#")
+
+
 def all_is_well(p):
     for number in range(1, 5):
         send(p, number)
@@ -112,9 +117,20 @@ def lost_at_qos_1(p):
 
 
 def lost_though_left_later(p):
+    send(p, 1, qos=1)
+    leave(p)
+
+
+def left_before_it_was_routed(p):
     send(p, 1)
-    p.unsubscribing("s", "t/#")
-    p.unsubscribed("s", "t/#")
+    leave(p)
+
+
+def lost_before_one_that_came(p):
+    send(p, 1)
+    send(p, 2)
+    get(p, 2)
+    leave(p)
 
 
 def doubled(p):
@@ -135,6 +151,42 @@ def disordered(p):
     send(p, 2)
     get(p, 2)
     get(p, 1)
+
+
+def sent_before_it_was_subscribed_to_and_again_after(p):
+    leave(p)
+    send(p, 1, qos=1, ack=False)
+    p.subscribing("s", "t/#")
+    send(p, 2, qos=1, ack=False)
+    get(p, 2, qos=1)
+    back(p, name="p")
+    p.connection_began("p")
+    send(p, 1, qos=1)
+    send(p, 2, qos=1)
+    get(p, 1, qos=1, pid=3)
+    get(p, 2, qos=1, pid=4)
+
+
+def disordered_though_subscribed_to_all_along(p):
+    send(p, 1, qos=1, ack=False)
+    send(p, 2, qos=1, ack=False)
+    get(p, 2, qos=1)
+    back(p, name="p")
+    p.connection_began("p")
+    send(p, 1, qos=1)
+    get(p, 1, qos=1, pid=3)
+
+
+def disordered_at_qos_2_whenever_subscribed_to(p):
+    leave(p)
+    send(p, 1, ack=False)
+    p.subscribing("s", "t/#")
+    send(p, 2, ack=False)
+    get(p, 2)
+    back(p, name="p")
+    p.connection_began("p")
+    send(p, 1)
+    get(p, 1, pid=3)
 
 
 def session_lost(p):
@@ -159,8 +211,7 @@ def uninvited(p):
 
 
 def uninvited_after_leaving(p):
-    p.unsubscribing("s", "t/#")
-    p.unsubscribed("s", "t/#")
+    leave(p)
     send(p, 1)
     get(p, 1)
 
@@ -254,14 +305,19 @@ HISTORIES = (
     (never_acknowledged, None),
     (retained_as_promised, None),
     (a_will_that_may_come, None),
+    (left_before_it_was_routed, None),
+    (sent_before_it_was_subscribed_to_and_again_after, None),
     (a_will_that_had_to_come, "lost"),
     (a_will_that_came_twice, "doubled"),
     (lost, "lost"),
     (lost_at_qos_1, "lost"),
     (lost_though_left_later, "lost"),
+    (lost_before_one_that_came, "lost"),
     (doubled, "doubled"),
     (doubled_at_qos_1, "doubled"),
     (disordered, "disordered"),
+    (disordered_though_subscribed_to_all_along, "disordered"),
+    (disordered_at_qos_2_whenever_subscribed_to, "disordered"),
     (session_lost, "session_lost"),
     (session_of_a_publisher_lost, "session_lost"),
     (session_revived, "session_revived"),

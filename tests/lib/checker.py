@@ -6,9 +6,13 @@ was told. Whatever was told later happened later, as one thread tells everything
 
 What is promised (house.md, "leaves when"):
 
-    lost             accepted (PUBACK, PUBREC) while a subscription was acknowledged, and never delivered
+    lost             accepted (PUBACK, PUBREC) while a subscription was acknowledged, and never delivered;
+                     at QoS 2 of a subscription that ended only what came before something that did come:
+                     PUBREC says that the message will be routed, and not that it has been
     doubled          QoS 2 delivered twice; QoS 1 twice though neither side had to send again
-    disordered       first deliveries of a publisher's topic in another order than they were published
+    disordered       first deliveries of a publisher's topic in another order than they were published.
+                     Not of QoS 1 that was sent again and might have come first before it was subscribed
+                     to: then 2 (1 came before the subscription) 1 2 (both sent again) is in order
     session_lost     CONNACK without session present, of a session that has to be there
     session_revived  or with it, after a clean start was acknowledged
     uninvited        delivered without a subscription, or never published
@@ -46,6 +50,19 @@ class Interval:
         self.filter, self.asked = topic_filter, asked
         self.granted = self.leaving = self.left = FOREVER
         self.qos = None
+        self.reached = {}  # topic -> highest number that had come when it was to end
+
+    def leave(self, now, highest):
+        if self.leaving == FOREVER:
+            self.leaving, self.reached = now, dict(highest)
+
+    def covers(self, message):
+        """Granted before it was sent, and kept until it has been routed to this session."""
+        if self.granted > message.sent:
+            return False
+        if message.qos == 2 and self.leaving < FOREVER:
+            return message.number <= self.reached.get(message.topic, -1)
+        return message.accepted < self.leaving
 
 
 class Delivery:
@@ -154,7 +171,7 @@ class Promises:
             now = self.tick()
             session.resets.append(now)
             for interval in session.intervals:
-                interval.leaving = min(interval.leaving, now)
+                interval.leave(now, session.highest)
             session.kept = None if session.kept else session.kept
 
     def welcomed(self, name, present, will_be_kept=True):
@@ -174,7 +191,8 @@ class Promises:
             # From here on it is a new one, or each of its messages were counted as lost, too.
             session.resets.append(now)
             for interval in session.intervals:
-                interval.leaving, interval.left = min(interval.leaving, now), min(interval.left, now)
+                interval.leave(now, session.highest)
+                interval.left = min(interval.left, now)
             session.exchanges.clear()
         elif session.kept is False and present:
             self.breaks("session_revived", f"{name}: session present, and there was none")
@@ -195,10 +213,10 @@ class Promises:
                 interval.granted, interval.qos = min(interval.granted, now), qos
 
     def unsubscribing(self, name, topic_filter):
-        now = self.tick()
-        for interval in self.session(name).intervals:
+        session, now = self.session(name), self.tick()
+        for interval in session.intervals:
             if interval.filter == topic_filter:
-                interval.leaving = min(interval.leaving, now)
+                interval.leave(now, session.highest)
 
     def unsubscribed(self, name, topic_filter):
         now = self.tick()
@@ -226,7 +244,7 @@ class Promises:
         before = session.got.get(key)
         if before is None:
             session.got[key] = Delivery(connection, pid)
-            if number < session.highest.get(topic, -1):
+            if number < session.highest.get(topic, -1) and not self.may_be_late(session, message):
                 self.breaks("disordered", f"{name}: {topic} {number} after {session.highest[topic]}")
             session.highest[topic] = max(number, session.highest.get(topic, -1))
         else:
@@ -235,6 +253,13 @@ class Promises:
         if qos:
             session.exchanges[pid] = key
         return before is None
+
+    @staticmethod
+    def may_be_late(session, message):
+        """It came before the subscription, or may have, and to this session only when it was sent again."""
+        is_sure = any(matches(i.filter, message.topic) and i.granted <= message.sent and i.leaving == FOREVER
+                      for i in session.intervals)
+        return message.qos == 1 and message.sent_count > 1 and not is_sure
 
     def again(self, session, before, message, connection, qos, pid, dup):
         what = f"{session.name}: {message.topic} {message.number}"
@@ -308,7 +333,7 @@ class Promises:
                 if not matches(interval.filter, topic):
                     continue
                 for message in messages:
-                    is_due = interval.granted <= message.sent and message.accepted < interval.leaving
+                    is_due = message.accepted < FOREVER and interval.covers(message)
                     if is_due and message.qos and interval.qos and message.sent > reset:
                         if (message.topic, message.number) not in session.got:
                             yield message
