@@ -1,0 +1,245 @@
+/*
+ * held_journal: a whole shard on a journal that commits when the test says so, and clients whose
+ * packets are bytes. A program that includes it is named test_lasting*, which gives it the house.
+ */
+#ifndef TERN_TESTS_LIB_HELD_JOURNAL_H
+#define TERN_TESTS_LIB_HELD_JOURNAL_H
+
+#include "bench/micro/door.h"
+#include "bench/micro/house.h"
+#include "core/broker/shard.h"
+#include "core/session/journal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- a journal that waits for the test ----------------------------------------------------- */
+
+enum { WAITERS_MAX = 64, OPS_MAX = 256 };
+
+static struct held {
+    struct journal journal;
+    struct {
+        journal_done done;
+        void *context;
+    } waiters[WAITERS_MAX];
+    uint32_t waiter_count;
+    enum op_kind ops[OPS_MAX];
+    uint32_t op_count;
+    bool is_dirty; /* something was logged since the last commit */
+    enum err admits;
+    bool is_at_once; /* everything is committed as soon as it is logged */
+} held;
+
+static inline enum err held_admit(struct journal *journal, uint32_t partition)
+{
+    (void)journal, (void)partition;
+    return held.admits;
+}
+
+static inline uint64_t held_log(struct journal *journal, const struct op *op)
+{
+    (void)journal;
+    assert_true(op->partition < PARTITION_COUNT);
+    assert_true(held.op_count < OPS_MAX);
+    held.ops[held.op_count++] = op->kind;
+    held.is_dirty = !held.is_at_once;
+    return held.op_count;
+}
+
+static inline enum err held_await(struct journal *journal, uint64_t partitions, journal_done done,
+                                  void *context)
+{
+    (void)journal;
+    assert_true(partitions != 0);
+    if (!held.is_dirty) {
+        return OK;
+    }
+    assert_true(held.waiter_count < WAITERS_MAX);
+    held.waiters[held.waiter_count].done = done;
+    held.waiters[held.waiter_count++].context = context;
+    return ERR_AGAIN;
+}
+
+static inline void tell_all(enum err err)
+{
+    uint32_t count = held.waiter_count;
+    held.is_dirty = false;
+    for (uint32_t i = 0; i < count; i++) {
+        held.waiters[i].done(held.waiters[i].context, err);
+    }
+    held.waiter_count -= count; /* who waits anew stands behind them */
+    memmove(held.waiters, held.waiters + count, held.waiter_count * sizeof(held.waiters[0]));
+}
+
+static inline bool held_no(const struct journal *journal)
+{
+    (void)journal;
+    return false;
+}
+
+static inline void held_nothing(struct journal *journal)
+{
+    (void)journal;
+}
+
+static inline enum err held_read(struct journal *journal, uint32_t partition, uint64_t session,
+                                 uint64_t from_sequence, uint32_t max, journal_read_done done,
+                                 void *context)
+{
+    (void)journal, (void)partition, (void)session, (void)from_sequence, (void)max, (void)done;
+    (void)context;
+    return ERR_NOMEM; /* no test of this file lets a queue grow so long */
+}
+
+static const struct journal_calls held_calls = {.admit = held_admit,
+                                                .log = held_log,
+                                                .await = held_await,
+                                                .read = held_read,
+                                                .is_congested = held_no,
+                                                .collect = held_nothing,
+                                                .flush = held_nothing,
+                                                .has_news = held_no,
+                                                .leave_io = held_nothing};
+
+static inline enum err held_new(void *context, struct io *io, uint32_t shard, struct journal **out,
+                                uint64_t *wall_ms, struct broker_failure *failure)
+{
+    (void)context, (void)io, (void)shard, (void)wall_ms, (void)failure;
+    held = (struct held){.journal = {&held_calls}};
+    *out = &held.journal;
+    return OK;
+}
+
+static inline enum err held_load(void *context, struct journal *journal, struct shard *shard,
+                                 struct broker_failure *failure)
+{
+    (void)context, (void)journal, (void)shard, (void)failure;
+    return OK;
+}
+
+static inline void held_free(struct journal *journal)
+{
+    (void)journal;
+    tell_all(ERR_SHUTDOWN);
+}
+
+static const struct broker_ports ports = {
+    .journal_new = held_new, .journal_load = held_load, .journal_free = held_free};
+
+/* ---- a client ------------------------------------------------------------------------------- */
+
+struct client {
+    struct house *house;
+    struct link *link;
+    uint8_t heard[4096], said[512];
+    uint32_t heard_count;
+};
+
+static inline void on_heard(void *owner, struct slice bytes)
+{
+    struct client *client = owner;
+    assert_true(client->heard_count + bytes.count <= sizeof(client->heard));
+    memcpy(client->heard + client->heard_count, bytes.data, bytes.count);
+    client->heard_count += (uint32_t)bytes.count;
+}
+
+static inline void turns(struct house *house)
+{
+    for (uint32_t i = 0; i < 8; i++) {
+        house_turn(house);
+    }
+}
+
+static inline void commit(struct house *house)
+{
+    tell_all(OK);
+    turns(house);
+    tell_all(OK); /* what the first ones set going */
+    turns(house);
+}
+
+static inline void say(struct client *client, const void *bytes, size_t count)
+{
+    assert_true(link_is_quiet(client->link));
+    memcpy(client->said, bytes, count);
+    link_say(client->link, slice_of(client->said, count));
+    turns(client->house);
+}
+
+#define SAY(client, text) say((client), text, sizeof(text) - 1)
+
+static inline void expect(struct client *client, const char *bytes, size_t count)
+{
+    assert_int_equal(client->heard_count, count);
+    assert_memory_equal(client->heard, bytes, count);
+    client->heard_count = 0;
+}
+
+#define EXPECT(client, text)   expect((client), text, sizeof(text) - 1)
+#define EXPECT_NOTHING(client) assert_int_equal((client)->heard_count, 0)
+
+static inline struct client *client_new(struct house *house)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    client->house = house;
+    client->link = link_new(house_shard(house, 0)->io, on_heard, client);
+    turns(house);
+    return client;
+}
+
+/* 3.1.1; clean or not; one letter is the client id. */
+static inline struct client *connected(struct house *house, char id, bool is_clean)
+{
+    struct client *client = client_new(house);
+    uint8_t connect[] = {0x10, 13, 0, 4, 'M',        'Q', 'T', 'T', 4, is_clean ? 2 : 0,
+                         0,    0,  0, 1, (uint8_t)id};
+    say(client, connect, sizeof(connect));
+    commit(house);
+    assert_int_equal(client->heard_count, 4);
+    client->heard_count = 0;
+    return client;
+}
+
+struct scene {
+    struct house *house;
+    struct client *clients[4];
+    uint32_t count;
+};
+
+static inline struct scene scene_new(void)
+{
+    return (struct scene){.house = house_new_on(&ports, 1, 0, 1000, "")};
+}
+
+static inline struct client *add(struct scene *scene, struct client *client)
+{
+    return scene->clients[scene->count++] = client;
+}
+
+static inline void scene_free(struct scene *scene)
+{
+    house_free(scene->house);
+    for (uint32_t i = 0; i < scene->count; i++) {
+        link_free(scene->clients[i]->link);
+        free(scene->clients[i]);
+    }
+}
+
+static inline bool was_logged(enum op_kind kind)
+{
+    for (uint32_t i = 0; i < held.op_count; i++) {
+        if (held.ops[i] == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#endif
