@@ -3,6 +3,7 @@
 #include "core/base/assert.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
+#include "core/broker/ends.h"
 #include "core/broker/on_close.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -91,6 +92,7 @@ void apply_end(struct session *session)
         struct op op = {.kind = OP_END};
         op.has_more = session->has_more;
         log_op(session, &op);
+        ends_add(shard_of_session(session), session->client_id, session->partition);
         session->is_durable = session->is_kept = false;
     }
 }

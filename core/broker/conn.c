@@ -9,7 +9,7 @@
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
-#include "core/broker/opening.h"
+#include "core/broker/parting.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shard.h"
@@ -98,7 +98,7 @@ static uint8_t *ws_frame(struct conn *conn, enum ws_opcode opcode, uint32_t coun
 
 uint8_t *conn_packet(struct conn *conn, uint32_t count, uint32_t following)
 {
-    if (conn->state >= CONN_CLOSING || conn->state == CONN_MOVING) {
+    if (conn->state >= CONN_PARTING || conn->state == CONN_MOVING) {
         return NULL;
     }
     if (conn->packet_max_out > 0 && count > conn->packet_max_out) {
@@ -237,7 +237,7 @@ static void on_sent(void *owner)
 
 void conn_pause(struct conn *conn)
 {
-    if (!conn->is_read_paused && conn->state < CONN_CLOSING && conn->state != CONN_MOVING &&
+    if (!conn->is_read_paused && conn->state < CONN_PARTING && conn->state != CONN_MOVING &&
         !conn->is_finishing) {
         conn->is_read_paused = true;
         io_pause(conn->stream);
@@ -251,7 +251,7 @@ void conn_unpause(struct conn *conn)
                        limits_must_wait(conn->limits) ||
                        (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
                                          !list_is_empty(&work->stalled_link)));
-    if (conn->is_read_paused && conn->state < CONN_CLOSING && conn->state != CONN_MOVING &&
+    if (conn->is_read_paused && conn->state < CONN_PARTING && conn->state != CONN_MOVING &&
         conn_has_room(conn) && !has_to_wait && !conn->is_finishing) {
         conn->is_read_paused = false;
         io_resume(conn->stream);
@@ -320,9 +320,19 @@ enum err conn_prepare(struct conn *conn)
     return OK;
 }
 
+/* What it waits for on disk concerns it no more. */
+static void await_no_more(struct conn *conn)
+{
+    if (conn->awaited != NULL) {
+        conn->awaited->conn = NULL;
+        conn->awaited = NULL;
+    }
+}
+
 void conn_free(struct conn *conn)
 {
     struct shard *shard = conn->shard;
+    await_no_more(conn);
     shard->conn_count--;
     uncount(conn);
     metric_sub(shard->metrics, METRIC_connections_open, 1);
@@ -374,9 +384,7 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
         early_end_tell(conn, why);
     }
     uncount(conn); /* a connection that only closes takes nobody's place */
-    if (conn->state == CONN_COMMIT) {
-        opening_forget(conn);
-    }
+    await_no_more(conn);
     if (conn->state < CONN_OPEN && conn->state != CONN_MOVING) {
         shard->connecting_count--;
     }
@@ -422,7 +430,7 @@ static void conn_close_politely(struct conn *conn)
 void conn_end(struct conn *conn, enum err why)
 {
     hold_hear_out(conn);
-    if (conn->state >= CONN_CLOSING) {
+    if (conn->state >= CONN_PARTING) {
         return;
     }
     if (conn->state == CONN_MOVING) {
@@ -447,8 +455,18 @@ void conn_end(struct conn *conn, enum err why)
 
 void conn_end_by_client(struct conn *conn, bool with_will)
 {
+    const struct session *session = conn->session;
+    bool is_lasting = session != NULL && session->is_durable;
+    uint32_t partition = is_lasting ? session->partition : 0; /* it may end with its connection */
     metric_add(conn->shard->metrics, METRIC_disconnects_client, 1);
     conn_leave(conn, OK, with_will ? WILL_PUBLISH : WILL_DROP);
+    if (!is_lasting || conn->is_finishing || !parting_await(conn, partition)) {
+        conn_part(conn);
+    }
+}
+
+void conn_part(struct conn *conn)
+{
     bool is_silent = conn->is_finishing ||
                      (conn->ws == NULL && conn->out.bytes == 0 && last_out(conn)->bytes == 0);
     if (is_silent) {
@@ -466,7 +484,8 @@ void conn_drop(struct conn *conn, enum err why)
     if (conn->state == CONN_CLOSED) {
         return;
     }
-    if (conn->state < CONN_CLOSING) {
+    await_no_more(conn);
+    if (conn->state < CONN_PARTING) {
         metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
         conn_leave(conn, why, WILL_PUBLISH);
     }
@@ -476,7 +495,7 @@ void conn_drop(struct conn *conn, enum err why)
 
 static void lost(struct conn *conn, enum err why)
 {
-    if (conn->state < CONN_CLOSING) {
+    if (conn->state < CONN_PARTING) {
         /* Who looks whether the port is open is no client that was lost. */
         metric_add(conn->shard->metrics, METRIC_disconnects_lost, conn->session != NULL);
         conn_leave(conn, why, WILL_PUBLISH);
@@ -514,7 +533,7 @@ static void on_timer(struct timer *timer)
 {
     struct conn *conn = CONTAINER_OF(timer, struct conn, timer);
     uint64_t now = io_now_ns(conn->shard->io);
-    if (conn->state == CONN_CLOSING) {
+    if (conn->state >= CONN_PARTING) {
         conn_drop(conn, ERR_TIMEOUT);
     } else if (conn->state != CONN_OPEN) {
         conn_drop(conn, ERR_CONNECT_TIME);

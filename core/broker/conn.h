@@ -1,7 +1,7 @@
 /*
  * conn: one connection, from accept to its last event.
  *
- *     accept ──> [PROXY] ──> [TLS] ──> [HTTP upgrade] ──> CONNECT ──> [AUTH ...] ──> OPEN ──> CLOSING ──> freed
+ *     accept ──> [PROXY] ──> [TLS] ──> [HTTP upgrade] ──> CONNECT ──> [AUTH ...] ──> OPEN ──> [PARTING] ──> CLOSING ──> freed
  *                                                  │
  *                                                  └──> MOVING ──> the same on another shard
  *
@@ -47,6 +47,7 @@ enum conn_state {
     CONN_VERIFY,  /* a worker looks whether the password is right; what comes meanwhile waits */
     CONN_COMMIT,  /* it has its session, and waits until that is on disk; what comes waits, too */
     CONN_OPEN,    /* CONNACK 0 was written */
+    CONN_PARTING, /* the client said goodbye: it is closed when that is on disk */
     CONN_CLOSING, /* what is queued is still written, nothing is read */
     CONN_CLOSED,  /* waits for the last event */
     CONN_STATE_COUNT
@@ -60,6 +61,14 @@ enum conn_state {
 struct ws_link {
     struct ws_decoder decoder;
     uint16_t close_code; /* what the close frame will say; 0: nothing special */
+};
+
+/*
+ * What the journal gives back when it has written what a connection waits for: its beginning (COMMIT)
+ * or its end (PARTING). The connection may go first.
+ */
+struct awaited {
+    struct conn *conn; /* NULL: it is gone */
 };
 
 /* Who is at the other end: a struct address without what only listeners need. */
@@ -153,6 +162,7 @@ struct conn {
         is_bridge; /* 3.x, by mosquitto's mark: its subscriptions are No Local, Retain As Published */
 
     struct conn_limits *limits; /* NULL: none concerns it, see limits.h */
+    struct awaited *awaited;    /* in COMMIT and PARTING; else NULL */
     struct login *login;        /* while it proves who it is; NULL: it need not, or has */
     struct conn_work *work;     /* NULL while it only listens */
     struct peer peer;
@@ -220,8 +230,14 @@ bool conn_has_room(const struct conn *conn);
  */
 void conn_end(struct conn *conn, enum err why);
 
-/* The client ended it properly; with_will: reason 0x04. */
+/*
+ * The client ended it properly; with_will: reason 0x04. DISCONNECT has no answer but the close: of a
+ * session that lasts it comes when its end is on disk.
+ */
 void conn_end_by_client(struct conn *conn, bool with_will);
+
+/* It has ended and its session is gone from it: write what is queued and close. */
+void conn_part(struct conn *conn);
 
 /* Close without a word. */
 void conn_drop(struct conn *conn, enum err why);

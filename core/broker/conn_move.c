@@ -121,7 +121,7 @@ void conn_adopt(struct shard *shard, struct passport *passport)
         return;
     }
     conn_feed_mqtt(conn, slice_of(passport->mqtt.blob->bytes, passport->mqtt.count));
-    if (passport->raw.count > 0 && conn->state < CONN_CLOSING) {
+    if (passport->raw.count > 0 && conn->state < CONN_PARTING) {
         conn_feed(conn, slice_of(passport->raw.blob->bytes, passport->raw.count));
     }
     passport_free(passport);

@@ -45,7 +45,7 @@ static void handle(struct conn *conn, const struct frame *frame, struct slice by
     struct packet packet = {.frame = *frame, .bytes = bytes, .blob = blob};
     conn->last_read_ns = io_now_ns(conn->shard->io);
     enum err err = dispatch_packet(conn, &packet);
-    if (err != OK && conn->state < CONN_CLOSING) {
+    if (err != OK && conn->state < CONN_PARTING) {
         conn_end(conn, err);
     }
 }
@@ -414,7 +414,7 @@ void conn_feed(struct conn *conn, struct slice bytes)
     if (conn->state == CONN_HTTP && bytes.count > 0) {
         bytes = feed_http(conn, bytes);
     }
-    if (bytes.count == 0 || conn->state >= CONN_CLOSING) {
+    if (bytes.count == 0 || conn->state >= CONN_PARTING) {
         return;
     }
     if (conn->state == CONN_MOVING || conn->state == CONN_COMMIT) {

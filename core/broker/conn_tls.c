@@ -171,7 +171,7 @@ static void read_plain(struct conn_tls *link)
 {
     static _Thread_local uint8_t plain[TLS_PLAIN_BYTES]; /* of no use after the call */
     struct conn *conn = link->conn;
-    while (conn->state < CONN_CLOSING) {
+    while (conn->state < CONN_PARTING) {
         size_t count;
         enum err err = tls_read(link->tls, plain, &count);
         if (err == OK) {
@@ -235,7 +235,7 @@ void handshakes_run(struct shard *shard)
 
 void conn_tls_receive(struct conn *conn, struct slice bytes)
 {
-    if (conn->state >= CONN_CLOSING) {
+    if (conn->state >= CONN_PARTING) {
         return;
     }
     enum err err = conn->tls == NULL ? link_new(conn) : OK;
@@ -278,7 +278,7 @@ static void seal(struct conn *conn)
         enum err err = tls_seal(link->tls, parts, count, io_now_ns(conn->shard->io));
         if (err != OK) { /* broken or out of memory: what TLS said of it still leaves */
             out_clear(&conn->out, &conn->shard->output_bytes);
-            conn->is_doomed |= conn->state < CONN_CLOSING;
+            conn->is_doomed |= conn->state < CONN_PARTING;
             conn->doomed_by = err;
             return;
         }

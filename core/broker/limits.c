@@ -224,7 +224,7 @@ static void renew(struct conn *conn)
     struct conn_limits *limits = conn->limits;
     uint64_t now_ns = io_now_ns(conn->shard->io);
     conn->limits_generation = conn->shard->limits_generation;
-    if (conn->state == CONN_PROXY || conn->state >= CONN_CLOSING) {
+    if (conn->state == CONN_PROXY || conn->state >= CONN_PARTING) {
         return;
     }
     if (limits != NULL) {

@@ -63,7 +63,7 @@ static void catch_up(struct conn *conn, struct partial *stash)
     if (packet.count > 0) {
         conn_feed_mqtt(conn, slice_of(packet.blob->bytes, packet.count));
     }
-    if (stash->count > 0 && conn->state < CONN_CLOSING) {
+    if (stash->count > 0 && conn->state < CONN_PARTING) {
         conn_feed(conn, slice_of(stash->blob->bytes, stash->count));
     }
     partial_deinit(&packet);

@@ -7,6 +7,7 @@
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/ends.h"
 #include "core/broker/explain.h"
 #include "core/broker/inside.h"
 #include "core/broker/limits.h"
@@ -17,6 +18,7 @@
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/pubsub/topic.h"
+#include "core/session/journal.h"
 #include "core/wire/connect.h"
 #include "core/wire/control.h"
 #include "core/wire/props.h"
@@ -361,13 +363,16 @@ void connect_opened(struct conn *conn, uint16_t keepalive_s)
     deliver_pump(conn->session);
 }
 
-/* The answer leaves when the session is there for good: at once, where nothing of it is kept. */
+/*
+ * The answer leaves when the session is there for good, and the one before it is gone for good: at
+ * once, where nothing of them is kept.
+ */
 static enum err answer(struct conn *conn, const struct mqtt_connect *connect,
                        const struct mqtt_connack *connack)
 {
     const struct session *session = conn->session;
     uint16_t keepalive_s = granted_keepalive(conn, connect);
-    if (session->is_durable) {
+    if (session->is_durable || ends_has(conn->shard, session->client_id)) {
         enum err err = opening_await(conn, connack, keepalive_s);
         if (err != OK) {
             return err == ERR_AGAIN ? OK : err;
@@ -395,6 +400,17 @@ static enum claim claim_of(const struct conn *conn, const struct session *sessio
     return is_owned ? CLAIM_REFUSED : CLAIM_OVER_ANONYMOUS;
 }
 
+/* Asked before the old connection goes: a refusal changes nothing. */
+static enum err open_admit(const struct conn *conn, const struct mqtt_connect *connect,
+                           struct slice client_id, const struct session *session)
+{
+    const struct shard *shard = conn->shard;
+    bool lasts = conn->session_expiry_s > 0 || connect->has_will ||
+                 (session != NULL && session->is_durable);
+    return lasts && shard->journal != NULL ? journal_admit(shard->journal, partition_of(client_id))
+                                           : OK;
+}
+
 /* One owner per client id: the old connection goes, then there is room for the new one. */
 static enum err take_session(struct conn *conn, const struct mqtt_connect *connect,
                              struct slice client_id, bool *session_present)
@@ -406,6 +422,7 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     if (claim == CLAIM_REFUSED) {
         return ERR_CLIENT_ID;
     }
+    TRY(open_admit(conn, connect, client_id, session));
     if (session != NULL && session->conn != NULL) {
         metric_add(shard->metrics, METRIC_takeovers, 1);
         conn_end(session->conn, ERR_TAKEN_OVER);       /* [MQTT-3.1.4-3] */

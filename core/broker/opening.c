@@ -12,8 +12,7 @@
 #include <string.h>
 
 struct opening {
-    struct list link;  /* in shard->openings */
-    struct conn *conn; /* NULL: it is gone */
+    struct awaited awaited;
     uint16_t keepalive_s;
     uint32_t connack_bytes;
     uint8_t connack[];
@@ -31,7 +30,7 @@ static void catch_up(struct conn *conn)
     if (packet.count > 0) {
         conn_feed_mqtt(conn, slice_of(packet.blob->bytes, packet.count));
     }
-    if (stash.count > 0 && conn->state < CONN_CLOSING) {
+    if (stash.count > 0 && conn->state < CONN_PARTING) {
         conn_feed(conn, slice_of(stash.blob->bytes, stash.count));
     }
     partial_deinit(&packet);
@@ -56,12 +55,13 @@ static void open_now(struct conn *conn, const struct opening *opening)
 static void on_committed(void *context, enum err err)
 {
     struct opening *opening = context;
-    struct conn *conn = opening->conn;
-    list_remove(&opening->link);
+    struct conn *conn = opening->awaited.conn;
+    if (conn != NULL) {
+        conn->awaited = NULL;
+    }
     if (conn != NULL && err == OK) {
         open_now(conn, opening);
     } else if (conn != NULL) {
-        opening->conn = NULL;
         conn_end(conn, err);
     }
     free(opening);
@@ -75,8 +75,8 @@ enum err opening_await(struct conn *conn, const struct mqtt_connack *connack, ui
     if (opening == NULL) {
         return ERR_NOMEM;
     }
-    *opening = (struct opening){.conn = conn, .keepalive_s = keepalive_s, .connack_bytes = bytes};
-    list_init(&opening->link);
+    *opening = (struct opening){
+        .awaited = {conn}, .keepalive_s = keepalive_s, .connack_bytes = bytes};
     struct writer w = writer_of(opening->connack, bytes);
     mqtt_connack_encode(&w, connack, conn->version);
     uint64_t partition = UINT64_C(1) << conn->session->partition;
@@ -85,19 +85,8 @@ enum err opening_await(struct conn *conn, const struct mqtt_connack *connack, ui
         free(opening);
         return err;
     }
-    list_push_back(&shard->openings, &opening->link);
+    conn->awaited = &opening->awaited;
     conn_pause(conn);
     conn->state = CONN_COMMIT;
     return ERR_AGAIN;
-}
-
-void opening_forget(struct conn *conn)
-{
-    LIST_EACH (&conn->shard->openings, link) {
-        struct opening *opening = CONTAINER_OF(link, struct opening, link);
-        if (opening->conn == conn) {
-            opening->conn = NULL;
-            return;
-        }
-    }
 }

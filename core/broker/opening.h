@@ -20,7 +20,4 @@ struct conn;
  */
 enum err opening_await(struct conn *conn, const struct mqtt_connack *connack, uint16_t keepalive_s);
 
-/* The connection ends before that. */
-void opening_forget(struct conn *conn);
-
 #endif

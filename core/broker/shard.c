@@ -4,12 +4,12 @@
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
+#include "core/broker/ends.h"
 #include "core/broker/login.h"
 #include "core/broker/mail.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
-#include "core/broker/opening.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/shares.h"
@@ -261,7 +261,8 @@ static enum err journal_open(struct shard *shard, struct broker_failure *failure
         return OK;
     }
     shard->outbox = outbox_new();
-    if (shard->outbox == NULL) {
+    shard->ends = ends_new(rng_u64(&shard->rng));
+    if (shard->outbox == NULL || shard->ends == NULL) {
         return ERR_NOMEM;
     }
     TRY(broker->ports.journal_new(broker->ports.context, shard->io, shard->index, &shard->journal,
@@ -291,7 +292,6 @@ enum err shard_open(struct shard *shard, struct broker_failure *failure)
     list_init(&shard->held);
     list_init(&shard->explains);
     list_init(&shard->handshakes);
-    list_init(&shard->openings);
     list_init(&shard->replaying);
     list_init(&shard->subacks);
     list_init(&shard->orphans);
@@ -335,7 +335,6 @@ static void drop_everything(struct shard *shard)
             conn->session->conn = NULL;
             conn->session = NULL;
         }
-        opening_forget(conn);
         conn_free(conn);
     }
     uint64_t cursor = 0;
@@ -382,6 +381,7 @@ void shard_close(struct shard *shard)
     mailbox_free(shard->mailbox);
     journal_close(shard);
     outbox_free(shard->outbox);
+    ends_free(shard->ends);
     route_deinit(&shard->route);
     pool_free(shard->receipts);
     map_free(shard->sessions);

@@ -36,6 +36,7 @@
 struct broker_settings;
 struct mailbox;
 struct conn;
+struct ends;
 struct sys_topics;
 
 struct shard {
@@ -48,6 +49,7 @@ struct shard {
     struct trail *trail;
     struct journal *journal;         /* NULL: state is kept in memory alone */
     struct outbox *outbox;           /* goes with it */
+    struct ends *ends;               /* so does this */
     struct mesh *mesh;               /* the node's; NULL: alone */
     struct trie *trie;               /* the node's */
     struct retain *retain;           /* the node's */
@@ -66,7 +68,6 @@ struct shard {
     struct list replaying;      /* connections with retained messages still to be looked up */
     struct list subacks;        /* pending ones whose connection is gone */
     struct list orphans;        /* receipts whose connection went before their verdict */
-    struct list openings;       /* connections that wait for their session to be on disk */
     struct list handshakes;     /* TLS connections whose next step waits, see conn_tls.h */
     struct list held;           /* publishers that wait for receivers, see hold.h */
     struct session *behind;     /* a receiver of the message being routed; NULL: none is behind */

@@ -11,7 +11,8 @@
  *
  * What a reply promises, and therefore when it leaves:
  *
- *   CONNACK   OP_OPEN is committed; no other connection owns the session
+ *   CONNACK   OP_OPEN is committed, or OP_END of the session before it; no other connection owns it
+ *   (close)   after DISCONNECT: OP_CLOSE, OP_WILL or OP_END is committed
  *   SUBACK    every OP_SUBSCRIBE is committed and the trie shows it on every shard
  *   UNSUBACK  every OP_UNSUBSCRIBE is committed
  *   PUBACK    every OP_ENQUEUE and OP_RETAIN of the message is committed in its partition
