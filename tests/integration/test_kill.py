@@ -22,11 +22,15 @@ def kill_loop(t, kills, seed, disk=None, durability=None):
     t.brokers.append(broker)
     swarm = durable.Swarm(broker, seed)
     told = []
-    for _ in range(kills):
+    for left in reversed(range(kills)):
         # Now and then during the first steps after a start, when a broker reads what it had.
         swarm.run(chance.choice((0.05, 0.3, 0.8)) * chance.uniform(0.2, 1.5))
+        if left == 0:
+            swarm.mourners[0].stay_away()  # its will is due before the end, or after it
         broker.crash()
         swarm.drain()
+        if left == 0:
+            swarm.mourners[1].stay_away()
         if disk:
             told.append(disk.lose_power(chance))
         broker.restart()

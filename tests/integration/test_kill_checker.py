@@ -216,6 +216,13 @@ def uninvited_after_leaving(p):
     get(p, 1)
 
 
+def uninvited_before_it_was_subscribed_to(p):
+    leave(p)
+    send(p, 1, qos=1)
+    p.subscribing("s", "t/#")
+    get(p, 1, qos=1)
+
+
 def never_published(p):
     get(p, 77)
 
@@ -324,6 +331,7 @@ HISTORIES = (
     (session_from_nowhere, "session_revived"),
     (uninvited, "uninvited"),
     (uninvited_after_leaving, "uninvited"),
+    (uninvited_before_it_was_subscribed_to, "uninvited"),
     (never_published, "uninvited"),
     (refused, "refused"),
     (refused_to_subscribe, "refused"),

@@ -248,7 +248,8 @@ ROLES = ("tern", "mosquitto")  # who bridges to the other one
 
 def block(port, *topics, name="one", more=()):
     """The lines of a `connection`."""
-    rows = [f"connection {name}", f"address 127.0.0.1:{port}", "restart_timeout 1"]
+    # Two numbers: with one mosquitto 2.0.11 keeps its default beside it, and waits for 5 to 30 seconds.
+    rows = [f"connection {name}", f"address 127.0.0.1:{port}", "restart_timeout 1 2"]
     rows += [f"topic {topic}" for topic in topics]
     return rows + list(more)
 

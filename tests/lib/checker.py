@@ -24,6 +24,7 @@ What is promised (house.md, "leaves when"):
     retained_wrong   one that was never published
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 
 FOREVER = float("inf")
@@ -55,6 +56,10 @@ class Interval:
     def leave(self, now, highest):
         if self.leaving == FOREVER:
             self.leaving, self.reached = now, dict(highest)
+
+    def may_bring(self, message):
+        """Not what was sent after it had ended, nor what PUBACK told before it was asked for had been routed."""
+        return self.left > message.sent and (message.qos == 2 or self.asked < message.accepted)
 
     def covers(self, message):
         """Granted before it was sent, and kept until it has been routed to this session."""
@@ -92,7 +97,7 @@ class Promises:
         self.broken = []  # (kind, text): the first of each kind
         self.counts, self.broken_counts = Counter(), Counter()
         self.messages = {}  # (topic, number) -> Message
-        self.by_topic = defaultdict(list)
+        self.by_topic = defaultdict(list)  # in the order first sent
         self.unanswered = defaultdict(list)  # (publisher, qos) -> keys in the order sent on this connection
         self.sessions = {}
         self.retained = defaultdict(list)  # topic -> [number or None, accepted?] in the order sent
@@ -236,7 +241,7 @@ class Promises:
         if message is None:
             self.breaks("uninvited", f"{name} got {topic} {number}, which nobody published")
             return True
-        if not any(matches(i.filter, topic) and i.left > message.sent for i in session.intervals):
+        if not any(matches(i.filter, topic) and i.may_bring(message) for i in reversed(session.intervals)):
             self.breaks("uninvited", f"{name} got {topic} {number} without a subscription")
         under_way = session.exchanges.get(pid) if qos else None
         if under_way is not None and under_way != key:
@@ -332,9 +337,11 @@ class Promises:
             for topic, messages in self.by_topic.items():
                 if not matches(interval.filter, topic):
                     continue
-                for message in messages:
+                first = bisect_left(messages, max(interval.granted, reset), key=lambda message: message.sent)
+                last = bisect_left(messages, interval.leaving, key=lambda message: message.sent)
+                for message in messages[first:last]:
                     is_due = message.accepted < FOREVER and interval.covers(message)
-                    if is_due and message.qos and interval.qos and message.sent > reset:
+                    if is_due and message.qos and interval.qos:
                         if (message.topic, message.number) not in session.got:
                             yield message
 

@@ -278,7 +278,10 @@ class Subscriber(Actor):
         for name in self.filters:
             if name not in self.acknowledged:
                 self.ask(mqtt.SUBSCRIBE, name)
-        self.stay_until = time.monotonic() + self.random.expovariate(1.0) * self.presence
+        now = time.monotonic()
+        # For a moment as it was: a subscription that came back by itself would be overlooked.
+        self.change_at = now + self.random.uniform(0.05, 0.4)
+        self.stay_until = now + self.random.expovariate(1.0) * self.presence
 
     def closed(self):
         self.answers.clear()  # they were of this connection
@@ -484,7 +487,8 @@ class Swarm:
         for publisher in self.publishers:
             publisher.is_stopped = True
         for mourner in self.mourners:
-            mourner.stay_away()
+            if not mourner.is_staying:
+                mourner.stay_away()
         for subscriber in self.subscribers:
             subscriber.is_staying, subscriber.again_at = True, 0.0
         end, fewest = time.monotonic() + seconds, None
