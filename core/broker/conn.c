@@ -187,11 +187,17 @@ void conn_flush_before_move(struct conn *conn)
     }
 }
 
+/* What it said before it went is still to be handled: by holds_run(), or once its session is on disk. */
+static bool is_unheard(const struct conn *conn)
+{
+    return conn->is_held || conn->state == CONN_COMMIT;
+}
+
 void conn_flush(struct conn *conn)
 {
     if (conn->is_finishing) {
         out_clear(&conn->out, &conn->shard->output_bytes); /* nobody is there to hear it */
-        if (!conn->is_held) {
+        if (!is_unheard(conn)) {
             lost(conn, conn->finished_by);
         }
         return;
@@ -506,9 +512,8 @@ static void lost(struct conn *conn, enum err why)
 static void on_closed(void *owner, enum err why)
 {
     struct conn *conn = owner;
-    if (conn->is_held) {
-        conn->is_finishing =
-            true; /* what it said before is still to be handled: conn_flush ends it */
+    if (is_unheard(conn)) {
+        conn->is_finishing = true; /* conn_flush ends it */
         conn->finished_by = why;
         return;
     }

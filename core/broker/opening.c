@@ -36,6 +36,9 @@ static void catch_up(struct conn *conn)
     partial_deinit(&packet);
     partial_deinit(&stash);
     conn_unpause(conn);
+    if (conn->is_finishing) {
+        conn_mark_dirty(conn); /* it has been heard out, and ends with this turn */
+    }
 }
 
 static void open_now(struct conn *conn, const struct opening *opening)

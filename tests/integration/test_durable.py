@@ -360,6 +360,21 @@ def test_a_will_that_was_discarded_stays_discarded(t):
 
 
 @tern_only
+def test_what_a_client_says_in_one_breath_is_heard_though_it_goes_before_its_session_is_there(t):
+    broker = start(t)
+    watching = watcher(t, broker)
+    watching.subscribe(t.topic("said"), qos=0)
+    for number in range(30):
+        client = mqtt.Client(broker.port, 5)
+        client.send(mqtt.connect(t.id(f"hasty{number}"), 5, False, will=will(t), props={"session_expiry": 3600}) +
+                    mqtt.publish(t.topic("said"), str(number), version=5) + mqtt.disconnect())
+        client.close()
+    got = sorted(int(text) for text in receive_all(watching, 30))
+    equal(got, list(range(30)), "what came")
+    watching.expect_nothing(0.5)  # no will: they said goodbye
+
+
+@tern_only
 def test_a_will_of_a_session_without_an_afterlife_is_published_after_a_crash(t):
     broker = start(t)
     watcher(t, broker).vanish()
