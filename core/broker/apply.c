@@ -172,7 +172,10 @@ enum err apply_unsubscribe(struct subscription *subscription)
     struct session *session = subscription->session;
     struct shard *shard = shard_of_session(session);
     bool is_shared = subscription->share_name.count > 0;
-    TRY(apply_admit(session));
+    enum err err = apply_admit(session);
+    if (err != OK && err != ERR_NO_SPACE) {
+        return err;
+    }
     if (session->is_kept) {
         struct op op = {.kind = OP_UNSUBSCRIBE, .unsubscribe = subscription->text};
         log_op(session, &op);

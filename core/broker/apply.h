@@ -36,6 +36,7 @@ void apply_end(struct session *session);
 /* Subscribe, or change the settings; *out is the subscription. text and so on as in op.h. */
 enum err apply_subscribe(struct session *session, const struct op_subscribe *wanted,
                          struct subscription **out);
+/* On a full disk, too, as everything that makes room: it is told when there is space. */
 enum err apply_unsubscribe(struct subscription *subscription);
 
 /* The same as it comes from the disk, where it is already; prefix is empty. */

@@ -460,6 +460,9 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
     }
     struct delivery delivery;
     enum err err = apply_admit(session);
+    if (err == ERR_NO_SPACE && shard->origin.number != 0) {
+        err = OK; /* of an outbox: it was accepted for good when there was space */
+    }
     err = err != OK ? err : delivery_init(&delivery, offer);
     if (err != OK) {
         offer_settled(session, offer);

@@ -25,6 +25,7 @@ struct suback {
     uint32_t count;
     uint16_t packet_id;
     bool is_unsuback;
+    bool is_withheld; /* an UNSUBACK of 3.x cannot say that it was not done */
     uint8_t codes[];
 };
 
@@ -69,7 +70,7 @@ static void suback_release(struct suback *suback)
         return;
     }
     struct conn *conn = suback->conn;
-    if (conn != NULL) {
+    if (conn != NULL && !suback->is_withheld) {
         suback_write(conn, suback);
     }
     list_remove(&suback->link);
@@ -95,8 +96,10 @@ void suback_done(struct suback *suback, uint32_t index, enum err err)
 static void refuse_all(struct suback *suback, enum err err)
 {
     const struct conn *conn = suback->conn;
+    bool is_v5 = conn != NULL && conn->version == MQTT_5;
+    suback->is_withheld = suback->is_unsuback && !is_v5;
     uint8_t code = reason_from_err(err, suback->is_unsuback ? MQTT_UNSUBACK : MQTT_SUBACK);
-    if (conn != NULL && conn->version != MQTT_5) {
+    if (!is_v5) {
         code = reason_v3_suback(code);
     }
     for (uint32_t i = 0; i < suback->count; i++) {
@@ -310,6 +313,7 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
             uint64_t share = subscription->share;
             replay_cancel(subscription);
             err = apply_unsubscribe(subscription);
+            unsuback->is_withheld |= err != OK && conn->version != MQTT_5;
             give_back_shared(conn->shard, conn->session, err == OK ? share : 0);
             filter_log(conn, LOG_TYPE_UNSUBSCRIBE, "unsubscribed", &asked);
         }

@@ -20,7 +20,10 @@ static struct shard *shard_of_session(const struct session *session)
     return session->owner;
 }
 
-/* Memory is wanted for other things: who is away finds everything on disk. */
+/*
+ * Memory is wanted for other things: who is away finds everything on disk, and so does who is there
+ * when there is none left at all. What was accepted by an outbox is not dropped for lack of it.
+ */
 static bool memory_is_scarce(const struct shard *shard)
 {
     return msg_memory_bytes() > shard->broker_memory_limit / 4;
@@ -29,7 +32,7 @@ static bool memory_is_scarce(const struct shard *shard)
 static uint32_t memory_max(const struct session *session)
 {
     if (session->conn != NULL) {
-        return PRESENT_MAX;
+        return deliver_memory_is_full(shard_of_session(session)) ? 0 : PRESENT_MAX;
     }
     return memory_is_scarce(shard_of_session(session)) ? 0 : AWAY_MAX;
 }
