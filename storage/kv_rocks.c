@@ -258,6 +258,21 @@ static void close_db(struct kv *kv)
     kv->options = NULL;
 }
 
+/* RocksDB has no name for the level of its log that we ask for, cannot finish the file that lists its
+ * options, and leaves one such beginning behind at each open. Nothing reads them. */
+static void remove_unfinished(const struct kv *kv)
+{
+    DIR *dir = opendir(kv->folder);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        if (strncmp(entry->d_name, "OPTIONS-", 8) == 0 && ends_with(entry->d_name, ".dbtmp")) {
+            unlinkat(dirfd(dir), entry->d_name, 0);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+}
+
 static enum err open_db(struct kv *kv, struct kv_failure *failure)
 {
     bool is_new = false;
@@ -283,6 +298,7 @@ static enum err open_db(struct kv *kv, struct kv_failure *failure)
         close_db(kv);
         return err;
     }
+    remove_unfinished(kv);
     kv->identity = wal_identity(kv->folder);
     atomic_store_explicit(&kv->fence, OK, memory_order_relaxed);
     atomic_store_explicit(&kv->synced, 0, memory_order_relaxed);
