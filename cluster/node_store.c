@@ -17,6 +17,8 @@ _Static_assert((int)CONFIG_FSYNC == STORE_FSYNC && (int)CONFIG_QUORUM == STORE_Q
 
 #define MEMORY_BYTES_MAX (UINT64_C(256) << 20)
 
+enum { PATH_BYTES = 4096 + 16 };
+
 static uint64_t memory_of(const struct config *config)
 {
     if (config->storage_memory > 0) {
@@ -33,21 +35,36 @@ static enum err failed(enum err err, const struct kv_failure *why, struct broker
     return err;
 }
 
-/* Whoever comes from mosquitto has its file there, and may go back to it. */
+static bool is_there(const char *folder, const char *name, char path[PATH_BYTES])
+{
+    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
+/*
+ * Whoever comes from mosquitto has its file in that folder, and may go back to it: ours is a folder
+ * beside the file, and stays it when the file is gone. A store that is there already stays one when
+ * somebody puts the file in it.
+ */
 static void folder_of(const struct config *config, char out[4096])
 {
     const char *folder = config->persistence_location;
     int count = (int)strlen(folder);
-    char theirs[4096];
     while (count > 1 && folder[count - 1] == '/') {
         count--;
     }
-    snprintf(theirs, sizeof(theirs), "%.*s/mosquitto.db", count, folder);
-    bool is_theirs = access(theirs, F_OK) == 0;
-    snprintf(out, 4096, "%.*s%s", count, folder, is_theirs ? "/tern" : "");
-    if (is_theirs && access(out, F_OK) != 0) {
-        log_event(LOG_NOTICE, "mosquitto's state is not read: `ternctl import` does that once",
-                  LOG_TEXT("file", theirs), LOG_TEXT("folder", out));
+    snprintf(out, 4096, "%.*s", count, folder);
+    char path[PATH_BYTES];
+    bool has_ours = is_there(out, "tern/FORMAT", path);
+    if (is_there(out, "FORMAT", path) || (!is_there(out, "mosquitto.db", path) && !has_ours)) {
+        return;
+    }
+    snprintf(out, 4096, "%.*s/tern", count, folder);
+    if (!has_ours) {
+        log_event(LOG_NOTICE,
+                  "mosquitto's state is not read: stop tern and `ternctl import FOLDER --mosquitto "
+                  "FILE`, once",
+                  LOG_TEXT("folder", out), LOG_TEXT("file", path));
     }
 }
 
