@@ -27,6 +27,8 @@ struct replay {
     struct kv *state;
     struct machine *machine;
     struct kv_batch *batch;
+    struct raftlog_hard hard;
+    enum err applied;
 };
 
 static enum err batch_write(struct replay *replay)
@@ -42,27 +44,39 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
     if (entry->index <= machine_index(replay->machine) || entry->type != CONSENSUS_COMMAND) {
         return OK;
     }
-    TRY(machine_apply(replay->machine, entry->index, entry->term, entry->bytes, replay->batch));
+    if (machine_index(replay->machine) < replay->hard.cut_index) {
+        return OK; /* what lies between is missing: the state is told as it is */
+    }
+    replay->applied = machine_apply(replay->machine, entry->index, entry->term, entry->bytes,
+                                    replay->batch);
+    TRY(replay->applied);
     return kv_batch_bytes(replay->batch) >= BATCH_BYTES ? batch_write(replay) : OK;
 }
 
 /*
  * The state holds what was applied when it was last written to the disk. What came after, before a
  * crash or while a backup was made, is in the log: it is applied as the next start would do it. (On a
- * node that was alone: all that is in its log is committed.)
+ * node that was alone: all that is in its log is committed.) Of a damaged log, up to the damage.
  */
 static enum err log_apply(struct closed_store *store, uint32_t partition, struct machine *machine,
                           struct kv_failure *failure)
 {
-    struct replay replay = {store->state, machine, kv_batch_new()};
-    struct raftlog_hard hard;
+    struct replay replay = {.state = store->state, .machine = machine, .batch = kv_batch_new()};
+    uint64_t before = machine_index(machine);
     if (replay.batch == NULL) {
         return ERR_NOMEM;
     }
-    enum err err = raftlog_load(store->log, partition, &hard, on_entry, &replay, failure);
-    err = err == OK ? batch_write(&replay) : err;
+    enum err err = raftlog_load(store->log, partition, &replay.hard, on_entry, &replay, failure);
+    enum err written = replay.applied == OK ? batch_write(&replay) : OK;
     kv_batch_free(replay.batch);
-    return err;
+    TRY(err);
+    if (before < replay.hard.cut_index || (before > 0 && replay.hard.term == 0)) {
+        snprintf(failure->text, sizeof(failure->text),
+                 "its log and its state are of different times: %s",
+                 replay.hard.term == 0 ? "the log is lost" : "what lies between them is missing");
+        return ERR_CORRUPT;
+    }
+    return written;
 }
 
 /* ---- writing -------------------------------------------------------------------------------------- */
@@ -73,9 +87,10 @@ static enum err partition_dump(struct dumper *dumper, struct closed_store *store
     struct machine *machine;
     TRY(machine_open(store->state, partition, &machine));
     enum err err = log_apply(store, partition, machine, failure);
-    err = err == OK ? dump_machine(dumper, partition, machine) : err;
+    enum err dumped = err == OK || err == ERR_CORRUPT ? dump_machine(dumper, partition, machine)
+                                                      : OK;
     machine_close(machine);
-    return err;
+    return err == OK ? dumped : err;
 }
 
 /* What is wrong with a partition. true: others may be written all the same. */
@@ -87,7 +102,7 @@ static bool partition_failed(uint32_t partition, enum err err, const struct kv_f
     return is_damage;
 }
 
-/* A damaged partition ends where it is damaged, and the next one is written: what can be saved is. */
+/* A damaged partition is written up to the damage, then the next one: what can be saved is. */
 static int dump_all(struct closed_store *store)
 {
     struct dumper dumper = {.write = print_line};

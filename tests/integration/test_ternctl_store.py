@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import mqtt
+from broker import program as broker_program
 from suite import equal, eventually, plain_build, short, tern_only
 from ternctl import CANNOT_CREATE, DATA, OK, UNAVAILABLE, USAGE, program, ternctl
 
@@ -248,6 +249,24 @@ def test_damage_in_a_file_of_a_store_is_found(t):
         code, out, err = ternctl("check", copy)
         assert code == DATA and "ternctl restore" in out + err, (table, code, out, err)
         shutil.rmtree(copy)
+
+
+@tern_only
+def test_of_halves_that_do_not_fit_the_export_says_so_and_writes_what_there_is(t):
+    broker, folder = durable(t)
+    fill(t, broker)
+    broker.stop()
+    for half, types in (("log", {"export", "session", "retained"}), ("state", {"export"})):
+        copy = os.path.join(t.folder(), "without-" + half)
+        shutil.copytree(folder, copy)
+        shutil.rmtree(os.path.join(copy, half))
+        words = ["--persistence_location", copy, "--http_listener", "none", "--listener", "0 127.0.0.1"]
+        refused = subprocess.run([broker_program(), *words], capture_output=True, text=True, timeout=60)
+        assert refused.returncode == DATA and "restore a backup" in refused.stderr, refused
+        code, out, err = ternctl("export", copy)
+        assert code == DATA and "of different times" in err and "not complete" in err, (half, code, err)
+        found = {json.loads(line)["type"] for line in out.splitlines()}
+        assert types <= found and "end" not in found, (half, found)
 
 
 # ---- export and import ----------------------------------------------------------------------------
