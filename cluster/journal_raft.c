@@ -12,8 +12,8 @@
  */
 #include "cluster/journal_raft.h"
 
+#include "cluster/journal_read.h"
 #include "cluster/replica.h"
-#include "core/base/arena.h"
 #include "core/base/blocks.h"
 #include "core/base/list.h"
 #include "core/base/log.h"
@@ -27,10 +27,6 @@ enum {
     ENTRY_BYTES_MAX = 64 * 1024,
     /* In all open entries of a shard; what is on its way counts in the store. */
     OPEN_BYTES_MAX = 8 * 1024 * 1024,
-    /* A page that is read back: about so much, and one message of any size. */
-    READ_BYTES_MAX = 1024 * 1024,
-    READ_ARENA_BYTES = 16 * 1024,
-    READ_ARENA_BYTES_MAX = 1024 * 1024 * 1024,
 };
 
 struct waiter;
@@ -76,18 +72,6 @@ struct applying {
     struct slot *slot;
 };
 
-/* A page of what is owed to a session, read in the state lane. */
-struct reading {
-    struct store_apply apply;
-    struct journal_raft *journal;
-    uint64_t session, from_sequence;
-    uint32_t max, count;
-    struct arena *arena;
-    struct stored_item *items; /* the arena's */
-    journal_read_done done;
-    void *context;
-};
-
 struct journal_raft {
     struct journal journal;
     struct store *store;
@@ -95,6 +79,7 @@ struct journal_raft {
     uint64_t now_ms, wall_ms;
     struct replica_host host;
     struct lane_desk log_desk, state_desk;
+    struct reader reader;
     struct round *round, *rounds_free;
     uint64_t open;  /* partitions whose open entry has an op */
     uint64_t ready; /* partitions whose first link may count */
@@ -434,53 +419,21 @@ static void host_send(void *context, struct replica *replica, uint64_t peer, str
 
 /* ---- reading back ---------------------------------------------------------------------------- */
 
-/* In the state lane. */
-static enum err run_read(struct store_apply *apply)
-{
-    struct reading *reading = CONTAINER_OF(apply, struct reading, apply);
-    return machine_read_items(apply->machine, reading->session, reading->from_sequence,
-                              reading->max, READ_BYTES_MAX, reading->arena, &reading->items,
-                              &reading->count);
-}
-
-static void on_read(struct job *job, enum err err)
-{
-    struct reading *reading = CONTAINER_OF(job, struct reading, apply.job);
-    err = reading->journal->is_closing ? ERR_SHUTDOWN : err;
-    reading->done(reading->context, err, reading->items, err == OK ? reading->count : 0);
-    arena_free(reading->arena);
-    free(reading);
-}
-
 static enum err read_items(struct journal *journal, uint32_t partition, uint64_t session,
                            uint64_t from_sequence, uint32_t max, journal_read_done done,
                            void *context)
 {
     struct journal_raft *self = raft_of(journal);
     struct slot *slot = &self->slots[partition];
-    struct reading *reading = calloc(1, sizeof(*reading));
-
     ASSERT(slot->replica != NULL);
-    if (reading == NULL) {
-        return ERR_NOMEM;
-    }
-    *reading = (struct reading){.apply = {.job.done = on_read,
-                                          .machine = replica_machine(slot->replica),
-                                          .partition = partition,
-                                          .read = run_read},
-                                .journal = self,
-                                .session = session,
-                                .from_sequence = from_sequence,
-                                .max = max,
-                                .arena = arena_new(READ_ARENA_BYTES, READ_ARENA_BYTES_MAX),
-                                .done = done,
-                                .context = context};
-    if (reading->arena == NULL) {
-        free(reading);
-        return ERR_NOMEM;
-    }
-    store_apply(&self->state_desk, &reading->apply);
-    return OK;
+    return reader_items(&self->reader, replica_machine(slot->replica), partition, session,
+                        from_sequence, max, done, context);
+}
+
+static enum err read_retained(struct journal *journal, const struct slice *topics, uint32_t count,
+                              journal_retained_done done, void *context)
+{
+    return reader_retained(&raft_of(journal)->reader, topics, count, done, context);
 }
 
 /* ---- turns ---------------------------------------------------------------------------------- */
@@ -589,6 +542,7 @@ static const struct journal_calls calls = {
     .log = log_op,
     .await = await,
     .read = read_items,
+    .read_retained = read_retained,
     .is_congested = is_congested,
     .collect = collect,
     .flush = flush,
@@ -629,6 +583,8 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
     self->host = (struct replica_host){host_batch, host_committed, host_send, self};
     lane_desk_init(&self->log_desk, store_log_lane(self->store), self->io);
     lane_desk_init(&self->state_desk, store_state_lane(self->store), self->io);
+    self->reader.store = self->store;
+    self->reader.desk = &self->state_desk;
     read_clocks(self);
     for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
         self->slots[partition].last = &self->slots[partition].first;
@@ -660,7 +616,7 @@ void journal_raft_free(struct journal *journal)
         return;
     }
     struct journal_raft *self = raft_of(journal);
-    self->is_closing = true;
+    self->is_closing = self->reader.is_closing = true;
     store_close_soon(self->store);
     flush(journal);
     lane_desk_close(&self->log_desk); /* what comes back goes on to the state lane */

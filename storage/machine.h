@@ -100,6 +100,15 @@ enum err machine_read_items(struct machine *machine, uint64_t session, uint64_t 
                             struct stored_item **out, uint32_t *count_out);
 
 /*
+ * The retained message of a topic of that partition, as the map of the state has it; no machine is
+ * asked, so it may be another shard's. key is scratch, memory is the arena's, out->topic is topic.
+ * ERR_NOT_FOUND: there is none. ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ */
+struct key;
+enum err machine_read_retained(struct kv *state, uint32_t partition, struct slice topic,
+                               struct key *key, struct arena *arena, struct msg_spec *out);
+
+/*
  * XOR of XXH3 over all keys and values of the partition in the map, but for A: equal states, however
  * they came about. ERR_IO, ERR_CORRUPT.
  */

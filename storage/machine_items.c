@@ -97,3 +97,21 @@ enum err machine_read_items(struct machine *machine, uint64_t session, uint64_t 
     *count_out = reading.count;
     return OK;
 }
+
+enum err machine_read_retained(struct kv *state, uint32_t partition, struct slice topic,
+                               struct key *key, struct arena *arena, struct msg_spec *out)
+{
+    struct msg_spec record;
+    struct kv_value value;
+
+    key_of_retained(key, partition, topic);
+    TRY(kv_get(state, key_slice(key), &value));
+    struct slice bytes = value.bytes;
+    enum err err = keep(arena, &bytes);
+    kv_value_free(&value);
+    TRY(err);
+    TRY(record_get_message(bytes, arena, &record));
+    record.topic = topic;
+    *out = record;
+    return OK;
+}

@@ -50,7 +50,7 @@ static void gets(void *context, uint64_t ops)
     char topic[64];
     for (uint64_t i = 0; i < ops; i++) {
         uint32_t number = (uint32_t)rng_below(&scene->rng, scene->count);
-        struct msg *msg = retain_get(scene->retain, topic_of(number, topic, sizeof(topic)), 0);
+        struct msg *msg = retain_look(scene->retain, topic_of(number, topic, sizeof(topic)), 0).msg;
         ASSERT(msg != NULL);
         msg_unref(msg);
     }
@@ -59,7 +59,7 @@ static void gets(void *context, uint64_t ops)
 /* Returns how many messages the filter found. */
 static uint64_t scan(struct scene *scene, const char *filter)
 {
-    struct msg *found[STEP];
+    struct retained found[STEP];
     bool is_done = false;
     uint64_t total = 0;
     struct retain_scan *scan = retain_scan_new(scene->retain, slice_text(filter));
@@ -67,7 +67,7 @@ static uint64_t scan(struct scene *scene, const char *filter)
     while (!is_done) {
         uint32_t count = retain_scan_next(scan, 0, found, STEP, &is_done);
         for (uint32_t i = 0; i < count; i++) {
-            msg_unref(found[i]);
+            msg_unref(found[i].msg);
         }
         total += count;
     }

@@ -53,6 +53,7 @@
     X(TRAIL_DROP_QOS2_STATE,     "qos2_state_full",   true,  DENIED, "message dropped, too many of QoS 2 are open") \
     X(TRAIL_DROP_RETAINED_LIMIT, "retained_limit",    true,  DENIED, "message not retained, limit reached") \
     X(TRAIL_DROP_READ_DENIED,    "read_denied",       true,  DENIED, "message not delivered, reading it is denied") \
+    X(TRAIL_DROP_UNREADABLE,     "unreadable",        true,  DENIED, "message not delivered, it cannot be read from disk") \
     X(TRAIL_CONNECTED,           "connected",         false, LIFE,   "connected")                  \
     X(TRAIL_CLEAN_END,           "goodbye",           false, LIFE,   "said goodbye")               \
     X(TRAIL_SESSION_ENDED,       "session_expired",   false, LIFE,   "session ended")              \
@@ -64,7 +65,7 @@
 #define TRAIL_NAME(name, label, counts, shelf, text) name,
 enum trail_what { TRAIL_TABLE(TRAIL_NAME) TRAIL_COUNT };
 #undef TRAIL_NAME
-enum { TRAIL_DROP_LAST = TRAIL_DROP_READ_DENIED };
+enum { TRAIL_DROP_LAST = TRAIL_DROP_UNREADABLE };
 
 enum {
     TRAIL_RECORDS = 4096,

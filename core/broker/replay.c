@@ -2,6 +2,7 @@
 
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
+#include "core/broker/recall.h"
 #include "core/broker/shard.h"
 
 #include <stdlib.h>
@@ -15,9 +16,12 @@ enum {
 /* One per subscription, however often it was asked for. */
 struct replay {
     struct list link; /* in conn->work->replays */
+    struct conn *conn;
     struct subscription *subscription;
     struct retain_scan *scan; /* NULL: the filter is a plain topic */
+    struct recall *recall;    /* of what is on disk alone; NULL: nothing was, so far */
     uint32_t times;           /* still owed, the present one included */
+    bool is_walked;           /* of the present one nothing is left to be looked up */
 };
 
 static void replay_free(struct replay *replay)
@@ -25,6 +29,7 @@ static void replay_free(struct replay *replay)
     replay->subscription->replay = NULL;
     list_remove(&replay->link);
     retain_scan_free(replay->scan);
+    recall_free(replay->recall);
     free(replay);
 }
 
@@ -54,6 +59,7 @@ enum err replay_add(struct conn *conn, struct subscription *subscription, bool h
         return ERR_NOMEM;
     }
     list_init(&replay->link);
+    replay->conn = conn;
     replay->subscription = subscription;
     replay->times = 1;
     if (has_wildcard) {
@@ -73,6 +79,7 @@ static void finish(struct conn *conn, struct replay *replay)
 {
     bool has_wildcard = replay->scan != NULL;
     replay->times--;
+    replay->is_walked = false;
     if (replay->times > 0 && has_wildcard) {
         retain_scan_free(replay->scan);
         replay->scan = retain_scan_new(conn->shard->retain, replay->subscription->filter);
@@ -82,9 +89,19 @@ static void finish(struct conn *conn, struct replay *replay)
     }
 }
 
-static void offer(struct conn *conn, const struct replay *replay, struct msg *msg)
+/* With the next turn, or later in this one. */
+static void go_on_soon(struct conn *conn)
+{
+    if (list_is_empty(&conn->work->replaying_link)) {
+        list_push_back(&conn->shard->replaying, &conn->work->replaying_link);
+    }
+}
+
+/* Takes over the reference. */
+static void offer(const struct replay *replay, struct msg *msg)
 {
     const struct sub *sub = &replay->subscription->sub;
+    const struct conn *conn = replay->conn;
     struct offer offer = {.msg = msg,
                           .ids = &sub->id,
                           .id_count = sub->id != 0,
@@ -94,23 +111,110 @@ static void offer(struct conn *conn, const struct replay *replay, struct msg *ms
     msg_unref(msg);
 }
 
-/* One message of one replay, or none; true: it is finished. */
-static bool step(struct conn *conn, struct replay *replay, uint32_t *cost)
+/* ---- what is on disk alone ------------------------------------------------------------------ */
+
+static void on_page(void *owner)
 {
-    uint64_t wall_ms = shard_wall_ms(conn->shard);
+    go_on_soon(((struct replay *)owner)->conn);
+}
+
+static void lost(const struct replay *replay, struct msg *topic, enum err why)
+{
+    deliver_drop(replay->conn->session, TRAIL_DROP_UNREADABLE, why, topic);
+    msg_unref(topic);
+}
+
+/* Takes over the reference. */
+static void recall(struct replay *replay, struct msg *topic, uint32_t stamp)
+{
+    if (replay->recall == NULL) {
+        replay->recall = recall_new(replay->conn->shard, on_page, replay);
+    }
+    if (replay->recall == NULL) {
+        lost(replay, topic, ERR_NOMEM);
+        return;
+    }
+    recall_add(replay->recall, topic, stamp);
+    msg_unref(topic);
+}
+
+static void take_recalled(struct replay *replay)
+{
     struct msg *msg;
-    bool is_done = true;
-    *cost = 1;
+    enum err why;
+    enum recall_result result = recall_next(replay->recall, &msg, &why);
+    if (result == RECALL_MSG) {
+        offer(replay, msg);
+    } else if (result == RECALL_LOST) {
+        lost(replay, msg, why);
+    }
+}
+
+/* ---- step by step --------------------------------------------------------------------------- */
+
+/* Look up one message, or none. */
+static void walk(struct replay *replay, uint32_t *cost)
+{
+    const struct shard *shard = replay->conn->shard;
+    uint64_t wall_ms = shard_wall_ms(shard);
+    struct slice filter = replay->subscription->filter;
+    struct retained found = {0};
     if (replay->scan == NULL) {
-        msg = retain_get(conn->shard->retain, replay->subscription->filter, wall_ms);
-    } else if (retain_scan_next(replay->scan, wall_ms, &msg, 1, &is_done) == 0) {
-        msg = NULL;
+        found = retain_look(shard->retain, filter, wall_ms);
+        found.msg = found.stamp != 0 ? msg_new(&(struct msg_spec){.topic = filter}) : found.msg;
+        replay->is_walked = true;
+    } else if (retain_scan_next(replay->scan, wall_ms, &found, 1, &replay->is_walked) == 0) {
         *cost = COST_OF_NOTHING;
     }
-    if (msg != NULL) {
-        offer(conn, replay, msg);
+    if (found.msg != NULL && found.stamp != 0) {
+        recall(replay, found.msg, found.stamp);
+    } else if (found.msg != NULL) {
+        offer(replay, found.msg);
     }
-    return is_done;
+}
+
+/* What a replay does next. */
+enum next { NEXT_TAKE, NEXT_WALK, NEXT_READ, NEXT_WAIT, NEXT_END };
+
+static enum next next_of(const struct replay *replay)
+{
+    const struct recall *recall = replay->recall;
+    if (recall != NULL && recall_is_reading(recall)) {
+        return NEXT_WAIT;
+    }
+    if (recall != NULL && recall_has_page(recall)) {
+        return NEXT_TAKE;
+    }
+    if (!replay->is_walked && (recall == NULL || recall_count(recall) < RECALL_MAX)) {
+        return NEXT_WALK;
+    }
+    return recall != NULL && recall_count(recall) > 0 ? NEXT_READ : NEXT_END;
+}
+
+/* false: there is nothing to do before something else happens. */
+static bool step(struct conn *conn, struct replay *replay, uint32_t *cost)
+{
+    *cost = 1;
+    switch (next_of(replay)) {
+    case NEXT_TAKE:
+        take_recalled(replay);
+        return true;
+    case NEXT_WALK:
+        walk(replay, cost);
+        return true;
+    case NEXT_READ:
+        if (recall_read(replay->recall) != OK) {
+            conn->is_doomed = true; /* memory: it may come again when there is some */
+            conn_mark_dirty(conn);
+        }
+        return false;
+    case NEXT_WAIT:
+        return false;
+    case NEXT_END:
+        finish(conn, replay);
+        return true;
+    }
+    return false;
 }
 
 /*
@@ -130,14 +234,11 @@ void replay_pump(struct conn *conn)
         if (conn->work == NULL || list_is_empty(&conn->work->replays) || !takes_more(conn)) {
             return; /* goes on when the client has read or acknowledged */
         }
-        struct replay *replay = CONTAINER_OF(conn->work->replays.next, struct replay, link);
-        if (step(conn, replay, &cost)) {
-            finish(conn, replay);
+        if (!step(conn, CONTAINER_OF(conn->work->replays.next, struct replay, link), &cost)) {
+            return; /* goes on when the disk has answered */
         }
     }
-    if (list_is_empty(&conn->work->replaying_link)) {
-        list_push_back(&conn->shard->replaying, &conn->work->replaying_link);
-    }
+    go_on_soon(conn);
 }
 
 void replays_run(struct shard *shard)

@@ -3,7 +3,8 @@
  *
  * Floor:  broker.
  * Memory: one cursor per filter; messages are looked up only as fast as the client takes them, so
- *         a subscription to a million retained topics costs no memory.
+ *         a subscription to a million retained topics costs no memory, but for a page of those that
+ *         are on disk alone (recall.h), which it waits for.
  */
 #ifndef TERN_BROKER_REPLAY_H
 #define TERN_BROKER_REPLAY_H

@@ -19,6 +19,7 @@ struct restore {
     struct deque items; /* of it: those that may be in flight, and some that wait */
     uint64_t unread_from, unread_last, unread_bytes; /* behind them */
     uint32_t unread_count;
+    uint32_t left_out; /* retained messages beyond the limits */
 };
 
 enum { ITEMS_MAX = LIMIT_PACKET_ID_COUNT }; /* no more can have been in flight */
@@ -67,13 +68,14 @@ enum err restore_retained(struct restore *restore, const struct msg_spec *messag
     if (is_expired(restore->shard, message)) {
         return OK; /* on disk it stays until its topic is set again */
     }
-    struct msg *msg = msg_new(message);
-    if (msg == NULL) {
-        return ERR_NOMEM;
+    enum err err = retained_restore(restore->shard, message);
+    if (err != ERR_QUOTA) {
+        return err;
     }
-    enum err err = retained_restore(restore->shard, msg);
-    msg_unref(msg);
-    return err;
+    restore->left_out++;
+    shard_count_drop(restore->shard, TRAIL_DROP_RETAINED_LIMIT, err, slice_text(""),
+                     message->topic);
+    return OK;
 }
 
 /* ---- a session ----------------------------------------------------------------------------- */
@@ -257,14 +259,12 @@ enum err restore_packet_id(struct restore *restore, uint16_t packet_id)
 
 static void unread(struct restore *restore, const struct stored_item *record)
 {
-    const struct msg_spec *spec = &record->message;
     if (restore->unread_count == 0) {
         restore->unread_from = record->sequence;
     }
     restore->unread_last = record->sequence;
     restore->unread_count++;
-    restore->unread_bytes += sizeof(struct msg) + spec->topic.count + spec->props.count +
-                             spec->payload.count;
+    restore->unread_bytes += msg_spec_bytes(&record->message);
 }
 
 enum err restore_item(struct restore *restore, const struct stored_item *record)
@@ -304,6 +304,12 @@ enum err restore_item(struct restore *restore, const struct stored_item *record)
 enum err restore_end(struct restore *restore, enum err err)
 {
     err = err == OK ? session_finish(restore) : err;
+    if (restore->left_out > 0) {
+        log_event(LOG_WARNING,
+                  "retained messages on disk are left out, the limits are narrower than they were: "
+                  "raise max_retained_messages or max_retained_bytes, and start tern again",
+                  LOG_U64("count", restore->left_out));
+    }
     deque_deinit(&restore->items);
     free(restore);
     return err;

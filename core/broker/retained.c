@@ -1,5 +1,6 @@
 #include "core/broker/retained.h"
 
+#include "core/base/blocks.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
@@ -14,21 +15,72 @@ static bool is_of_broker(const struct msg *msg)
     return slice_starts_with(msg->topic, slice_text("$SYS/"));
 }
 
-/* This shard owns the topic of msg: log what its retained message is now. */
+/* ---- letting go of what is on disk ---------------------------------------------------------- */
+
+/* A retained message that leaves memory when it is committed. */
+struct letting_go {
+    struct shard *shard;
+    struct msg *msg;
+};
+
+static void on_committed(void *context, enum err err)
+{
+    struct letting_go *letting = context;
+    if (err == OK) {
+        retain_let_go(letting->shard->retain, letting->msg);
+    }
+    msg_unref(letting->msg);
+    blocks_give(letting, sizeof(*letting));
+}
+
+/*
+ * It was just logged. What came when there was room stays in memory, and what comes when there is
+ * none goes to disk alone: so nobody looks for victims, and what is written leaves from where it is.
+ */
+static void let_go_when_committed(struct shard *shard, struct msg *msg)
+{
+    struct letting_go *letting = blocks_take(sizeof(*letting));
+    if (letting == NULL) {
+        return; /* it stays, until it is set again */
+    }
+    *letting = (struct letting_go){shard, msg_ref(msg)};
+    enum err err = journal_await(shard->journal, UINT64_C(1) << partition_of(msg->topic),
+                                 on_committed, letting);
+    if (err != ERR_AGAIN) {
+        on_committed(letting, err);
+    }
+}
+
+/* ---- the owner of a topic ------------------------------------------------------------------- */
+
+static void log_op(struct shard *shard, uint32_t partition, const struct msg *msg)
+{
+    struct op op = {.kind = OP_RETAIN, .partition = partition};
+    op.retain = msg;
+    journal_log(shard->journal, &op);
+}
+
+/*
+ * This shard owns the topic of msg: log what its retained message is now. If that is on disk alone,
+ * it is a newer one than msg, and was logged before.
+ */
 static void log_now(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     uint32_t partition = partition_of(msg->topic);
-    struct msg *now = retain_get(shard->retain, msg->topic, 0);
+    struct retained now = retain_look(shard->retain, msg->topic, 0);
     struct msg *cleared = NULL;
-    if (now == NULL && msg->payload.count > 0) {
+    if (now.msg == NULL && now.stamp == 0 && msg->payload.count > 0) {
         cleared = msg_new(&(struct msg_spec){.topic = msg->topic});
     }
-    struct op op = {.kind = OP_RETAIN, .partition = partition};
-    op.retain = now != NULL ? now : cleared != NULL ? cleared : msg;
-    journal_log(shard->journal, &op);
+    if (now.stamp == 0) {
+        log_op(shard, partition, now.msg != NULL ? now.msg : cleared != NULL ? cleared : msg);
+    }
     outbox_received(shard, UINT64_C(1) << partition);
     receipt_await(receipt, UINT64_C(1) << partition);
-    msg_unref(now);
+    if (now.msg != NULL && retain_is_crowded(shard->retain)) {
+        let_go_when_committed(shard, now.msg);
+    }
+    msg_unref(now.msg);
     msg_unref(cleared);
 }
 
@@ -116,8 +168,16 @@ bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *rece
     return route_publish(shard, msg, receipt);
 }
 
-enum err retained_restore(struct shard *shard, struct msg *msg)
+enum err retained_restore(struct shard *shard, const struct msg_spec *message)
 {
+    if (retain_is_crowded(shard->retain)) {
+        return retain_set_away(shard->retain, message->topic, msg_spec_bytes(message));
+    }
+    struct msg *msg = msg_new(message);
+    if (msg == NULL) {
+        return ERR_NOMEM;
+    }
     enum err err = retain_set(shard->retain, msg);
-    return err == ERR_QUOTA ? OK : err; /* the limits are narrower than they were */
+    msg_unref(msg);
+    return err;
 }

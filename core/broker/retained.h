@@ -4,7 +4,8 @@
  *
  * Whoever publishes changes the memory of the node, under its lock, at once. On disk a topic belongs to
  * the partition of its name, so its shard is asked to write down what the memory says now: whatever
- * the order in which several publishers ask, the last one writes what is true.
+ * the order in which several publishers ask, the last one writes what is true. When more is in memory
+ * than `retained_memory` allows, a message is on disk alone as soon as it is committed there.
  *
  * Floor:  broker.
  * Thread: any shard.
@@ -36,7 +37,8 @@ enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *rece
 /* MAIL_RETAIN: this shard owns the topic. */
 void retained_on_mail(struct shard *shard, struct mail *mail);
 
-/* After a restart. */
-enum err retained_restore(struct shard *shard, struct msg *msg);
+/* After a restart, one that the disk has: in memory as long as there is room. ERR_QUOTA: there may be
+ * fewer than there were. ERR_NOMEM. */
+enum err retained_restore(struct shard *shard, const struct msg_spec *message);
 
 #endif

@@ -236,6 +236,9 @@ static void use_settings(struct shard *shard, const struct broker_settings *sett
     shard->broker_memory_limit = broker_memory_limit(config);
     if (shard->index == 0 && shard->retain != NULL) {
         retain_set_limits(shard->retain, config->retained_max, config->retained_bytes_max);
+        retain_set_memory_max(shard->retain, config->retained_memory > 0
+                                                 ? config->retained_memory
+                                                 : shard->broker_memory_limit / 4);
     }
     if (shard->has_guest && shard->broker->ports.renewed != NULL) {
         shard->broker->ports.renewed(shard->broker->ports.context, config);
@@ -475,6 +478,7 @@ static void show_gauges(struct shard *shard)
         limits_show(shard);
         metric_set(metrics, METRIC_retained, retain_count(shard->retain));
         metric_set(metrics, METRIC_retained_bytes, retain_bytes(shard->retain));
+        metric_set(metrics, METRIC_retained_memory_bytes, retain_memory_bytes(shard->retain));
         metric_set(metrics, METRIC_memory_bytes, msg_memory_bytes());
     }
     metric_add(metrics, METRIC_turns, 1);

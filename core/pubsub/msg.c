@@ -166,9 +166,19 @@ void msg_unref(struct msg *msg)
     blocks_give(msg, bytes);
 }
 
-uint32_t msg_bytes(const struct msg *msg)
+static uint32_t weight(struct slice topic, struct slice props, struct slice payload)
 {
-    size_t bytes = sizeof(*msg) + msg->topic.count + msg->props.count + msg->payload.count;
+    size_t bytes = sizeof(struct msg) + topic.count + props.count + payload.count;
     ASSERT(bytes <= UINT32_MAX); /* a packet has at most 2^28 bytes */
     return (uint32_t)bytes;
+}
+
+uint32_t msg_bytes(const struct msg *msg)
+{
+    return weight(msg->topic, msg->props, msg->payload);
+}
+
+uint32_t msg_spec_bytes(const struct msg_spec *spec)
+{
+    return weight(spec->topic, spec->props, spec->payload);
 }

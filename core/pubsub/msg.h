@@ -60,6 +60,9 @@ void msg_unref(struct msg *msg); /* accepts NULL; any thread */
 /* What this message weighs: for queue bounds and the memory ceiling. Bytes. */
 uint32_t msg_bytes(const struct msg *msg);
 
+/* The same of one that is not made yet, or not in memory. */
+uint32_t msg_spec_bytes(const struct msg_spec *spec);
+
 /* What else clients make the broker keep weighs like a message: bytes more, or less. Any thread. */
 void msg_memory_add(int64_t bytes);
 

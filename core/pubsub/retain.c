@@ -1,5 +1,6 @@
 #include "core/pubsub/retain.h"
 
+#include "core/base/blocks.h"
 #include "core/pubsub/retain_tree.h"
 
 #include <pthread.h>
@@ -7,11 +8,13 @@
 #include <stdlib.h>
 
 struct retain {
-    pthread_mutex_t lock; /* over everything but the two numbers, which anybody may read */
+    pthread_mutex_t lock; /* over everything but what is atomic */
     struct topic_node *root;
     uint64_t seed;
     uint64_t count_max, bytes_max;
-    _Atomic uint64_t count, bytes; /* messages kept, msg_bytes() of them all */
+    uint32_t stamp_last;
+    _Atomic uint64_t count, bytes;                   /* messages kept, msg_bytes() of them all */
+    _Atomic uint64_t memory_bytes, memory_bytes_max; /* of those in memory; what there may be */
 };
 
 struct retain *retain_new(uint64_t count_max, uint64_t bytes_max, uint64_t seed)
@@ -27,6 +30,7 @@ struct retain *retain_new(uint64_t count_max, uint64_t bytes_max, uint64_t seed)
     retain->seed = seed;
     retain->count_max = count_max;
     retain->bytes_max = bytes_max;
+    retain->memory_bytes_max = UINT64_MAX;
     pthread_mutex_init(&retain->lock, NULL);
     return retain;
 }
@@ -49,7 +53,12 @@ void retain_set_limits(struct retain *retain, uint64_t count_max, uint64_t bytes
     pthread_mutex_unlock(&retain->lock);
 }
 
-/* Relaxed throughout: statistics; decisions are made under the lock. */
+void retain_set_memory_max(struct retain *retain, uint64_t memory_bytes_max)
+{
+    atomic_store_explicit(&retain->memory_bytes_max, memory_bytes_max, memory_order_relaxed);
+}
+
+/* Relaxed throughout: statistics; what must be exact is decided under the lock. */
 uint64_t retain_count(const struct retain *retain)
 {
     return atomic_load_explicit(&retain->count, memory_order_relaxed);
@@ -60,22 +69,62 @@ uint64_t retain_bytes(const struct retain *retain)
     return atomic_load_explicit(&retain->bytes, memory_order_relaxed);
 }
 
-static void count_msg(struct retain *retain, const struct msg *msg, int sign)
+uint64_t retain_memory_bytes(const struct retain *retain)
 {
-    atomic_fetch_add_explicit(&retain->count, (uint64_t)(int64_t)sign, memory_order_relaxed);
-    atomic_fetch_add_explicit(&retain->bytes, (uint64_t)((int64_t)sign * msg_bytes(msg)),
-                              memory_order_relaxed);
+    return atomic_load_explicit(&retain->memory_bytes, memory_order_relaxed);
 }
 
-/* The node's message, which the caller now owns, or NULL. The node is not pruned. */
-static struct msg *take_msg(struct retain *retain, struct topic_node *node)
+bool retain_is_crowded(const struct retain *retain)
 {
-    struct msg *msg = node->msg;
-    if (msg != NULL) {
-        count_msg(retain, msg, -1);
-        node->msg = NULL;
+    return retain_memory_bytes(retain) >
+           atomic_load_explicit(&retain->memory_bytes_max, memory_order_relaxed);
+}
+
+/* ---- what a node holds ----------------------------------------------------------------------- */
+
+static uint32_t weight(const struct topic_node *node)
+{
+    if (node == NULL || node->kind == NODE_EMPTY) {
+        return 0;
+    }
+    return node->kind == NODE_HERE ? msg_bytes(node->msg) : node->bytes;
+}
+
+static void count(struct retain *retain, const struct topic_node *node, int sign)
+{
+    uint64_t bytes = (uint64_t)((int64_t)sign * weight(node));
+    atomic_fetch_add_explicit(&retain->count, (uint64_t)(int64_t)sign, memory_order_relaxed);
+    atomic_fetch_add_explicit(&retain->bytes, bytes, memory_order_relaxed);
+    if (node->kind == NODE_HERE) {
+        atomic_fetch_add_explicit(&retain->memory_bytes, bytes, memory_order_relaxed);
+    }
+}
+
+/* It holds nothing any more. What it held in memory the caller now owns, or NULL. Not pruned. */
+static struct msg *node_empty(struct retain *retain, struct topic_node *node)
+{
+    struct msg *msg = node->kind == NODE_HERE ? node->msg : NULL;
+    if (node->kind != NODE_EMPTY) {
+        count(retain, node, -1);
+        node->kind = NODE_EMPTY;
     }
     return msg;
+}
+
+static void node_hold(struct retain *retain, struct topic_node *node, struct msg *msg)
+{
+    node->kind = NODE_HERE;
+    node->msg = msg_ref(msg);
+    count(retain, node, +1);
+}
+
+static void node_hold_away(struct retain *retain, struct topic_node *node, uint32_t bytes)
+{
+    retain->stamp_last += retain->stamp_last == UINT32_MAX ? 2 : 1; /* 0 is none */
+    node->kind = NODE_AWAY;
+    node->stamp = retain->stamp_last;
+    node->bytes = bytes;
+    count(retain, node, +1);
 }
 
 static bool is_expired(const struct msg *msg, uint64_t wall_ms)
@@ -83,12 +132,15 @@ static bool is_expired(const struct msg *msg, uint64_t wall_ms)
     return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= wall_ms;
 }
 
-/* May msg take the place of old (NULL: none)? What makes the store smaller always may. */
-static bool fits(const struct retain *retain, const struct msg *msg, const struct msg *old)
-{
-    uint64_t bytes = msg_bytes(msg), old_bytes = old == NULL ? 0 : msg_bytes(old);
+/* ---- one topic ------------------------------------------------------------------------------- */
 
-    if (old == NULL && retain->count_max > 0 && retain_count(retain) >= retain->count_max) {
+/* May so many bytes take the place of what node (NULL: none) has? What makes it less always may. */
+static bool fits(const struct retain *retain, const struct topic_node *node, uint32_t bytes)
+{
+    bool is_new = node == NULL || node->kind == NODE_EMPTY;
+    uint32_t old_bytes = weight(node);
+
+    if (is_new && retain->count_max > 0 && retain_count(retain) >= retain->count_max) {
         return false;
     }
     return retain->bytes_max == 0 || bytes <= old_bytes ||
@@ -99,31 +151,33 @@ static void clear_locked(struct retain *retain, struct slice topic, struct msg *
 {
     struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
     if (node != NULL) {
-        *old = take_msg(retain, node);
+        *old = node_empty(retain, node);
         topic_node_prune(node, retain->seed);
     }
 }
 
-static enum err set_locked(struct retain *retain, struct msg *msg, struct msg **old)
+/* The node of a topic, emptied, to hold so many bytes. ERR_QUOTA, ERR_NOMEM: nothing changed. */
+static enum err make_room(struct retain *retain, struct slice topic, uint32_t bytes,
+                          struct topic_node **out, struct msg **old)
 {
-    struct topic_node *node = topic_node_find(retain->root, msg->topic, retain->seed);
-    if (!fits(retain, msg, node == NULL ? NULL : node->msg)) {
+    struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
+    if (!fits(retain, node, bytes)) {
         return ERR_QUOTA;
     }
     if (node == NULL) {
-        node = topic_node_make(retain->root, msg->topic, retain->seed);
+        node = topic_node_make(retain->root, topic, retain->seed);
     }
     if (node == NULL) {
         return ERR_NOMEM;
     }
-    *old = take_msg(retain, node);
-    node->msg = msg_ref(msg);
-    count_msg(retain, msg, +1);
+    *old = node_empty(retain, node);
+    *out = node;
     return OK;
 }
 
 enum err retain_set(struct retain *retain, struct msg *msg)
 {
+    struct topic_node *node;
     struct msg *old = NULL;
     enum err err = OK;
 
@@ -132,24 +186,70 @@ enum err retain_set(struct retain *retain, struct msg *msg)
     if (msg->payload.count == 0) {
         clear_locked(retain, msg->topic, &old); /* [MQTT-3.3.1-6] [MQTT-3.3.1-7] */
     } else {
-        err = set_locked(retain, msg, &old); /* [MQTT-3.3.1-5] */
+        err = make_room(retain, msg->topic, msg_bytes(msg), &node, &old); /* [MQTT-3.3.1-5] */
+        if (err == OK) {
+            node_hold(retain, node, msg);
+        }
     }
     pthread_mutex_unlock(&retain->lock);
     msg_unref(old); /* may free megabytes: not under the lock */
     return err;
 }
 
-struct msg *retain_get(struct retain *retain, struct slice topic, uint64_t wall_ms)
+enum err retain_set_away(struct retain *retain, struct slice topic, uint32_t bytes)
 {
-    struct msg *msg = NULL;
+    struct topic_node *node;
+    struct msg *old = NULL;
 
+    ASSERT(topic.count > 0);
     pthread_mutex_lock(&retain->lock);
-    struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
-    if (node != NULL && node->msg != NULL && !is_expired(node->msg, wall_ms)) {
-        msg = msg_ref(node->msg);
+    enum err err = make_room(retain, topic, bytes, &node, &old);
+    if (err == OK) {
+        node_hold_away(retain, node, bytes);
     }
     pthread_mutex_unlock(&retain->lock);
-    return msg;
+    msg_unref(old);
+    return err;
+}
+
+void retain_let_go(struct retain *retain, const struct msg *msg)
+{
+    struct msg *old = NULL;
+
+    pthread_mutex_lock(&retain->lock);
+    struct topic_node *node = topic_node_find(retain->root, msg->topic, retain->seed);
+    if (node != NULL && node->kind == NODE_HERE && node->msg == msg) {
+        old = node_empty(retain, node);
+        node_hold_away(retain, node, msg_bytes(msg));
+    }
+    pthread_mutex_unlock(&retain->lock);
+    msg_unref(old);
+}
+
+void retain_drop_away(struct retain *retain, struct slice topic, uint32_t stamp)
+{
+    pthread_mutex_lock(&retain->lock);
+    struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
+    if (node != NULL && node->kind == NODE_AWAY && node->stamp == stamp) {
+        node_empty(retain, node);
+        topic_node_prune(node, retain->seed);
+    }
+    pthread_mutex_unlock(&retain->lock);
+}
+
+struct retained retain_look(struct retain *retain, struct slice topic, uint64_t wall_ms)
+{
+    struct retained retained = {0};
+
+    pthread_mutex_lock(&retain->lock);
+    const struct topic_node *node = topic_node_find(retain->root, topic, retain->seed);
+    if (node != NULL && node->kind == NODE_AWAY) {
+        retained.stamp = node->stamp;
+    } else if (node != NULL && node->kind == NODE_HERE && !is_expired(node->msg, wall_ms)) {
+        retained.msg = msg_ref(node->msg);
+    }
+    pthread_mutex_unlock(&retain->lock);
+    return retained;
 }
 
 /* --- scans ----------------------------------------------------------------------------------- */
@@ -307,13 +407,53 @@ static bool scan_move(struct retain_scan *scan)
 /* Is the topic of the node that the scan has just come to one that the filter matches? */
 static bool is_match(const struct retain_scan *scan)
 {
-    if (scan->is_leaving || scan->node->msg == NULL || is_hidden(scan)) {
+    if (scan->is_leaving || scan->node->kind == NODE_EMPTY || is_hidden(scan)) {
         return false;
     }
     return scan->depth == scan->level_count || (scan->has_rest && scan->depth > scan->level_count);
 }
 
-uint32_t retain_scan_next(struct retain_scan *scan, uint64_t wall_ms, struct msg **out,
+/* A message without payload that has the topic of the node, or NULL: memory is exhausted. */
+static struct msg *stand_in(const struct topic_node *last)
+{
+    size_t count = 0;
+    for (const struct topic_node *node = last; node->parent != NULL; node = node->parent) {
+        count += (size_t)node->level_bytes + 1;
+    }
+    uint8_t *topic = blocks_take(count), *at = topic + count;
+    if (topic == NULL) {
+        return NULL;
+    }
+    for (const struct topic_node *node = last; node->parent != NULL; node = node->parent) {
+        *--at = '/'; /* the last one is one too many */
+        at -= node->level_bytes;
+        memcpy(at, node->level, node->level_bytes);
+    }
+    struct msg *msg = msg_new(&(struct msg_spec){.topic = slice_of(topic, count - 1)});
+    blocks_give(topic, count);
+    return msg;
+}
+
+/* What the scan stands on. false: memory is exhausted. */
+static bool found(struct retain_scan *scan, uint64_t wall_ms, struct retained *out, uint32_t *count)
+{
+    struct topic_node *node = scan->node;
+    struct retained retained = {0};
+    if (node->kind == NODE_AWAY) {
+        retained = (struct retained){stand_in(node), node->stamp};
+    } else if (is_expired(node->msg, wall_ms)) {
+        msg_unref(node_empty(scan->retain, node)); /* the node goes when the scan moves on */
+        return true;
+    } else {
+        retained.msg = msg_ref(node->msg);
+    }
+    if (retained.msg != NULL) {
+        out[(*count)++] = retained;
+    }
+    return retained.msg != NULL;
+}
+
+uint32_t retain_scan_next(struct retain_scan *scan, uint64_t wall_ms, struct retained *out,
                           uint32_t max, bool *is_done)
 {
     struct retain *retain = scan->retain;
@@ -323,13 +463,8 @@ uint32_t retain_scan_next(struct retain_scan *scan, uint64_t wall_ms, struct msg
     pthread_mutex_lock(&retain->lock);
     for (uint32_t step = 0; step < RETAIN_SCAN_STEPS && count < max && !is_over; step++) {
         is_over = !scan_move(scan);
-        if (is_over || !is_match(scan)) {
-            continue;
-        }
-        if (is_expired(scan->node->msg, wall_ms)) {
-            msg_unref(take_msg(retain, scan->node)); /* the node goes when the scan moves on */
-        } else {
-            out[count++] = msg_ref(scan->node->msg);
+        if (!is_over && is_match(scan)) {
+            is_over = !found(scan, wall_ms, out, &count);
         }
     }
     pthread_mutex_unlock(&retain->lock);

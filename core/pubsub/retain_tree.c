@@ -195,7 +195,7 @@ static void remove_child(struct topic_node *node, struct topic_node *child, uint
 
 static struct topic_node *node_new(struct topic_node *parent, struct slice level)
 {
-    struct topic_node *node = calloc(1, sizeof(*node) + level.count);
+    struct topic_node *node = calloc(1, offsetof(struct topic_node, level) + level.count);
     if (node == NULL) {
         return NULL;
     }
@@ -262,7 +262,8 @@ void topic_node_prune(struct topic_node *node, uint64_t seed)
     if (node->branch != NULL && node->branch->count == 0) {
         branch_shrink(node); /* it was made for a child that never came */
     }
-    while (node->parent != NULL && node->msg == NULL && node->branch == NULL && node->pins == 0) {
+    while (node->parent != NULL && node->kind == NODE_EMPTY && node->branch == NULL &&
+           node->pins == 0) {
         struct topic_node *parent = node->parent;
         remove_child(parent, node, seed);
         free(node);
@@ -315,7 +316,7 @@ void topic_node_free(struct topic_node *root)
         }
         struct topic_node *parent = node == root ? NULL : node->parent;
         ASSERT(node == root || node->pins == 0); /* a scan is still there */
-        msg_unref(node->msg);
+        msg_unref(node->kind == NODE_HERE ? node->msg : NULL);
         free(node);
         node = parent;
     }

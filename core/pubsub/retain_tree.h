@@ -28,12 +28,20 @@
 
 struct topic_node {
     struct topic_node *parent; /* NULL: root */
-    struct msg *msg;           /* retained for the topic that ends here, or NULL */
     struct branch *branch;     /* children; NULL: none */
-    uint32_t pins;             /* scans that stand here */
+    union {                    /* retained for the topic that ends here: */
+        struct msg *msg;       /* NODE_HERE */
+        struct {
+            uint32_t stamp, bytes; /* NODE_AWAY: on disk alone */
+        };
+    };
+    uint32_t pins; /* scans that stand here */
     uint16_t level_bytes;
+    uint8_t kind; /* enum node_kind */
     uint8_t level[];
 };
+
+enum node_kind { NODE_EMPTY, NODE_HERE, NODE_AWAY };
 
 /* A root: a node with an empty level and no parent. NULL: memory is exhausted. */
 struct topic_node *topic_node_new_root(void);

@@ -43,6 +43,14 @@ struct stored_item {
 typedef void (*journal_read_done)(void *context, enum err err, const struct stored_item *items,
                                   uint32_t count);
 
+/*
+ * messages are borrowed for the call: of the first `count` topics that were asked for, in their order;
+ * topic.count 0: nothing is retained for it. Fewer than asked for: the rest would have been too much
+ * at once. At least one, unless err: that is about the first, or about all if it is not ERR_CORRUPT.
+ */
+typedef void (*journal_retained_done)(void *context, enum err err, const struct msg_spec *messages,
+                                      uint32_t count);
+
 struct journal;
 
 struct journal_calls {
@@ -52,6 +60,8 @@ struct journal_calls {
                       void *context);
     enum err (*read)(struct journal *journal, uint32_t partition, uint64_t session,
                      uint64_t from_sequence, uint32_t max, journal_read_done done, void *context);
+    enum err (*read_retained)(struct journal *journal, const struct slice *topics, uint32_t count,
+                              journal_retained_done done, void *context);
     bool (*is_congested)(const struct journal *journal);
     void (*collect)(struct journal *journal);
     void (*flush)(struct journal *journal);
@@ -95,6 +105,18 @@ static inline enum err journal_read(struct journal *journal, uint32_t partition,
                                     void *context)
 {
     return journal->calls->read(journal, partition, session, from_sequence, max, done, context);
+}
+
+/*
+ * Read what is retained for these topics, of any partition: everything that is committed now is seen,
+ * also what other shards logged. topics are the caller's, and stay as they are until done is called:
+ * from collect(), always later, and once. ERR_NOMEM: it is not.
+ */
+static inline enum err journal_read_retained(struct journal *journal, const struct slice *topics,
+                                             uint32_t count, journal_retained_done done,
+                                             void *context)
+{
+    return journal->calls->read_retained(journal, topics, count, done, context);
 }
 
 /* Too much is under way: who causes more should not be read. */

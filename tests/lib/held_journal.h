@@ -35,6 +35,20 @@ static struct held {
     bool is_dirty; /* something was logged since the last commit */
     enum err admits;
     bool is_at_once; /* everything is committed as soon as it is logged */
+
+    /* What is retained, as the ops said, by the first letter of the topic; and a reading of it. */
+    struct stored {
+        char payload; /* 0: none */
+        uint64_t expires_wall_ms;
+    } retained[128];
+    struct {
+        const struct slice *topics;
+        struct stored found[64]; /* as it was when it was asked for */
+        uint32_t count;
+        journal_retained_done done; /* NULL: nobody reads */
+        void *context;
+    } reading;
+    uint32_t reading_count;
 } held;
 
 static inline enum err held_admit(struct journal *journal, uint32_t partition)
@@ -49,6 +63,10 @@ static inline uint64_t held_log(struct journal *journal, const struct op *op)
     assert_true(op->partition < PARTITION_COUNT);
     assert_true(held.op_count < OPS_MAX);
     held.ops[held.op_count++] = op->kind;
+    if (op->kind == OP_RETAIN) {
+        struct stored *stored = &held.retained[op->retain->topic.data[0] & 127];
+        stored->payload = op->retain->payload.count > 0 ? (char)op->retain->payload.data[0] : 0;
+    }
     held.is_dirty = !held.is_at_once;
     return held.op_count;
 }
@@ -98,10 +116,46 @@ static inline enum err held_read(struct journal *journal, uint32_t partition, ui
     return ERR_NOMEM; /* no test of this file lets a queue grow so long */
 }
 
+static inline enum err held_read_retained(struct journal *journal, const struct slice *topics,
+                                          uint32_t count, journal_retained_done done, void *context)
+{
+    (void)journal;
+    assert_true(count > 0 && count <= 64);
+    assert_null(held.reading.done);
+    held.reading.topics = topics;
+    held.reading.count = count;
+    held.reading.done = done;
+    held.reading.context = context;
+    held.reading_count++;
+    for (uint32_t i = 0; i < count; i++) {
+        held.reading.found[i] = held.retained[topics[i].data[0] & 127];
+    }
+    return OK;
+}
+
+/* The disk answers, with as many as it likes. */
+static inline void answer_some(enum err err, uint32_t count)
+{
+    journal_retained_done done = held.reading.done;
+    struct msg_spec messages[64];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct stored *found = &held.reading.found[i];
+        messages[i] = (struct msg_spec){.retain = true,
+                                        .topic = held.reading.topics[i],
+                                        .expires_wall_ms = found->expires_wall_ms,
+                                        .payload = slice_of(&found->payload, 1)};
+        messages[i].topic.count = found->payload == 0 ? 0 : messages[i].topic.count;
+    }
+    assert_non_null(done);
+    held.reading.done = NULL;
+    done(held.reading.context, err, messages, err == OK ? count : 0);
+}
+
 static const struct journal_calls held_calls = {.admit = held_admit,
                                                 .log = held_log,
                                                 .await = held_await,
                                                 .read = held_read,
+                                                .read_retained = held_read_retained,
                                                 .is_congested = held_no,
                                                 .collect = held_nothing,
                                                 .flush = held_nothing,
@@ -128,6 +182,9 @@ static inline void held_free(struct journal *journal)
 {
     (void)journal;
     tell_all(ERR_SHUTDOWN);
+    if (held.reading.done != NULL) {
+        answer_some(ERR_SHUTDOWN, 0);
+    }
 }
 
 static const struct broker_ports ports = {

@@ -202,6 +202,16 @@ static const char *const settings[] = {
 enum { SETTINGS = sizeof(settings) / sizeof(settings[0]), SETTINGS_CALM = 2, STREAMS_FEW = 14 };
 static const char settings_rejecting[] = "max_queued_messages 8\nqueue_policy reject";
 
+/* How much of what is retained may be in memory: none (all of it is on disk alone), some, or all. Drawn
+ * apart, so that a seed's other choices are what they were. */
+static const char *retained_memory_of(uint64_t seed)
+{
+    static const char *const lines[] = {"retained_memory 1", "retained_memory 400", ""};
+    struct rng rng;
+    rng_init(&rng, seed ^ UINT64_C(0x72657461696e));
+    return lines[rng_below(&rng, sizeof(lines) / sizeof(lines[0]))];
+}
+
 void run_seed(const struct run_options *options, struct run_result *out)
 {
     struct rng rng;
@@ -213,14 +223,18 @@ void run_seed(const struct run_options *options, struct run_result *out)
                                .is_rejecting = !options->is_calm && rng_below(&rng, 6) == 0,
                                .fleeting_may_share = rng_below(&rng, 2) == 0,
                                .script_messages = SCRIPT_MESSAGES};
+    char config[160];
+    snprintf(config, sizeof(config), "%s\n%s",
+             world.is_rejecting
+                 ? settings_rejecting
+                 : settings[rng_below(&rng, options->is_calm ? SETTINGS_CALM : SETTINGS)],
+             retained_memory_of(options->seed));
     struct sim_options sim_options = {
         .seed = options->seed,
         .is_durable = options->kind == RUN_DURABLE,
         .shard_count = options->shard_count > 0 ? options->shard_count : shard_count,
         .show = options->show,
-        .config = world.is_rejecting
-                      ? settings_rejecting
-                      : settings[rng_below(&rng, options->is_calm ? SETTINGS_CALM : SETTINGS)],
+        .config = config,
         .stream_count_max = !options->is_calm && rng_below(&rng, 8) == 0 ? STREAMS_FEW : 0,
     };
     struct sim *sim = sim_new(&sim_options);

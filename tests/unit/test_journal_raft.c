@@ -6,6 +6,7 @@
 #include "core/base/list.h"
 #include "core/base/log.h"
 #include "core/io/io.h"
+#include "core/session/session.h"
 #include "tests/sim/sim_kv.h"
 
 #include <ftw.h>
@@ -417,6 +418,49 @@ static void a_page_has_what_is_committed_now_from_where_it_was_asked_for(void **
     assert_int_equal(read_page(house, 5, 2, 0, 20).count, 0); /* no such session */
 }
 
+/* What is retained for these topics, as "x-z": of the second there is none. */
+static void on_retained(void *context, enum err err, const struct msg_spec *messages,
+                        uint32_t count)
+{
+    char *out = context;
+    assert_int_equal(err, OK);
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = messages[i].topic.count > 0 ? (char)messages[i].payload.data[0] : '-';
+    }
+}
+
+static void log_retain(struct house *house, struct slice topic, const char *payload)
+{
+    struct op op = {.kind = OP_RETAIN, .partition = partition_of(topic)};
+    struct msg *msg = msg_new(
+        &(struct msg_spec){.topic = topic, .retain = true, .payload = slice_text(payload)});
+    op.retain = msg;
+    journal_log(house->journal, &op);
+    msg_unref(msg);
+}
+
+static void what_is_retained_and_committed_is_read_from_all_partitions(void **state)
+{
+    struct house *house = *state;
+    const struct slice topics[] = {slice_text("a/b"), slice_text("none"), slice_text("c")};
+    char found[4] = "???";
+    assert_true(partition_of(topics[0]) != partition_of(topics[2]));
+    log_retain(house, topics[0], "w");
+    log_retain(house, topics[2], "z");
+    settle(house);
+    log_retain(house, topics[0], "x");
+    journal_flush(house->journal);
+    lane_turn(store_log_lane(house->store), house->now_ns);
+    journal_collect(house->journal); /* committed, and on its way to the state */
+    assert_int_equal(journal_read_retained(house->journal, topics, 3, on_retained, found), OK);
+    log_retain(house, topics[2], ""); /* later */
+    settle(house);
+    assert_string_equal(found, "x-z");
+    assert_int_equal(journal_read_retained(house->journal, topics, 3, on_retained, found), OK);
+    settle(house);
+    assert_string_equal(found, "x--");
+}
+
 static void closing_writes_what_was_logged_and_tells_who_still_waits(void **state)
 {
     struct house *house = *state;
@@ -673,6 +717,7 @@ int main(void)
         TEST(who_is_told_may_log_and_wait_again),
         TEST(messages_have_numbers_that_go_on_after_a_crash),
         TEST(a_page_has_what_is_committed_now_from_where_it_was_asked_for),
+        TEST(what_is_retained_and_committed_is_read_from_all_partitions),
         TEST(closing_writes_what_was_logged_and_tells_who_still_waits),
         TEST(a_sync_that_fails_is_told_to_all_who_wait_once),
         TEST(a_full_disk_refuses_new_work_and_keeps_what_waits),

@@ -43,7 +43,7 @@ static void *run_shard(void *argument)
     struct party *party = argument;
     bool is_set[TOPICS] = {false}, stayed[TOPICS];
     uint32_t seen[TOPICS];
-    struct msg *out[BATCH];
+    struct retained out[BATCH];
     struct rng rng;
 
     rng_init(&rng, party->seed);
@@ -56,12 +56,12 @@ static void *run_shard(void *argument)
         while (!is_done) {
             uint32_t count = retain_scan_next(scan, 0, out, BATCH, &is_done);
             for (uint32_t i = 0; i < count; i++) {
-                uint32_t topic = (uint32_t)out[i]->publisher;
-                if (out[i]->publisher >> 32 == party->number) {
+                uint32_t topic = (uint32_t)out[i].msg->publisher;
+                if (out[i].msg->publisher >> 32 == party->number) {
                     ASSERT(is_set[topic]);
                     seen[topic]++;
                 }
-                msg_unref(out[i]);
+                msg_unref(out[i].msg);
             }
             uint32_t topic = (uint32_t)rng_below(&rng, TOPICS);
             is_set[topic] = rng_below(&rng, 4) < (round / 10 % 2 == 0 ? 3 : 1);
