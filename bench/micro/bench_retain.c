@@ -128,12 +128,29 @@ static void run(uint32_t count)
     retain_free(scene.retain);
 }
 
+/* On disk alone: what the tree itself needs. */
+static void run_away(uint32_t count)
+{
+    char name[64], topic[64];
+    size_t before = heap_bytes();
+    struct retain *retain = retain_new(0, 0, 1);
+    ASSERT(retain != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        enum err err = retain_set_away(retain, topic_of(i, topic, sizeof(topic)), 100);
+        ASSERT(err == OK);
+    }
+    snprintf(name, sizeof(name), "%u retained on disk alone: memory, each", count);
+    micro_value(name, (double)(heap_bytes() - before) / count, "bytes");
+    retain_free(retain);
+}
+
 int main(int argc, char **argv)
 {
     static const uint32_t counts[] = {1000, 1000000};
     micro_begin(argc, argv);
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         run((uint32_t)micro_scaled(counts[i]));
+        run_away((uint32_t)micro_scaled(counts[i]));
     }
     return 0;
 }

@@ -134,24 +134,17 @@ static bool branch_insert(struct branch *branch, struct topic_node *child, uint6
     return true;
 }
 
-static enum err add_child(struct topic_node *node, struct topic_node *child, uint64_t hash)
+/* The only child moves into a table. */
+static enum err spread(struct topic_node *node, uint64_t seed)
 {
-    if (node->branch == NULL) {
-        node->branch = branch_new(0);
-        if (node->branch == NULL) {
-            return ERR_NOMEM;
-        }
+    struct branch *branch = branch_new(1);
+    if (branch == NULL) {
+        return ERR_NOMEM;
     }
-    while (!branch_insert(node->branch, child, hash)) {
-        uint8_t home_bits = node->branch->home_bits + 1;
-        struct branch *larger = home_bits > HOME_BITS_MAX ? NULL
-                                                          : branch_copy(node->branch, home_bits);
-        if (larger == NULL) {
-            return ERR_NOMEM;
-        }
-        free(node->branch);
-        node->branch = larger;
-    }
+    bool is_in = branch_insert(branch, node->only, level_hash(topic_node_level(node->only), seed));
+    ASSERT(is_in);
+    node->branch = branch;
+    node->children = CHILD_MANY;
     return OK;
 }
 
@@ -160,8 +153,9 @@ static void branch_shrink(struct topic_node *node)
 {
     struct branch *branch = node->branch;
 
-    if (branch->count == 0) {
-        node->branch = NULL;
+    if (branch->count == 1) {
+        node->only = first_from(branch, 0);
+        node->children = CHILD_ONLY;
         free(branch);
         return;
     }
@@ -174,8 +168,38 @@ static void branch_shrink(struct topic_node *node)
     }
 }
 
+static enum err add_child(struct topic_node *node, struct topic_node *child, uint64_t seed)
+{
+    if (node->children == CHILD_NONE) {
+        node->only = child;
+        node->children = CHILD_ONLY;
+        return OK;
+    }
+    if (node->children == CHILD_ONLY) {
+        TRY(spread(node, seed));
+    }
+    uint64_t hash = level_hash(topic_node_level(child), seed);
+    while (!branch_insert(node->branch, child, hash)) {
+        uint8_t home_bits = node->branch->home_bits + 1;
+        struct branch *larger = home_bits > HOME_BITS_MAX ? NULL
+                                                          : branch_copy(node->branch, home_bits);
+        if (larger == NULL) {
+            branch_shrink(node); /* it may have been made for a child that never came */
+            return ERR_NOMEM;
+        }
+        free(node->branch);
+        node->branch = larger;
+    }
+    return OK;
+}
+
 static void remove_child(struct topic_node *node, struct topic_node *child, uint64_t seed)
 {
+    if (node->children == CHILD_ONLY) {
+        ASSERT(node->only == child);
+        node->children = CHILD_NONE;
+        return;
+    }
     struct branch *branch = node->branch;
     struct slice level = topic_node_level(child);
     uint64_t hash = level_hash(level, seed);
@@ -216,7 +240,10 @@ struct topic_node *topic_node_new_root(void)
 struct topic_node *topic_node_child(const struct topic_node *node, struct slice level,
                                     uint64_t seed)
 {
-    if (node->branch == NULL) {
+    if (node->children == CHILD_ONLY) {
+        return slice_equal(topic_node_level(node->only), level) ? node->only : NULL;
+    }
+    if (node->children == CHILD_NONE) {
         return NULL;
     }
     uint64_t hash = level_hash(level, seed);
@@ -246,7 +273,7 @@ struct topic_node *topic_node_make(struct topic_node *root, struct slice topic, 
         struct topic_node *child = topic_node_child(node, level, seed);
         if (child == NULL) {
             child = node_new(node, level);
-            if (child == NULL || add_child(node, child, level_hash(level, seed)) != OK) {
+            if (child == NULL || add_child(node, child, seed) != OK) {
                 free(child);
                 topic_node_prune(node, seed);
                 return NULL;
@@ -259,10 +286,7 @@ struct topic_node *topic_node_make(struct topic_node *root, struct slice topic, 
 
 void topic_node_prune(struct topic_node *node, uint64_t seed)
 {
-    if (node->branch != NULL && node->branch->count == 0) {
-        branch_shrink(node); /* it was made for a child that never came */
-    }
-    while (node->parent != NULL && node->kind == NODE_EMPTY && node->branch == NULL &&
+    while (node->parent != NULL && node->kind == NODE_EMPTY && node->children == CHILD_NONE &&
            node->pins == 0) {
         struct topic_node *parent = node->parent;
         remove_child(parent, node, seed);
@@ -273,17 +297,24 @@ void topic_node_prune(struct topic_node *node, uint64_t seed)
 
 struct topic_node *topic_node_first(const struct topic_node *node)
 {
-    return node->branch == NULL ? NULL : first_from(node->branch, 0);
+    if (node->children == CHILD_ONLY) {
+        return node->only;
+    }
+    return node->children == CHILD_MANY ? first_from(node->branch, 0) : NULL;
 }
 
 struct topic_node *topic_node_after(const struct topic_node *child, uint64_t seed)
 {
+    if (child->parent->children == CHILD_ONLY) {
+        ASSERT(child->parent->only == child); /* a pinned node hangs, T3 */
+        return NULL;
+    }
     const struct branch *branch = child->parent->branch;
     struct slice level = topic_node_level(child);
     uint64_t hash = level_hash(level, seed);
     uint32_t at = place_of(branch, hash, level);
 
-    ASSERT(is_at(branch, at, hash, level)); /* a pinned node hangs, T3 */
+    ASSERT(is_at(branch, at, hash, level)); /* the same */
     return first_from(branch, at + 1);
 }
 
@@ -291,8 +322,10 @@ struct topic_node *topic_node_after(const struct topic_node *child, uint64_t see
 static struct topic_node *pop_child(struct topic_node *node)
 {
     struct branch *branch = node->branch;
-    if (branch == NULL) {
-        return NULL;
+    if (node->children != CHILD_MANY) {
+        struct topic_node *only = node->children == CHILD_ONLY ? node->only : NULL;
+        node->children = CHILD_NONE;
+        return only;
     }
     while (branch->place_count > 0) {
         struct topic_node *child = branch->places[--branch->place_count].node;
@@ -301,7 +334,7 @@ static struct topic_node *pop_child(struct topic_node *node)
         }
     }
     free(branch);
-    node->branch = NULL;
+    node->children = CHILD_NONE;
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /*
  * retain_tree: retained messages hung up by the levels of their topics; private to retain.c.
  *
- * The children of a node lie in one table, in the order of (hash of the level, level). The home of
+ * A node with one child points to it: most topics end in levels of their own. More than one lie in one table, in the order of (hash of the level, level). The home of
  * a child is the upper bits of its hash, so that the order of the table is the order of the keys,
  * whatever its size: a scan may stop at a child and go on behind it, after others came, went, or
  * made the table grow, and meets every child that stayed exactly once.
@@ -27,21 +27,26 @@
 #include "core/pubsub/msg.h"
 
 struct topic_node {
-    struct topic_node *parent; /* NULL: root */
-    struct branch *branch;     /* children; NULL: none */
-    union {                    /* retained for the topic that ends here: */
-        struct msg *msg;       /* NODE_HERE */
+    struct topic_node *parent;   /* NULL: root */
+    union {                      /* children: */
+        struct topic_node *only; /* CHILD_ONLY */
+        struct branch *branch;   /* CHILD_MANY: two or more */
+    };
+    union {              /* retained for the topic that ends here: */
+        struct msg *msg; /* NODE_HERE */
         struct {
             uint32_t stamp, bytes; /* NODE_AWAY: on disk alone */
         };
     };
     uint32_t pins; /* scans that stand here */
     uint16_t level_bytes;
-    uint8_t kind; /* enum node_kind */
+    uint8_t kind;     /* enum node_kind */
+    uint8_t children; /* enum child_kind */
     uint8_t level[];
 };
 
 enum node_kind { NODE_EMPTY, NODE_HERE, NODE_AWAY };
+enum child_kind { CHILD_NONE, CHILD_ONLY, CHILD_MANY };
 
 /* A root: a node with an empty level and no parent. NULL: memory is exhausted. */
 struct topic_node *topic_node_new_root(void);
