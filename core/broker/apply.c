@@ -56,7 +56,8 @@ enum err apply_open(struct session *session, uint32_t expiry_s, struct will *wil
     }
     session->expiry_s = expiry_s;
     session->is_durable = is_on_disk;
-    session->is_kept = has_disk && outlives;
+    /* What it has on disk goes on being told there, though it ends with this connection. */
+    session->is_kept = has_disk && (outlives || session->is_kept);
     if (session->afterlife != NULL) {
         will_deinit(&session->afterlife->will);
         session->afterlife->will = *will;

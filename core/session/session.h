@@ -85,8 +85,8 @@ struct session {
     uint16_t listener_index; /* by which it came last */
     uint8_t partition;       /* of its client id */
     bool is_durable;         /* on disk there is something of it */
-    bool is_kept;            /* it outlives its connection, on disk: all its changes are ops */
-    bool has_more;           /* on disk there is, or was, more of it than itself */
+    bool is_kept;  /* it outlives its connection, on disk, or did: all its changes are ops */
+    bool has_more; /* on disk there is, or was, more of it than itself */
 
     struct list subscriptions; /* the shared ones first: they are few, and looked for */
     uint32_t subscription_count;

@@ -67,6 +67,20 @@ def test_a_long_queue_comes_whole_and_in_order(t, version):
 
 
 @tern_only
+def test_a_session_that_is_to_end_with_this_connection_gets_its_long_queue_in_order(t):
+    broker = durable(t)
+    away(t, broker, 5)
+    fill(t, broker, 0, 1000)
+    client = t.client(broker.port, "away", 5, clean=False, props={"session_expiry": 0, "receive_max": 10})
+    fill(t, broker, 1000, 200)
+    for number in range(1200):
+        packet = client.expect_publish(qos=1)
+        equal(packet.payload.split()[0], b"%d" % number, "which message")
+        client.send(mqtt.ack(mqtt.PUBACK, packet.pid))
+    client.expect_nothing()
+
+
+@tern_only
 def test_what_comes_while_the_rest_is_read_back_stands_behind_it(t):
     broker = durable(t)
     away(t, broker, 5)
