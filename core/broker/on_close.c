@@ -137,15 +137,25 @@ static void timers_unset(struct session *session)
     }
 }
 
-/* After a restart a will may be overdue that the next turn would have published [MQTT-3.1.3-9]. */
-void session_resume(struct session *session)
+/* After a restart much may be overdue. */
+static bool is_overdue(const struct session *session, const struct timer *timer)
 {
     const struct shard *shard = session->owner;
-    const struct timer *timer = session_will(session) != NULL ? &session->afterlife->will_timer
-                                                              : NULL;
-    bool is_overdue = timer != NULL && timer->at_ns != 0 && timer->at_ns <= io_now_ns(shard->io);
+    return timer->at_ns != 0 && timer->at_ns <= io_now_ns(shard->io);
+}
+
+bool session_has_expired(const struct session *session)
+{
+    return session->afterlife != NULL && is_overdue(session, &session->afterlife->expiry_timer);
+}
+
+/* A will that the next turn would have published is published [MQTT-3.1.3-9]. */
+void session_resume(struct session *session)
+{
+    bool will_is_due = session_will(session) != NULL &&
+                       is_overdue(session, &session->afterlife->will_timer);
     timers_unset(session);
-    will_settle(session, is_overdue ? WILL_PUBLISH : WILL_DROP);
+    will_settle(session, will_is_due ? WILL_PUBLISH : WILL_DROP);
 }
 
 /*

@@ -29,6 +29,9 @@ struct session *session_restore(struct shard *shard, struct slice client_id, uin
 /* Room for its will and its timers. ERR_NOMEM: nothing changed. */
 enum err session_prepare_afterlife(struct session *session);
 
+/* Its time is over: the next turn ends it, unless a CONNECT comes first. */
+bool session_has_expired(const struct session *session);
+
 /* It is taken up again: nothing runs out any more. A pending will is dropped [MQTT-3.1.3-9]. */
 void session_resume(struct session *session);
 

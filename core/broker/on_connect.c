@@ -428,7 +428,8 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
         conn_end(session->conn, ERR_TAKEN_OVER);       /* [MQTT-3.1.4-3] */
         session = map_get(shard->sessions, client_id); /* it may have ended with its connection */
     }
-    if (session != NULL && (connect->clean_start || claim == CLAIM_OVER_ANONYMOUS)) {
+    if (session != NULL &&
+        (connect->clean_start || claim == CLAIM_OVER_ANONYMOUS || session_has_expired(session))) {
         session_end(session); /* [MQTT-3.1.2-4] */
         session = NULL;
     }
