@@ -15,14 +15,17 @@
 
 enum { FORMAT_BYTES_MAX = 4096 };
 
+#define PERMISSION \
+    "give the folder to the user that tern runs as, or set persistence_location to another one"
+
 /* What an error of the system means for who runs the broker. */
 static const struct {
     int number;
     enum err err;
     const char *advice;
 } advices[] = {
-    {EACCES, ERR_PERMISSION, "give the folder to the user that tern runs as"},
-    {EPERM, ERR_PERMISSION, "give the folder to the user that tern runs as"},
+    {EACCES, ERR_PERMISSION, PERMISSION},
+    {EPERM, ERR_PERMISSION, PERMISSION},
     {EROFS, ERR_PERMISSION,
      "the file system is read-only: set persistence_location to another one"},
     {ENOENT, ERR_NOT_FOUND, "make the folder it stands in, or correct persistence_location"},

@@ -265,7 +265,8 @@ enum err store_backup_verify(const char *folder, struct kv_failure *failure)
     if (lines == NULL) {
         return errno == ENOENT
                    ? fail(failure, ERR_NOT_FOUND, folder, "",
-                          "this is no backup, or one that was not completed: SUMS is missing")
+                          "this is no backup, or one that was not completed (SUMS is missing): "
+                          "name a folder that ternctl backup has made")
                    : fail_errno(failure, folder, sum_name);
     }
     enum err err = verify_lines(folder, lines, &listed, failure);

@@ -146,7 +146,7 @@ def test_a_backup_under_load_has_all_that_was_acknowledged_before_it_began(t):
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        eventually(lambda: acknowledged[0] >= 200 or not thread.is_alive(), what="200 acknowledgements")
+        eventually(lambda: acknowledged[0] >= 200 or not thread.is_alive(), seconds=60, what="200 acknowledgements")
         least = acknowledged[0]
         code, _, err = ternctl("backup", backup, "--http", f"127.0.0.1:{broker.http_port}")
         most = acknowledged[0] + 1
