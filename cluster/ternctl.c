@@ -6,6 +6,7 @@
 #include "core/base/text.h"
 #include "core/io/sys.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,6 +152,31 @@ int ternctl_wrong_usage(const char *words, const char *format, ...)
     va_end(values);
     fprintf(stderr, "; see: ternctl help %s\n", words);
     return TERNCTL_USAGE;
+}
+
+int ternctl_path_and_option(const char *words, const char *what, int argument_count,
+                            char *const *arguments, const char *option, const char **path,
+                            const char **value)
+{
+    const struct option options[] = {
+        {option, required_argument, NULL, 'o'},
+        {NULL, 0, NULL, 0},
+    };
+    int letter;
+
+    opterr = 0;
+    while ((letter = getopt_long(argument_count, arguments, "", options, NULL)) != -1) {
+        if (letter == '?') {
+            return ternctl_wrong_usage(words, "unknown option %s, or its value is missing",
+                                       arguments[optind - 1]);
+        }
+        *value = optarg;
+    }
+    if (argument_count - optind != 1 || arguments[optind][0] == '\0') {
+        return ternctl_wrong_usage(words, "%s", what);
+    }
+    *path = arguments[optind];
+    return TERNCTL_OK;
 }
 
 /* ---- which command --------------------------------------------------------------------------- */

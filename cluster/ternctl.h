@@ -47,6 +47,15 @@ struct ternctl_command {
 int ternctl_wrong_usage(const char *words, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/*
+ * What most commands of a store are written as: one path, and one option with a value. what: what to
+ * write, for who did not. *value stays as it is where the option is not given; both point into
+ * arguments. TERNCTL_OK, or TERNCTL_USAGE and it has been said.
+ */
+int ternctl_path_and_option(const char *words, const char *what, int argument_count,
+                            char *const *arguments, const char *option, const char **path,
+                            const char **value);
+
 /* The commands. */
 int ternctl_user_add(int argument_count, char *const *arguments);
 int ternctl_user_del(int argument_count, char *const *arguments);

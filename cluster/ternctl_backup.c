@@ -5,7 +5,6 @@
 #include "cluster/ternctl_http.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,29 +92,17 @@ static int make(const char *where, const char *folder)
 
 int ternctl_backup(int argument_count, char *const *arguments)
 {
-    static const struct option options[] = {
-        {"http", required_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *where = TERNCTL_HTTP_DEFAULT;
+    const char *where = TERNCTL_HTTP_DEFAULT, *path;
     char folder[PATH_MAX];
-    int letter;
-
-    opterr = 0;
-    while ((letter = getopt_long(argument_count, arguments, "", options, NULL)) != -1) {
-        if (letter == '?') {
-            return ternctl_wrong_usage(words, "unknown option %s, or its value is missing",
-                                       arguments[optind - 1]);
-        }
-        where = optarg;
+    int code = ternctl_path_and_option(words, "write one folder, that is not there yet",
+                                       argument_count, arguments, "http", &path, &where);
+    if (code != TERNCTL_OK) {
+        return code;
     }
-    if (argument_count - optind != 1 || arguments[optind][0] == '\0') {
-        return ternctl_wrong_usage(words, "write one folder, that is not there yet");
-    }
-    if (!path_whole(arguments[optind], folder)) {
+    if (!path_whole(path, folder)) {
         return ternctl_wrong_usage(words, "this path is too long");
     }
-    int code = make(where, folder);
+    code = make(where, folder);
     if (code == TERNCTL_OK) {
         printf("backup in %s\n", folder);
     }

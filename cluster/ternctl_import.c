@@ -5,7 +5,6 @@
 
 #include "cluster/ternctl.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 
 static const char words[] = "import";
@@ -83,23 +82,8 @@ static int run(const char *folder, const char *mosquitto)
 
 int ternctl_import(int argument_count, char *const *arguments)
 {
-    static const struct option options[] = {
-        {"mosquitto", required_argument, NULL, 'm'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *mosquitto = NULL;
-    int letter;
-
-    opterr = 0;
-    while ((letter = getopt_long(argument_count, arguments, "", options, NULL)) != -1) {
-        if (letter == '?') {
-            return ternctl_wrong_usage(words, "unknown option %s, or its value is missing",
-                                       arguments[optind - 1]);
-        }
-        mosquitto = optarg;
-    }
-    if (argument_count - optind != 1 || arguments[optind][0] == '\0') {
-        return ternctl_wrong_usage(words, "write the folder of a closed store, or a new one");
-    }
-    return run(arguments[optind], mosquitto);
+    const char *folder, *mosquitto = NULL;
+    int code = ternctl_path_and_option(words, "write the folder of a closed store, or a new one",
+                                       argument_count, arguments, "mosquitto", &folder, &mosquitto);
+    return code != TERNCTL_OK ? code : run(folder, mosquitto);
 }

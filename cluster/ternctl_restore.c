@@ -6,7 +6,6 @@
 #include "storage/store.h"
 
 #include <dirent.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -78,24 +77,11 @@ static int run(const char *from, const char *to)
 
 int ternctl_restore(int argument_count, char *const *arguments)
 {
-    static const struct option options[] = {
-        {"into", required_argument, NULL, 'i'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *to = NULL;
-    int letter;
-
-    opterr = 0;
-    while ((letter = getopt_long(argument_count, arguments, "", options, NULL)) != -1) {
-        if (letter == '?') {
-            return ternctl_wrong_usage(words, "unknown option %s, or its value is missing",
-                                       arguments[optind - 1]);
-        }
-        to = optarg;
+    static const char what[] = "write the folder of a backup, and --into a new folder";
+    const char *from, *to = "";
+    int code = ternctl_path_and_option(words, what, argument_count, arguments, "into", &from, &to);
+    if (code != TERNCTL_OK) {
+        return code;
     }
-    if (argument_count - optind != 1 || arguments[optind][0] == '\0' || to == NULL ||
-        to[0] == '\0') {
-        return ternctl_wrong_usage(words, "write the folder of a backup, and --into a new folder");
-    }
-    return run(arguments[optind], to);
+    return to[0] == '\0' ? ternctl_wrong_usage(words, what) : run(from, to);
 }
