@@ -190,15 +190,7 @@ static enum err on_item(void *context, uint64_t session, uint64_t sequence,
                         const struct item_record *record)
 {
     (void)session;
-    struct stored_item item = {.sequence = sequence,
-                               .stored = record->message,
-                               .message = record->spec,
-                               .ids = record->ids,
-                               .id_count = record->id_count,
-                               .qos = record->qos,
-                               .retain = record->retain,
-                               .awaits_pubcomp = record->awaits_pubcomp,
-                               .share_text = record->share_text};
+    struct stored_item item = machine_stored_item(sequence, record);
     return restore_item(((struct loading *)context)->restore, &item);
 }
 

@@ -99,6 +99,9 @@ enum err machine_read_items(struct machine *machine, uint64_t session, uint64_t 
                             uint32_t count_max, size_t bytes_max, struct arena *arena,
                             struct stored_item **out, uint32_t *count_out);
 
+/* An item of a walk as those are told; what it points to is the record's. */
+struct stored_item machine_stored_item(uint64_t sequence, const struct item_record *record);
+
 /*
  * The retained message of a topic of that partition, as the map of the state has it; no machine is
  * asked, so it may be another shard's. key is scratch, memory is the arena's, out->topic is topic.

@@ -40,6 +40,19 @@ static enum err get_shared(struct reading *reading, uint64_t number, struct msg_
     return record_get_message(bytes, reading->arena, out);
 }
 
+struct stored_item machine_stored_item(uint64_t sequence, const struct item_record *record)
+{
+    return (struct stored_item){.sequence = sequence,
+                                .stored = record->message,
+                                .message = record->spec,
+                                .ids = record->ids,
+                                .id_count = record->id_count,
+                                .qos = record->qos,
+                                .retain = record->retain,
+                                .awaits_pubcomp = record->awaits_pubcomp,
+                                .share_text = record->share_text};
+}
+
 static enum err take(struct reading *reading, struct slice key, struct slice value)
 {
     struct key_parts parts;
@@ -52,15 +65,7 @@ static enum err take(struct reading *reading, struct slice key, struct slice val
     if (record.is_shared && !record.awaits_pubcomp) {
         TRY(get_shared(reading, record.message, &record.spec));
     }
-    reading->items[reading->count++] = (struct stored_item){.sequence = parts.second,
-                                                            .stored = record.message,
-                                                            .message = record.spec,
-                                                            .ids = record.ids,
-                                                            .id_count = record.id_count,
-                                                            .qos = record.qos,
-                                                            .retain = record.retain,
-                                                            .awaits_pubcomp = record.awaits_pubcomp,
-                                                            .share_text = record.share_text};
+    reading->items[reading->count++] = machine_stored_item(parts.second, &record);
     return OK;
 }
 
