@@ -48,11 +48,13 @@ def dropped(t, broker, reason):
 
 
 def rewrite(broker, lines):
-    """Global lines instead of those it had; the ports stay."""
+    """Global lines instead of those it had, on all shards; the ports stay."""
+    before = broker.log().count("configuration reloaded")
     broker.lines = lines
     with open(broker.config, "w", encoding="utf-8") as file:
         file.write(broker.config_text())
     broker.reload()
+    eventually(lambda: broker.log().count("configuration reloaded") > before, what="the reload")
 
 
 # ---------------------------------------------------------------------------------- connections

@@ -252,8 +252,10 @@ class Terminal:
     def __init__(self, *words):
         self.master, slave = pty.openpty()
         self.slave = slave
+        # A shell that starts the tests in the background has them, and what they start, ignore SIGINT.
         self.process = subprocess.Popen(
-            [program(), *words], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            [program(), *words], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.seen = b""
         threading.Thread(target=self.read, daemon=True).start()

@@ -19,8 +19,8 @@ SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = range(9, 16
 NAMES = ("RESERVED CONNECT CONNACK PUBLISH PUBACK PUBREC PUBREL PUBCOMP SUBSCRIBE SUBACK UNSUBSCRIBE "
          "UNSUBACK PINGREQ PINGRESP DISCONNECT AUTH").split()
 
-WAIT_S = float(os.environ.get("TERN_TEST_WAIT", "8"))  # how long something due may take
-QUIET_S = 0.2                                          # how long "nothing comes" is watched
+WAIT_S = float(os.environ.get("TERN_TEST_WAIT", "20"))  # how long something due may take
+QUIET_S = 0.2                                           # how long "nothing comes" is watched
 
 # name: (id, kind)
 PROPERTIES = {
