@@ -1,12 +1,13 @@
 /*
  * Invariants
- *   J1  entries of a partition have numbers, 1, 2, ...: committed <= proposed, and the open one, if it
- *       has an op, is proposed + 1. A replica commits in order.
+ *   J1  entries of a partition that have an op have numbers, 1, 2, ..., the last one being logged; that
+ *       one may still be open. A replica commits in order.
  *   J2  a round is one batch under way to the log lane, with all that its turn proposed. The open round
  *       is there as long as the journal is not fenced.
- *   J3  who waits has a link in the queue of each partition it waits for, in the order of the calls. A
- *       link counts once its number is committed and it stands first; a waiter all of whose links
- *       count stands first everywhere and is told. So those that share a partition are told in order.
+ *   J3  wanted are those open entries that somebody waits for, or may: they leave as soon as they may. The
+ *       others hold nothing but OP_SETTLE, which loses no more than a duplicate after a crash (op.h): they
+ *       stay open for what may still join them, at most until settled_due_ms. So what a receiver
+ *       acknowledges costs no entry, and no sync, of its own.
  *   J4  fenced: nothing is logged, proposed or applied any more, and nobody is told OK. The view of
  *       the shard is ahead of the log then, and stays so.
  */
@@ -14,6 +15,7 @@
 
 #include "cluster/journal_read.h"
 #include "cluster/replica.h"
+#include "cluster/waiters.h"
 #include "core/base/blocks.h"
 #include "core/base/list.h"
 #include "core/base/log.h"
@@ -27,35 +29,16 @@ enum {
     ENTRY_BYTES_MAX = 64 * 1024,
     /* In all open entries of a shard; what is on its way counts in the store. */
     OPEN_BYTES_MAX = 8 * 1024 * 1024,
-};
-
-struct waiter;
-
-/* One in the queue of a partition. */
-struct link {
-    struct link *next;
-    struct waiter *waiter;
-    uint64_t number; /* of the entry it waits for */
-    uint32_t partition;
-    bool counts; /* J3 */
-};
-
-struct waiter {
-    journal_done done;
-    void *context;
-    uint32_t link_count, open_count; /* links; those that do not count yet */
-    struct link links[];
+    SETTLED_WAIT_MS = 100, /* J3 */
 };
 
 /* One partition of the shard. */
 struct slot {
     struct replica *replica; /* NULL: another shard's */
     struct entry_writer open;
-    uint64_t message_next;        /* the number of the first message of the open entry */
-    uint64_t wall_ms;             /* of the newest entry: no later one is stamped earlier */
-    uint64_t proposed, committed; /* J1 */
-    size_t bytes_last;            /* of the newest entry: what the open one may need */
-    struct link *first, **last;
+    uint64_t message_next; /* the number of the first message of the open entry */
+    uint64_t wall_ms;      /* of the newest entry: no later one is stamped earlier */
+    size_t bytes_last;     /* of the newest entry: what the open one may need */
 };
 
 /* J2 */
@@ -81,12 +64,15 @@ struct journal_raft {
     struct lane_desk log_desk, state_desk;
     struct reader reader;
     struct round *round, *rounds_free;
-    uint64_t open;  /* partitions whose open entry has an op */
-    uint64_t ready; /* partitions whose first link may count */
+    uint64_t open;           /* partitions whose open entry has an op */
+    uint64_t wanted;         /* those of them that are not to wait for more: J3 */
+    uint64_t settled_due_ms; /* when there are none of the others; UINT64_MAX: there are none now */
+    uint64_t logged[STORE_PARTITIONS]; /* entries that have an op, the open one too: J1 */
     uint64_t open_bytes;
     bool is_fenced, is_closing;
     bool is_told; /* of being fenced: all who waited */
     struct slot slots[STORE_PARTITIONS];
+    struct waiters waiters;
 };
 
 static struct journal_raft *raft_of(const struct journal *journal)
@@ -130,21 +116,17 @@ static void fence(struct journal_raft *self, const char *what, enum err err)
 
 /* ---- who waits ------------------------------------------------------------------------------ */
 
-static size_t waiter_bytes(uint32_t link_count)
+/* Is nothing of it on its way? */
+static bool is_idle(const struct journal_raft *self, uint32_t partition)
 {
-    return sizeof(struct waiter) + link_count * sizeof(struct link);
-}
-
-/* The number of the last entry that has an op of that partition, on its way or open. */
-static uint64_t number_last(const struct journal_raft *self, uint32_t partition)
-{
-    return self->slots[partition].proposed + (self->open >> partition & 1);
+    uint64_t proposed = self->logged[partition] - (self->open >> partition & 1);
+    return self->waiters.queues[partition].committed == proposed;
 }
 
 static bool is_pending(const struct journal_raft *self, uint32_t partition)
 {
-    const struct slot *slot = &self->slots[partition];
-    return slot->first != NULL || slot->committed < number_last(self, partition);
+    return waiters_any(&self->waiters, partition) ||
+           self->waiters.queues[partition].committed < self->logged[partition];
 }
 
 static enum err await(struct journal *journal, uint64_t partitions, journal_done done,
@@ -164,89 +146,23 @@ static enum err await(struct journal *journal, uint64_t partitions, journal_done
     if (pending == 0) {
         return OK;
     }
-    uint32_t count = (uint32_t)__builtin_popcountll(pending);
-    struct waiter *waiter = blocks_take(waiter_bytes(count));
-    if (waiter == NULL) {
-        return ERR_NOMEM;
-    }
-    *waiter = (struct waiter){done, context, count, count};
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t partition = take_lowest(&pending);
-        struct slot *slot = &self->slots[partition];
-        struct link *link = &waiter->links[i];
-        *link = (struct link){
-            .waiter = waiter, .number = number_last(self, partition), .partition = partition};
-        *slot->last = link;
-        slot->last = &link->next;
-    }
+    TRY(waiters_add(&self->waiters, pending, self->logged, done, context));
+    self->wanted |= pending & self->open; /* J3 */
     return ERR_AGAIN;
 }
 
-static void waiter_tell(struct waiter *waiter, enum err err)
-{
-    journal_done done = waiter->done;
-    void *context = waiter->context;
-    blocks_give(waiter, waiter_bytes(waiter->link_count));
-    done(context, err);
-}
-
-static void queue_pop(struct slot *slot)
-{
-    slot->first = slot->first->next;
-    if (slot->first == NULL) {
-        slot->last = &slot->first;
-    }
-}
-
-/* All its links stand first: take them out, and look at who stands behind each. */
-static void release(struct journal_raft *self, struct waiter *waiter)
-{
-    for (uint32_t i = 0; i < waiter->link_count; i++) {
-        struct slot *slot = &self->slots[waiter->links[i].partition];
-        ASSERT(slot->first == &waiter->links[i]); /* J3 */
-        queue_pop(slot);
-        self->ready |= bit(waiter->links[i].partition);
-    }
-    waiter_tell(waiter, OK);
-}
-
-static void tell_ready(struct journal_raft *self)
-{
-    while (self->ready != 0 && !self->is_fenced) {
-        struct slot *slot = &self->slots[take_lowest(&self->ready)];
-        struct link *link = slot->first;
-        if (link == NULL || link->counts || link->number > slot->committed) {
-            continue;
-        }
-        link->counts = true;
-        if (--link->waiter->open_count == 0) {
-            release(self, link->waiter);
-        }
-    }
-}
-
-/* Everybody, once. Nobody can be added meanwhile: the journal is fenced. */
-static void tell_all(struct journal_raft *self, enum err err)
-{
-    ASSERT(self->is_fenced);
-    self->is_told = true;
-    for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
-        struct slot *slot = &self->slots[partition];
-        while (slot->first != NULL) {
-            struct waiter *waiter = slot->first->waiter;
-            uint32_t here = 0;
-            while (waiter->links[here].partition != partition) {
-                here++;
-            }
-            queue_pop(slot);
-            if (here == waiter->link_count - 1) { /* links are in the order of partitions */
-                waiter_tell(waiter, err);
-            }
-        }
-    }
-}
-
 /* ---- logging -------------------------------------------------------------------------------- */
+
+/* J3 */
+static void want(struct journal_raft *self, const struct op *op)
+{
+    bool is_large = buf_count(&self->slots[op->partition].open.bytes) >= ENTRY_BYTES_MAX;
+    if (op->kind != OP_SETTLE || is_large) {
+        self->wanted |= bit(op->partition);
+    } else if (self->settled_due_ms == UINT64_MAX) {
+        self->settled_due_ms = self->now_ms + SETTLED_WAIT_MS;
+    }
+}
 
 /* Of another shard's partition the disk alone is known: it says no by its own, if it does. */
 static enum err admit(struct journal *journal, uint32_t partition)
@@ -280,8 +196,10 @@ static uint64_t log_op(struct journal *journal, const struct op *op)
         fence(self, "writing down what has changed already", err);
         return slot->message_next;
     }
+    self->logged[op->partition] += ~self->open >> op->partition & 1;
     self->open |= bit(op->partition);
     self->open_bytes += buf_count(&slot->open.bytes) - before;
+    want(self, op);
     return slot->message_next + message;
 }
 
@@ -407,8 +325,7 @@ static void host_committed(void *context, struct replica *replica, uint64_t inde
                                             .bytes = bytes},
                                   .slot = slot};
     store_apply(&self->state_desk, &applying->apply);
-    slot->committed++;
-    self->ready |= bit(partition);
+    waiters_commit(&self->waiters, partition);
 }
 
 static void host_send(void *context, struct replica *replica, uint64_t peer, struct slice message)
@@ -463,6 +380,7 @@ static enum err propose(struct journal_raft *self, uint32_t partition)
         slot->wall_ms = self->wall_ms;
     }
     self->open &= ~bit(partition);
+    self->wanted &= ~bit(partition);
     self->open_bytes -= buf_count(&slot->open.bytes);
     TRY(entry_close(&slot->open, slot->wall_ms, slot->message_next));
     slot->message_next += slot->open.message_count;
@@ -477,27 +395,29 @@ static enum err propose(struct journal_raft *self, uint32_t partition)
         free((void *)(uintptr_t)bytes.data);
         return err;
     }
-    slot->proposed++;
     return OK;
 }
 
-static bool may_leave(const struct journal_raft *self, const struct slot *slot)
+static bool may_leave(const struct journal_raft *self, uint32_t partition)
 {
-    return slot->committed == slot->proposed || self->is_closing ||
-           buf_count(&slot->open.bytes) >= ENTRY_BYTES_MAX;
+    return is_idle(self, partition) || self->is_closing ||
+           buf_count(&self->slots[partition].open.bytes) >= ENTRY_BYTES_MAX;
 }
 
 static void flush(struct journal *journal)
 {
     struct journal_raft *self = raft_of(journal);
-    uint64_t partitions = self->open;
 
-    if (partitions != 0) {
+    if (self->open != 0) {
         read_clocks(self);
     }
+    if (self->now_ms >= self->settled_due_ms || self->is_closing) {
+        self->wanted = self->open;
+    }
+    uint64_t partitions = self->wanted;
     while (partitions != 0 && !self->is_fenced) {
         uint32_t partition = take_lowest(&partitions);
-        if (may_leave(self, &self->slots[partition])) {
+        if (may_leave(self, partition)) {
             enum err err = propose(self, partition);
             if (err != OK) {
                 fence(self, "handing over what has changed already", err);
@@ -505,6 +425,16 @@ static void flush(struct journal *journal)
         }
     }
     round_send(self);
+    if (self->open == self->wanted) {
+        self->settled_due_ms = UINT64_MAX;
+    }
+}
+
+static uint64_t wake_ns(const struct journal *journal)
+{
+    const struct journal_raft *self = raft_of(journal);
+    uint64_t due_ms = self->is_fenced ? UINT64_MAX : self->settled_due_ms;
+    return due_ms == UINT64_MAX ? UINT64_MAX : due_ms * 1000000;
 }
 
 static void collect(struct journal *journal)
@@ -513,9 +443,10 @@ static void collect(struct journal *journal)
     read_clocks(self);
     lane_collect(&self->log_desk);
     lane_collect(&self->state_desk);
-    tell_ready(self);
+    waiters_tell(&self->waiters, &self->is_fenced);
     if (self->is_fenced && !self->is_told) {
-        tell_all(self, ERR_UNAVAILABLE);
+        self->is_told = true;
+        waiters_tell_all(&self->waiters, ERR_UNAVAILABLE);
     }
 }
 
@@ -547,6 +478,7 @@ static const struct journal_calls calls = {
     .collect = collect,
     .flush = flush,
     .has_news = has_news,
+    .wake_ns = wake_ns,
     .leave_io = leave_io,
 };
 
@@ -580,15 +512,14 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
     self->journal.calls = &calls;
     self->store = config->store;
     self->io = config->io;
+    self->settled_due_ms = UINT64_MAX;
     self->host = (struct replica_host){host_batch, host_committed, host_send, self};
     lane_desk_init(&self->log_desk, store_log_lane(self->store), self->io);
     lane_desk_init(&self->state_desk, store_state_lane(self->store), self->io);
     self->reader.store = self->store;
     self->reader.desk = &self->state_desk;
     read_clocks(self);
-    for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
-        self->slots[partition].last = &self->slots[partition].first;
-    }
+    waiters_init(&self->waiters);
     self->round = round_take(self);
     err = self->round == NULL ? ERR_NOMEM : OK;
     for (uint32_t partition = config->shard; partition < STORE_PARTITIONS && err == OK;
@@ -622,7 +553,7 @@ void journal_raft_free(struct journal *journal)
     lane_desk_close(&self->log_desk); /* what comes back goes on to the state lane */
     lane_desk_close(&self->state_desk);
     self->is_fenced = true;
-    tell_all(self, ERR_SHUTDOWN);
+    waiters_tell_all(&self->waiters, ERR_SHUTDOWN);
     for (uint32_t i = 0; i < STORE_PARTITIONS; i++) {
         entry_writer_deinit(&self->slots[i].open);
         replica_close(self->slots[i].replica);

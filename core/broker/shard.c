@@ -432,6 +432,9 @@ static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
                     workers_has_news(&shard->hashing) || workers_has_news(&shard->signing) ||
                     (shard->journal != NULL && journal_has_news(shard->journal));
     uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
+    if (shard->journal != NULL && journal_wake_ns(shard->journal) < next) {
+        next = journal_wake_ns(shard->journal);
+    }
     uint64_t until_timer = next > now ? next - now : 0;
     bool is_holding = !list_is_empty(&shard->held) || shard->told.receiver != NULL;
     if (is_holding && wait_ns_max > HELD_WAIT_NS) {

@@ -66,6 +66,7 @@ struct journal_calls {
     void (*collect)(struct journal *journal);
     void (*flush)(struct journal *journal);
     bool (*has_news)(const struct journal *journal);
+    uint64_t (*wake_ns)(const struct journal *journal); /* NULL: never */
     void (*leave_io)(struct journal *journal);
 };
 
@@ -139,6 +140,13 @@ static inline void journal_flush(struct journal *journal)
 static inline bool journal_has_news(const struct journal *journal)
 {
     return journal->calls->has_news(journal);
+}
+
+/* When flush() wants to be called at the latest: some of what was logged, and nobody waits for, is kept
+ * back for more. Monotonic ns; UINT64_MAX: never. */
+static inline uint64_t journal_wake_ns(const struct journal *journal)
+{
+    return journal->calls->wake_ns == NULL ? UINT64_MAX : journal->calls->wake_ns(journal);
 }
 
 /* The io of the shard is about to be freed: it is neither woken nor asked for the time any more. */

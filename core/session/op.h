@@ -23,7 +23,7 @@
  *
  * A message leaves for a session that outlives its connection when its OP_ENQUEUE is committed. A
  * subscriber's PUBACK and PUBCOMP are OP_SETTLE too, but nobody waits for it: losing it means one
- * duplicate after a crash, which QoS 1 allows.
+ * duplicate after a crash, which QoS 1 allows; so it is in no hurry (cluster/journal_raft.c).
  *
  * A session that ends with its connection and has no will costs no op; neither does a QoS 0
  * message that is not retained.

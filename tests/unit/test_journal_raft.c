@@ -298,6 +298,80 @@ static void all_partitions_of_a_turn_are_one_write_and_one_sync(void **state)
     assert_int_equal(after.sync_count - before.sync_count, 1);
 }
 
+static void log_settle(struct journal *journal, uint32_t partition, uint64_t session,
+                       uint64_t sequence, uint64_t stored)
+{
+    struct op op = {.kind = OP_SETTLE, .partition = partition, .session = session};
+    op.settle.sequence = sequence;
+    op.settle.message = stored;
+    journal_log(journal, &op);
+}
+
+/* A session of partition 5 that is owed one message; the number that this is stored under. */
+static uint64_t owe_one(struct house *house, struct msg *msg)
+{
+    log_open(house->journal, 5, 1);
+    uint64_t stored = log_enqueue(house->journal, 5, 1, 1, msg);
+    settle(house);
+    assert_int_equal(read_page(house, 5, 1, 0, 100).count, 1);
+    return stored;
+}
+
+static void what_a_receiver_acknowledges_leaves_with_what_comes_next(void **state)
+{
+    struct house *house = *state;
+    struct msg *msg = message("x");
+    uint64_t stored = owe_one(house, msg), before = entries_of(house);
+    assert_int_equal(journal_wake_ns(house->journal), UINT64_MAX);
+    log_settle(house->journal, 5, 1, 1, stored);
+    settle(house);
+    assert_int_equal(entries_of(house), before);
+    assert_int_not_equal(journal_wake_ns(house->journal), UINT64_MAX);
+    log_open(house->journal, 6, 2); /* another partition is none of its business */
+    settle(house);
+    assert_int_equal(entries_of(house), before + 1);
+    assert_int_equal(read_page(house, 5, 1, 0, 100).count, 1);
+    log_enqueue(house->journal, 5, 1, 2, msg);
+    settle(house);
+    assert_int_equal(entries_of(house), before + 2);
+    struct page page = read_page(house, 5, 1, 0, 100);
+    assert_int_equal(page.count, 1);
+    assert_int_equal(page.first, 2);
+    assert_int_equal(journal_wake_ns(house->journal), UINT64_MAX);
+    msg_unref(msg);
+}
+
+static void what_a_receiver_acknowledges_leaves_by_itself_in_the_end(void **state)
+{
+    struct house *house = *state;
+    struct msg *msg = message("x");
+    log_settle(house->journal, 5, 1, 1, owe_one(house, msg));
+    settle(house);
+    uint64_t wake_ns = journal_wake_ns(house->journal);
+    while (io_now_ns(house->io) < wake_ns) {
+        io_turn(house->io, wake_ns - io_now_ns(house->io));
+    }
+    settle(house);
+    assert_int_equal(journal_wake_ns(house->journal), UINT64_MAX);
+    crash(house, SIM_KV_POWER_FAILS);
+    assert_int_equal(read_page(house, 5, 1, 0, 100).count, 0);
+    msg_unref(msg);
+}
+
+static void who_waits_for_what_a_receiver_acknowledged_does_not_wait_long(void **state)
+{
+    struct house *house = *state;
+    struct told told;
+    struct msg *msg = message("x");
+    log_settle(house->journal, 5, 1, 1, owe_one(house, msg));
+    settle(house);
+    assert_int_equal(wait_for(house, 1u << 5, &told), ERR_AGAIN);
+    settle(house);
+    assert_int_equal(told.count, 1);
+    assert_int_equal(read_page(house, 5, 1, 0, 100).count, 0);
+    msg_unref(msg);
+}
+
 static void those_who_share_a_partition_are_told_in_order(void **state)
 {
     struct house *house = *state;
@@ -713,6 +787,9 @@ int main(void)
         TEST(what_comes_while_the_disk_is_busy_leaves_together),
         TEST(a_large_entry_does_not_wait_for_the_one_before),
         TEST(all_partitions_of_a_turn_are_one_write_and_one_sync),
+        TEST(what_a_receiver_acknowledges_leaves_with_what_comes_next),
+        TEST(what_a_receiver_acknowledges_leaves_by_itself_in_the_end),
+        TEST(who_waits_for_what_a_receiver_acknowledged_does_not_wait_long),
         TEST(those_who_share_a_partition_are_told_in_order),
         TEST(who_is_told_may_log_and_wait_again),
         TEST(messages_have_numbers_that_go_on_after_a_crash),
