@@ -31,6 +31,7 @@ static struct held {
     } waiters[WAITERS_MAX];
     uint32_t waiter_count;
     enum op_kind ops[OPS_MAX];
+    uint64_t settled; /* the number of the message in the last OP_SETTLE */
     uint32_t op_count;
     bool is_dirty; /* something was logged since the last commit */
     enum err admits;
@@ -63,6 +64,7 @@ static inline uint64_t held_log(struct journal *journal, const struct op *op)
     assert_true(op->partition < PARTITION_COUNT);
     assert_true(held.op_count < OPS_MAX);
     held.ops[held.op_count++] = op->kind;
+    held.settled = op->kind == OP_SETTLE ? op->settle.message : held.settled;
     if (op->kind == OP_RETAIN) {
         struct stored *stored = &held.retained[op->retain->topic.data[0] & 127];
         stored->payload = op->retain->payload.count > 0 ? (char)op->retain->payload.data[0] : 0;

@@ -219,6 +219,45 @@ static void a_will_of_a_session_without_an_afterlife_is_published_at_the_start(v
     scene_free(&scene);
 }
 
+static void a_will_that_is_due_is_published_though_its_client_comes_first(void **state)
+{
+    (void)state;
+    struct scene scene = begin((struct story){.expiry_s = 100,
+                                              .is_closed = true,
+                                              .closed_ago_ms = 999,
+                                              .has_will = true,
+                                              .will_delay_s = 1});
+    struct client *client = add(&scene, client_new(scene.house));
+    const struct timer *timer = &session_of(&scene)->afterlife->will_timer;
+    while (io_now_ns(house_shard(scene.house, 0)->io) + DOOR_TURN_NS < timer->at_ns) {
+        house_turn(scene.house);
+    }
+    assert_false(was_logged(OP_WILL));
+    SAY(client, CONNECT_S);
+    assert_true(was_logged(OP_SEND));
+    scene_free(&scene);
+}
+
+static void a_client_may_answer_what_was_not_sent_again_yet(void **state)
+{
+    (void)state;
+    struct scene scene = begin((struct story){
+        .expiry_s = 100, .is_closed = true, .qos = 2, .item_count = 2, .sent_sequence = 2});
+    struct client *client = add(&scene, client_new(scene.house));
+    /* Version 5, expiry 100 s, Receive Maximum 1. */
+    SAY(client, "\x10\x16\0\x04MQTT\x05\x00\0\0\x08\x11\0\0\0\x64\x21\0\x01\0\x01s");
+    commit(scene.house);
+    client->heard_count = 0;
+    SAY(client, "\x50\x03\0\x03\x80"); /* the second, of which it heard on the last connection */
+    SAY(client, "\x50\x03\0\x02\x80");
+    EXPECT_NOTHING(client);
+    struct client *writer = add(&scene, connected(scene.house, 'c', true));
+    SAY(writer, "\x32\x06\0\x01t\0\x07x");
+    commit(scene.house);
+    EXPECT(client, "\x32\x07\0\x01t\0\x04\0x");
+    scene_free(&scene);
+}
+
 /* ---- the outbox ----------------------------------------------------------------------------- */
 
 static void what_the_outbox_still_has_is_routed_to_those_it_has_not_reached(void **state)
@@ -256,6 +295,8 @@ int main(void)
         cmocka_unit_test(of_a_connection_that_was_open_they_begin_now),
         cmocka_unit_test(a_session_that_has_expired_is_not_there_however_soon_its_client_comes),
         cmocka_unit_test(a_will_of_a_session_without_an_afterlife_is_published_at_the_start),
+        cmocka_unit_test(a_will_that_is_due_is_published_though_its_client_comes_first),
+        cmocka_unit_test(a_client_may_answer_what_was_not_sent_again_yet),
         cmocka_unit_test(what_the_outbox_still_has_is_routed_to_those_it_has_not_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
