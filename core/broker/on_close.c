@@ -190,6 +190,19 @@ static void give_up_queue(struct session *session, bool only_shared)
     deque_deinit(&back);
 }
 
+/* What is on disk alone ends with it, unread. */
+static void give_up_spilled(struct session *session)
+{
+    struct shard *shard = session->owner;
+    uint32_t count = session->queue.spilled_count;
+    if (count > 0) {
+        metric_add_label(shard->metrics, METRIC_dropped, TRAIL_DROP_SESSION_ENDED, count - 1);
+        shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
+                         slice_of(NULL, 0));
+        queue_forget_spilled(&session->queue);
+    }
+}
+
 static void give_up_inflight(struct session *session)
 {
     struct shard *shard = session->owner;
@@ -251,6 +264,7 @@ void session_end(struct session *session)
     /* Leave the groups first: what is given back then goes to somebody else. */
     unsubscribe_all(session);
     give_up_queue(session, false);
+    give_up_spilled(session);
     give_up_inflight(session);
     session_destroy(session);
 }

@@ -173,6 +173,29 @@ static void what_an_outbox_has_accepted_waits_on_disk_when_memory_is_full(void *
     scene_free(&scene);
 }
 
+static void what_is_on_disk_alone_is_counted_when_its_session_ends(void **state)
+{
+    enum { COUNT = 140 }; /* 128 of them in memory */
+    (void)state;
+    struct scene scene = scene_new();
+    struct shard *shard = house_shard(scene.house, 0);
+    struct client *reader = reader_new(&scene);
+    struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    SAY(reader, "\xe0\0");
+    for (uint32_t i = 0; i < COUNT; i++) {
+        SAY(writer, "\x32\x06\0\x01t\0\x07x");
+        commit(scene.house);
+        EXPECT(writer, "\x40\x02\0\x07");
+    }
+    assert_int_equal(shard->queue_totals.count, COUNT);
+    struct client *clean = add(&scene, client_new(scene.house));
+    SAY(clean, "\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s");
+    assert_int_equal(dropped(&scene, TRAIL_DROP_SESSION_ENDED), COUNT);
+    assert_int_equal(shard->queue_totals.count, 0);
+    assert_int_equal(shard->queue_totals.bytes, 0);
+    scene_free(&scene);
+}
+
 /* core/README.md, Decisions: a PUBREC speaks for the outbox, not for every queue. */
 static void a_queue_that_rejects_what_an_outbox_brings_says_so_in_the_trail(void **state)
 {
@@ -214,6 +237,7 @@ int main(void)
         cmocka_unit_test(version_5_hears_why_and_3_1_1_no_acknowledgement),
         cmocka_unit_test(what_is_under_way_when_the_disk_fills_up_is_told_when_there_is_space),
         cmocka_unit_test(what_an_outbox_has_accepted_waits_on_disk_when_memory_is_full),
+        cmocka_unit_test(what_is_on_disk_alone_is_counted_when_its_session_ends),
         cmocka_unit_test(a_queue_that_rejects_what_an_outbox_brings_says_so_in_the_trail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
