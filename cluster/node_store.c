@@ -80,6 +80,7 @@ enum err node_store_open(const struct config *config, uint32_t shard_count, uint
                                  .durability = (enum store_durability)config->durability,
                                  .memory_bytes = memory_of(config),
                                  .space_free_min = config->storage_free_min,
+                                 .gather_ns = STORE_GATHER_NS,
                                  .has_threads = true};
     struct kv_failure why = {.text = ""};
     enum err err = store_open(&store, &out->store, &why);

@@ -22,7 +22,7 @@
  * lies here of a time when this node was alone is committed. (In memory it could be many times as
  * large as on the disk.) From where it was not alone on, bytes go into the window.
  */
-enum { APPLY_BYTES = 1 << 20 /* of a batch to the state */ };
+enum { APPLY_BYTES = 1 << 20 /* to the state at once */ };
 
 struct opening {
     struct replica *replica;
@@ -33,9 +33,9 @@ struct opening {
     uint64_t applied, applied_term; /* of the state; the term as the log has it, 0: it has not */
     uint64_t applied_before;        /* what it had when we came */
     bool is_judged;
-    uint64_t first, last;         /* of the log; first 0: it is empty */
-    struct kv_batch *batch;       /* to the log */
-    struct kv_batch *state_batch; /* to the state */
+    uint64_t first, last;     /* of the log; first 0: it is empty */
+    struct kv_batch *batch;   /* to the log */
+    struct write_set *writes; /* to the state */
 };
 
 static enum err refuse(const struct opening *opening, enum err err, const char *what,
@@ -86,12 +86,9 @@ static enum err history_judge(struct opening *opening)
 
 static enum err state_write(struct opening *opening, uint64_t bytes_min)
 {
-    if (kv_batch_bytes(opening->state_batch) <= bytes_min) {
-        return OK;
-    }
-    TRY(kv_write(store_state(opening->replica->config.store), opening->state_batch));
-    kv_batch_clear(opening->state_batch);
-    return OK;
+    bool is_enough = write_set_bytes(opening->writes) > bytes_min;
+    return is_enough ? write_set_write(opening->writes, store_state(opening->replica->config.store))
+                     : OK;
 }
 
 static enum err entry_apply(struct opening *opening, uint64_t index,
@@ -99,7 +96,7 @@ static enum err entry_apply(struct opening *opening, uint64_t index,
 {
     if (entry->type == CONSENSUS_COMMAND) {
         TRY(machine_apply(opening->replica->machine, index, entry->term, entry->bytes,
-                          opening->state_batch));
+                          opening->writes));
     }
     return state_write(opening, APPLY_BYTES);
 }
@@ -322,14 +319,12 @@ enum err replica_open(const struct replica_config *config, uint64_t now_ms, stru
                       struct kv_failure *failure)
 {
     struct replica *replica = calloc(1, sizeof *replica);
-    struct opening opening = {.replica = replica,
-                              .failure = failure,
-                              .batch = kv_batch_new(),
-                              .state_batch = kv_batch_new()};
+    struct opening opening = {
+        .replica = replica, .failure = failure, .batch = kv_batch_new(), .writes = write_set_new()};
     enum err err = ERR_NOMEM;
 
     failure->text[0] = '\0';
-    if (replica == NULL || opening.batch == NULL || opening.state_batch == NULL) {
+    if (replica == NULL || opening.batch == NULL || opening.writes == NULL) {
         goto done;
     }
     replica->config = *config;
@@ -338,7 +333,7 @@ enum err replica_open(const struct replica_config *config, uint64_t now_ms, stru
     err = opening_run(&opening, now_ms);
 done:
     kv_batch_free(opening.batch);
-    kv_batch_free(opening.state_batch);
+    write_set_free(opening.writes);
     if (err == OK) {
         *out = replica;
         return OK;

@@ -26,17 +26,10 @@ static enum err print_line(void *context, struct slice line)
 struct replay {
     struct kv *state;
     struct machine *machine;
-    struct kv_batch *batch;
+    struct write_set *writes;
     struct raftlog_hard hard;
     enum err applied;
 };
-
-static enum err batch_write(struct replay *replay)
-{
-    TRY(kv_write(replay->state, replay->batch));
-    kv_batch_clear(replay->batch);
-    return OK;
-}
 
 static enum err on_entry(void *context, const struct raftlog_entry *entry)
 {
@@ -48,9 +41,10 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
         return OK; /* what lies between is missing: the state is told as it is */
     }
     replay->applied = machine_apply(replay->machine, entry->index, entry->term, entry->bytes,
-                                    replay->batch);
+                                    replay->writes);
     TRY(replay->applied);
-    return kv_batch_bytes(replay->batch) >= BATCH_BYTES ? batch_write(replay) : OK;
+    bool is_enough = write_set_bytes(replay->writes) >= BATCH_BYTES;
+    return is_enough ? write_set_write(replay->writes, replay->state) : OK;
 }
 
 /*
@@ -61,14 +55,14 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
 static enum err log_apply(struct closed_store *store, uint32_t partition, struct machine *machine,
                           struct kv_failure *failure)
 {
-    struct replay replay = {.state = store->state, .machine = machine, .batch = kv_batch_new()};
+    struct replay replay = {.state = store->state, .machine = machine, .writes = write_set_new()};
     uint64_t before = machine_index(machine);
-    if (replay.batch == NULL) {
+    if (replay.writes == NULL) {
         return ERR_NOMEM;
     }
     enum err err = raftlog_load(store->log, partition, &replay.hard, on_entry, &replay, failure);
-    enum err written = replay.applied == OK ? batch_write(&replay) : OK;
-    kv_batch_free(replay.batch);
+    enum err written = replay.applied == OK ? write_set_write(replay.writes, store->state) : OK;
+    write_set_free(replay.writes);
     TRY(err);
     if (before < replay.hard.cut_index || (before > 0 && replay.hard.term == 0)) {
         snprintf(failure->text, sizeof(failure->text),

@@ -83,6 +83,7 @@ static enum err open_all(const char *folder, struct import_store *self, struct k
     struct store_config config = {
         .folder = folder,
         .durability = STORE_RELAXED, /* import_finish() and store_close() sync all of it */
+        .gather_ns = STORE_GATHER_NS,
         .has_threads = true,
     };
     struct io_config io_config = {.stream_count_max = 1};

@@ -211,7 +211,9 @@ void lane_desk_close(struct lane_desk *desk)
             break;
         }
         if (!lane->config.has_thread) {
-            lane_turn(lane, lane->now_ns);
+            uint64_t at_ns = lane_turn_ns(lane); /* time goes on as it wants */
+            bool is_later = at_ns > lane->now_ns && at_ns != UINT64_MAX;
+            lane_turn(lane, is_later ? at_ns : lane->now_ns);
         } else {
             nanosleep(&pause, NULL);
         }

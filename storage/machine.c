@@ -13,6 +13,7 @@ enum {
     /* A value holds parts of one op of its entry, each of which stands there at no less length, and
      * besides a few numbers, tags and lengths. */
     VALUE_BYTES_MORE = 256,
+    KEY_BYTES_MORE = 32, /* of a key, besides its text */
 };
 
 /* clang-format off */
@@ -222,7 +223,7 @@ static enum err look_at_items(struct machine *machine, struct ending *ending, ui
 
 /*
  * What the items of sessions that end in this entry share, as it was before the entry: the ops before
- * their OP_END then add and take away. The map is read, so what waits in the batch is written first.
+ * their OP_END then add and take away. The map is read, so what waits in the set is written first.
  */
 static enum err look_at_endings(struct work *work, uint64_t *owed_count)
 {
@@ -254,14 +255,25 @@ static enum err look_at_endings(struct work *work, uint64_t *owed_count)
     if (machine->shared.count == 0) {
         return OK; /* nobody's items share anything */
     }
-    if (kv_batch_bytes(work->batch) > 0) {
-        TRY(kv_write(machine->state, work->batch));
-        kv_batch_clear(work->batch);
-    }
+    TRY(write_set_write(work->writes, machine->state));
     for (uint32_t i = 0; i < work->ending_count; i++) {
         TRY(look_at_items(machine, &work->endings[i], owed_count));
     }
     return OK;
+}
+
+/*
+ * An op writes three keys at most, a message one, a number that is touched two, and there is A. Their
+ * texts are those of the entry, none more than twice: of a subscription in the key and in the value. A
+ * message may be in several items, but then for less than SHARE_BYTES_MIN more (is_shared).
+ */
+static enum err reserve_writes(struct work *work, size_t bytes, uint64_t touched_max)
+{
+    const struct entry *entry = &work->entry;
+    uint64_t count = 3 * (uint64_t)entry->op_count + entry->message_count + 2 * touched_max + 1;
+    uint64_t write_bytes_max = KEY_BYTES_MORE + VALUE_BYTES_MORE;
+    _Static_assert((int)VALUE_BYTES_MORE >= (int)SHARE_BYTES_MIN, "a message in several items");
+    return write_set_reserve(work->writes, count, 2 * (uint64_t)bytes + count * write_bytes_max);
 }
 
 /* Everything that may fail. */
@@ -300,6 +312,7 @@ static enum err prepare(struct work *work, struct slice bytes)
         return ERR_NOMEM;
     }
     TRY(shared_reserve(&machine->shared, entry->message_count));
+    TRY(reserve_writes(work, bytes.count, touched_max));
     buf_deinit(&machine->value);
     return buf_reserve(&machine->value, bytes.count + VALUE_BYTES_MORE);
 }
@@ -307,9 +320,9 @@ static enum err prepare(struct work *work, struct slice bytes)
 /* ---- applied -------------------------------------------------------------------------------- */
 
 enum err machine_apply(struct machine *machine, uint64_t index, uint64_t term, struct slice bytes,
-                       struct kv_batch *batch)
+                       struct write_set *writes)
 {
-    struct work work = {.machine = machine, .batch = batch, .applied = machine->applied};
+    struct work work = {.machine = machine, .writes = writes, .applied = machine->applied};
 
     ASSERT(index > machine->applied.index);
     arena_reset(machine->arena);

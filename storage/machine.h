@@ -5,7 +5,7 @@
  * Thread: one at a time (the state lane's; at start whoever loads the partition).
  *
  * It decides nothing (op.h): the same entries give the same bytes on every replica and at every
- * replay. What it writes goes into the caller's batch together with the applied index, so that state
+ * replay. What it writes goes into the caller's set together with the applied index, so that state
  * and index cannot differ after a crash. A running hash of all that was written is kept beside it.
  *
  *     op            keys (key.h) that are written
@@ -31,6 +31,9 @@
  *       item that awaits PUBCOMP goes on counting, so that each counts down once, with its last SETTLE.
  *   I2  what is part of a session is there only while the session is.
  *   I3  state, A and what is held in memory are those after the same entry.
+ *   I4  M, its C, O above all before it, and Q are new when they are put: the numbers because prepare
+ *       refuses others, Q because a leader gives no sequence that something owed has (op.h). What is new and gone before
+ *       the set is written costs the map nothing.
  */
 #ifndef TERN_STORAGE_MACHINE_H
 #define TERN_STORAGE_MACHINE_H
@@ -39,6 +42,7 @@
 #include "core/session/journal.h"
 #include "storage/kv.h"
 #include "storage/record.h"
+#include "storage/write_set.h"
 
 #include <stdint.h>
 
@@ -62,15 +66,15 @@ uint64_t machine_wall_ms(const struct machine *machine);
 
 /*
  * Apply one entry; index is the last one + 1 or more (entries of the engine's own have no bytes and
- * may be left out). May have to write what is in the batch already, to read it back: then the batch
- * is written to the map and cleared first. ERR_CORRUPT, ERR_UNSUPPORTED, ERR_IO, ERR_NO_SPACE,
- * ERR_NOMEM: nothing of this entry is in the batch, and it may be tried again.
+ * may be left out). May have to write what is in the set already, to read it back: then the set is
+ * written to the map first. ERR_CORRUPT, ERR_UNSUPPORTED, ERR_IO, ERR_NO_SPACE, ERR_NOMEM: nothing of
+ * this entry is in the set, and it may be tried again.
  *
- * From OK on the machine is ahead of the map until the batch is written. When that fails, or the
- * batch is dropped, the machine is of no use any more: close it (I3).
+ * From OK on the machine is ahead of the map until the set is written. When it is dropped, the machine
+ * is of no use any more: close it (I3).
  */
 enum err machine_apply(struct machine *machine, uint64_t index, uint64_t term, struct slice bytes,
-                       struct kv_batch *batch);
+                       struct write_set *writes);
 
 /*
  * Everything the partition holds in the map, in the order of the table; each pointer borrowed for the

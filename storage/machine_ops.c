@@ -5,16 +5,13 @@
 #include "core/base/map.h"
 #include "storage/machine_parts.h"
 
-enum {
-    /* Two more records, each with a key, and 16 bytes of memory: below that many bytes saved a
-     * message is cheaper twice. */
-    SHARE_BYTES_MIN = 256,
-};
-
 /* ---- mutations: of the key that stands in machine->key ---------------------------------------- */
 
 /* What the running hash counts. */
 enum mutation { MUTATION_PUT = 1, MUTATION_DELETE = 2, MUTATION_DELETE_RANGE = 3 };
+
+/* Is the key there already? New is what I4 says; what it says of a key that is there costs that key. */
+enum is_there { MAY_BE_THERE, IS_NEW };
 
 static void count_in(struct work *work, enum mutation mutation, struct slice a, struct slice b)
 {
@@ -22,33 +19,38 @@ static void count_in(struct work *work, enum mutation mutation, struct slice a, 
     work->applied.hash = hash_bytes_seeded(b, hash_bytes_seeded(a, hash));
 }
 
-static void put(struct work *work, struct slice value)
+static void put(struct work *work, struct slice value, enum is_there is_there)
 {
     struct slice key = key_slice(&work->machine->key);
-    kv_batch_put(work->batch, key, value);
+    if (is_there == IS_NEW) {
+        write_set_put_new(work->writes, key, value);
+    } else {
+        write_set_put(work->writes, key, value);
+    }
     count_in(work, MUTATION_PUT, key, value);
 }
 
 /* The record that a record_put_...() wrote into machine->value, which has room for any (prepare). */
-static void put_record(struct work *work, enum err err)
+static void put_record(struct work *work, enum is_there is_there, enum err err)
 {
     struct buf *value = &work->machine->value;
     ASSERT(err == OK);
-    put(work, buf_bytes(value));
+    put(work, buf_bytes(value), is_there);
     value->begin = value->end = 0; /* keeps the memory, as buf_consume() would not */
 }
 
-static void put_shape(struct work *work, const struct shape *shape, const void *record)
+static void put_shape(struct work *work, enum is_there is_there, const struct shape *shape,
+                      const void *record)
 {
     uint8_t bytes[128];
     ASSERT(wire_size(shape, record) <= sizeof(bytes));
-    put(work, slice_of(bytes, (size_t)(wire_put(shape, record, bytes) - bytes)));
+    put(work, slice_of(bytes, (size_t)(wire_put(shape, record, bytes) - bytes)), is_there);
 }
 
 static void erase(struct work *work)
 {
     struct slice key = key_slice(&work->machine->key);
-    kv_batch_delete(work->batch, key);
+    write_set_delete(work->writes, key);
     count_in(work, MUTATION_DELETE, key, slice_of(NULL, 0));
 }
 
@@ -77,6 +79,14 @@ static void count_down(struct work *work, uint64_t number)
     }
 }
 
+/* A message of this entry: its number is above all before (prepare). */
+static enum is_there number_is_new(const struct work *work, uint64_t number)
+{
+    const struct entry *entry = &work->entry;
+    bool is_new = entry->message_count > 0 && number >= entry->message_first;
+    return is_new ? IS_NEW : MAY_BE_THERE;
+}
+
 /* What the counts have come to in this entry. */
 static void write_counts(struct work *work)
 {
@@ -88,7 +98,7 @@ static void write_counts(struct work *work)
         share->is_touched = false;
         key_of_number(&machine->key, machine->partition, KEY_SHARED_COUNT, number);
         if (count > 0) {
-            put_shape(work, &shape_number, &count);
+            put_shape(work, number_is_new(work, number), &shape_number, &count);
             continue;
         }
         erase(work);
@@ -119,7 +129,7 @@ static void share_message(struct work *work, uint32_t message)
     share->count = work->uses[message];
     touch(work, share);
     key_of_number(&machine->key, machine->partition, KEY_MESSAGE, number);
-    put_record(work, record_put_message(&machine->value, &work->entry.messages[message]));
+    put_record(work, IS_NEW, record_put_message(&machine->value, &work->entry.messages[message]));
 }
 
 /* ---- what each op changes: the table in machine.h --------------------------------------------- */
@@ -130,14 +140,14 @@ static void on_open(struct work *work, const struct entry_op *op)
     struct session_record record = {.open = op->open, .opened_wall_ms = work->entry.wall_ms};
     record.open.will = (struct op_will){.delay_s = 0};
     key_of_session(&machine->key, machine->partition, op->session);
-    put_record(work, record_put_session(&machine->value, &record));
+    put_record(work, MAY_BE_THERE, record_put_session(&machine->value, &record));
     erase_part(work, op->session, PART_AWAY);
     if (op->open.will.message.topic.count == 0) {
         erase_part(work, op->session, PART_WILL);
         return;
     }
     key_of_session_part(&machine->key, machine->partition, op->session, PART_WILL);
-    put_record(work, record_put_will(&machine->value, &op->open.will));
+    put_record(work, MAY_BE_THERE, record_put_will(&machine->value, &op->open.will));
 }
 
 static void on_close(struct work *work, const struct entry_op *op)
@@ -145,7 +155,7 @@ static void on_close(struct work *work, const struct entry_op *op)
     struct machine *machine = work->machine;
     struct away away = {work->entry.wall_ms, op->close.expiry_s, op->close.sent_sequence};
     key_of_session_part(&machine->key, machine->partition, op->session, PART_AWAY);
-    put_shape(work, &shape_away, &away);
+    put_shape(work, MAY_BE_THERE, &shape_away, &away);
 }
 
 static void on_end(struct work *work, const struct entry_op *op)
@@ -161,7 +171,7 @@ static void on_end(struct work *work, const struct entry_op *op)
     key_of_session(&machine->key_end, machine->partition, op->session);
     key_end(&machine->key_end);
     struct slice from = key_slice(&machine->key), to = key_slice(&machine->key_end);
-    kv_batch_delete_range(work->batch, from, to);
+    write_set_delete_range(work->writes, from, to);
     count_in(work, MUTATION_DELETE_RANGE, from, to);
     struct ending *ending = machine_ending_of(work, op->session);
     for (struct owed *owed = ending->owed; owed != NULL; owed = owed->next) {
@@ -179,7 +189,7 @@ static void on_subscribe(struct work *work, const struct entry_op *op)
         record.filter = slice_of(NULL, 0);
     }
     record.text = slice_of(NULL, 0); /* stands in the key */
-    put_record(work, record_put_subscription(&machine->value, &record));
+    put_record(work, MAY_BE_THERE, record_put_subscription(&machine->value, &record));
 }
 
 static void on_unsubscribe(struct work *work, const struct entry_op *op)
@@ -214,7 +224,7 @@ static void on_enqueue(struct work *work, const struct entry_op *op)
         item.spec = work->entry.messages[message];
     }
     key_of_item(&machine->key, machine->partition, op->session, op->enqueue.sequence);
-    put_record(work, record_put_item(&machine->value, &item));
+    put_record(work, IS_NEW, record_put_item(&machine->value, &item));
 }
 
 static void forget_owed(struct work *work, const struct entry_op *op)
@@ -241,7 +251,7 @@ static void on_settle(struct work *work, const struct entry_op *op)
             .qos = 2,
             .awaits_pubcomp = true,
         };
-        put_record(work, record_put_item(&machine->value, &item));
+        put_record(work, MAY_BE_THERE, record_put_item(&machine->value, &item));
         return;
     }
     erase(work);
@@ -253,7 +263,7 @@ static void on_seen(struct work *work, const struct entry_op *op)
 {
     struct machine *machine = work->machine;
     key_of_packet_id(&machine->key, machine->partition, op->session, op->packet_id);
-    put(work, slice_of(NULL, 0));
+    put(work, slice_of(NULL, 0), MAY_BE_THERE);
 }
 
 static void on_release(struct work *work, const struct entry_op *op)
@@ -273,7 +283,7 @@ static void on_retain(struct work *work, const struct entry_op *op)
         return;
     }
     record.topic = slice_of(NULL, 0); /* stands in the key */
-    put_record(work, record_put_message(&machine->value, &record));
+    put_record(work, MAY_BE_THERE, record_put_message(&machine->value, &record));
 }
 
 static void on_will(struct work *work, const struct entry_op *op)
@@ -285,8 +295,10 @@ static void on_send(struct work *work, const struct entry_op *op)
 {
     struct machine *machine = work->machine;
     key_of_number(&machine->key, machine->partition, KEY_OUTBOX, op->send.number);
-    put_record(work, record_put_message(&machine->value, &op->send.message));
-    if (op->send.number >= work->applied.send_next) {
+    bool is_new = op->send.number >= work->applied.send_next;
+    put_record(work, is_new ? IS_NEW : MAY_BE_THERE,
+               record_put_message(&machine->value, &op->send.message));
+    if (is_new) {
         work->applied.send_next = op->send.number + 1;
     }
 }
@@ -302,7 +314,7 @@ static void on_received(struct work *work, const struct entry_op *op)
 {
     struct machine *machine = work->machine;
     key_of_number(&machine->key, machine->partition, KEY_RECEIVED, op->received.partition);
-    put_shape(work, &shape_number, &op->received.number);
+    put_shape(work, MAY_BE_THERE, &shape_number, &op->received.number);
 }
 
 /* clang-format off */
@@ -333,6 +345,6 @@ void machine_carry_out(struct work *work)
     write_counts(work);
     struct applied applied = work->applied; /* A is not in its own hash */
     key_of_kind(&work->machine->key, work->machine->partition, KEY_APPLIED);
-    put_shape(work, &shape_applied, &applied);
+    put_shape(work, MAY_BE_THERE, &shape_applied, &applied);
     work->applied.hash = applied.hash;
 }

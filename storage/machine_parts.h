@@ -13,6 +13,13 @@
 #include "storage/machine_shared.h"
 #include "storage/record.h"
 #include "storage/record_wire.h"
+#include "storage/write_set.h"
+
+enum {
+    /* Two more records, each with a key, and 16 bytes of memory: below that many bytes saved a
+     * message is cheaper twice. */
+    SHARE_BYTES_MIN = 256,
+};
 
 /* The value of A. */
 struct applied {
@@ -56,7 +63,7 @@ struct ending {
 /* What is under way. All that may fail is done before the first mutation. */
 struct work {
     struct machine *machine;
-    struct kv_batch *batch;
+    struct write_set *writes;
     struct applied applied; /* as it will be */
     struct entry entry;
     uint32_t *uses;         /* by message: how many OP_ENQUEUE name it */
@@ -70,7 +77,7 @@ struct work {
 /* NULL: no OP_END of the entry may have to look at its items. */
 struct ending *machine_ending_of(const struct work *work, uint64_t session);
 
-/* Into the batch: every op, what the counts have come to, and A. */
+/* Into the set: every op, what the counts have come to, and A. */
 void machine_carry_out(struct work *work);
 
 #endif

@@ -76,9 +76,9 @@ static enum err open_lanes(struct store *store)
                                     store->config.has_threads};
     const struct lane_config state = {store_state_run, store, store_state_wake_ns, "tern state",
                                       store->config.has_threads};
-    store->state_side.batch = kv_batch_new();
+    store->state_side.writes = write_set_new();
     store->state_side.cut.batch = kv_batch_new();
-    if (store->state_side.batch == NULL || store->state_side.cut.batch == NULL) {
+    if (store->state_side.writes == NULL || store->state_side.cut.batch == NULL) {
         return ERR_NOMEM;
     }
     TRY(lane_new(&log, &store->log_lane));
@@ -101,6 +101,7 @@ static struct store *store_new(const struct store_config *config)
     store->state_side.retry_ns = UINT64_MAX;
     store->log_side.looked_bytes = UINT64_MAX / 2; /* look at the first run */
     store->state_side.waiting.last = &store->state_side.waiting.first;
+    store->state_side.applied.last = &store->state_side.applied.first;
     for (uint32_t i = 0; i < STORE_PARTITIONS; i++) {
         atomic_init(&store->keep_from[i], UINT64_MAX);
     }
@@ -162,7 +163,7 @@ void store_close(struct store *store)
     if (was_open) {
         store_state_end(store);
     }
-    kv_batch_free(store->state_side.batch);
+    write_set_free(store->state_side.writes);
     kv_batch_free(store->state_side.cut.batch);
     kv_close(store->state);
     kv_close(store->log);

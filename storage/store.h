@@ -33,6 +33,8 @@
 #include <stdint.h>
 
 enum { STORE_PARTITIONS = 64, STORE_FORMAT = 1 };
+/* gather_ns of a broker: some syncs and answers long, also on a slow disk. */
+enum { STORE_GATHER_NS = 500 * 1000 * 1000 };
 
 struct migrate_step;
 struct store;
@@ -50,7 +52,10 @@ struct store_config {
     uint64_t space_free_min; /* below this durable work is refused; 0: a default */
     uint64_t flush_bytes;   /* of log, after which state is flushed and the log cut; 0: a default */
     uint64_t backlog_bytes; /* waiting for one lane: congested; 0: a default */
-    bool has_threads;       /* false: store_lanes() and the simulator takes their turns */
+    /* So long may what was applied gather before the state map has it: much of it is undone by then, and
+     * never written (write_set.h). 0: not at all. Reads, flushes and the end do not wait. */
+    uint64_t gather_ns;
+    bool has_threads;                 /* false: store_lanes() and the simulator takes their turns */
     const struct migrate_step *steps; /* NULL: those of migrate.c; a test brings its own */
 };
 

@@ -44,10 +44,12 @@ struct store_place {
 
 /* The state lane's. */
 struct store_state_side {
-    struct store_waiting waiting;
-    uint32_t in_batch; /* so many of the first ones are in the batch, but not written */
-    struct kv_batch *batch;
-    uint64_t retry_ns;
+    struct store_waiting waiting; /* not applied yet */
+    struct store_waiting applied; /* in the set, which is not written yet */
+    uint64_t applied_bytes;       /* memory of these */
+    struct write_set *writes;
+    uint64_t write_ns;         /* until when applied may wait */
+    uint64_t retry_ns;         /* after what could not be done; UINT64_MAX: all was */
     struct lane_desk cut_desk; /* on the log lane */
     struct store_append cut;   /* one at a time */
     bool cut_is_due;
@@ -122,6 +124,14 @@ static inline struct job *store_wait_pop(struct store_waiting *waiting)
         waiting->last = &waiting->first;
     }
     return job;
+}
+
+/* The oldest of one, which is there, becomes the newest of the other. */
+static inline void store_wait_move(struct store_waiting *to, struct store_waiting *from)
+{
+    struct job *job = store_wait_pop(from);
+    job->next = NULL;
+    store_wait(to, job);
 }
 
 /* A counter of which others read the sum. */

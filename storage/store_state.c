@@ -1,15 +1,15 @@
 /*
- * The state lane: entries become state, batch by batch; from time to time what is in memory is
- * flushed, and the log is cut to it.
+ * The state lane: entries become state; what they write gathers for a moment, as most of it is undone
+ * by then; from time to time what is in memory is flushed, and the log is cut to it.
  *
- *     jobs ──> machines ──> batch ──> write ──> give back
- *                                       │ enough log has gathered
- *                                       ▼
- *                                     flush ──> cut ──> log lane
+ *     jobs ──> machines ──> write set ──> write ──> give back
+ *                           gathers         │ enough log has gathered
+ *                                           ▼
+ *                                         flush ──> cut ──> log lane
  *
  * Invariants
- *   S1  the first in_batch of the waiting ones are in the batch; it is written before anything of a
- *       later one can be, and before they are given back.
+ *   S1  what is in the write set is of those that are applied, in their order, and of no others; they
+ *       are given back when it is written. Who reads comes after that.
  *   S2  flushed[p] is on stable storage; the log of p is never cut beyond it, nor beyond what its
  *       replica wants to keep, nor while a backup lies between its two checkpoints.
  *   S3  the log map has one writer, the log lane: a cut is a batch handed to it like any other.
@@ -22,7 +22,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { BATCH_BYTES_MAX = 1024 * 1024, BATCH_ENTRIES_MAX = 4096 };
+enum { GATHER_SHARE = 8 /* of what may wait before it is congestion */ };
 
 static struct store_apply *apply_of(struct job *job)
 {
@@ -67,9 +67,9 @@ void store_keep_from(struct store *store, uint32_t partition, uint64_t index)
     atomic_store_explicit(&store->keep_from[partition], index, memory_order_relaxed);
 }
 
-static void give_back_first(struct store *store, enum err err)
+static void give_back_first(struct store *store, struct store_waiting *waiting, enum err err)
 {
-    struct store_apply *apply = apply_of(store_wait_pop(&store->state_side.waiting));
+    struct store_apply *apply = apply_of(store_wait_pop(waiting));
     atomic_fetch_sub_explicit(&store->state_waiting_bytes, bytes_of(apply), memory_order_relaxed);
     lane_give_back(&apply->job, err);
 }
@@ -82,61 +82,76 @@ static bool may_pass(enum err err)
     return err == ERR_NO_SPACE || err == ERR_NOMEM;
 }
 
-static enum err write_batch(struct store *store)
+/* What has gathered goes to the map, and back to who handed it in. */
+static enum err write_applied(struct store *store)
 {
     struct store_state_side *side = &store->state_side;
-    if (kv_batch_bytes(side->batch) > 0) {
-        TRY(kv_write(store->state, side->batch));
-        kv_batch_clear(side->batch);
-    }
-    store_count(&store->apply_count, side->in_batch);
-    for (; side->in_batch > 0; side->in_batch--) {
-        const struct store_apply *apply = apply_of(side->waiting.first);
+    TRY(write_set_write(side->writes, store->state));
+    side->applied_bytes = 0;
+    while (side->applied.first != NULL) {
+        const struct store_apply *apply = apply_of(side->applied.first);
         note_written(store, apply->partition, apply->index, apply->term);
-        give_back_first(store, OK);
+        store_count(&store->apply_count, 1);
+        give_back_first(store, &side->applied, OK); /* S1 */
     }
     return OK;
 }
 
-/* As many as one batch takes, up to who wants to read. An entry that cannot be applied ends it, after
- * those before it. */
-static enum err fill_batch(struct store *store)
+/* As much has gathered as may wait. */
+static bool has_enough(const struct store *store)
+{
+    const struct store_state_side *side = &store->state_side;
+    return side->applied.first != NULL && side->applied_bytes + write_set_bytes(side->writes) >=
+                                              store->config.backlog_bytes / GATHER_SHARE;
+}
+
+static bool has_waited(const struct store *store)
+{
+    const struct store_state_side *side = &store->state_side;
+    return side->applied.first != NULL &&
+           (store_is_closing(store) || lane_now_ns(store->state_lane) >= side->write_ns);
+}
+
+static enum err apply_first(struct store *store)
 {
     struct store_state_side *side = &store->state_side;
-    struct job *job = side->waiting.first;
-
-    ASSERT(side->in_batch == 0);
-    while (job != NULL && side->in_batch < BATCH_ENTRIES_MAX &&
-           kv_batch_bytes(side->batch) < BATCH_BYTES_MAX && apply_of(job)->read == NULL) {
-        const struct store_apply *apply = apply_of(job);
-        enum err err = machine_apply(apply->machine, apply->index, apply->term, apply->bytes,
-                                     side->batch);
-        if (err != OK) {
-            if (!may_pass(err)) {
-                log_event(LOG_ERROR, "an entry cannot be applied",
-                          LOG_U64("partition", apply->partition), LOG_U64("index", apply->index),
-                          LOG_TEXT("error", err_text(err)));
-            }
-            return err;
+    const struct store_apply *apply = apply_of(side->waiting.first);
+    enum err err = machine_apply(apply->machine, apply->index, apply->term, apply->bytes,
+                                 side->writes);
+    if (err != OK) {
+        if (!may_pass(err)) {
+            log_event(LOG_ERROR, "an entry cannot be applied",
+                      LOG_U64("partition", apply->partition), LOG_U64("index", apply->index),
+                      LOG_TEXT("error", err_text(err)));
         }
-        side->in_batch++;
-        job = job->next;
+        return err;
     }
+    if (side->applied.first == NULL) {
+        side->write_ns = lane_now_ns(store->state_lane) + store->config.gather_ns;
+    }
+    side->applied_bytes += bytes_of(apply);
+    store_wait_move(&side->applied, &side->waiting);
     return OK;
 }
 
+/* An entry that cannot be applied ends it, after those before it. */
 static enum err apply_waiting(struct store *store)
 {
     struct store_state_side *side = &store->state_side;
-    enum err err = write_batch(store); /* S1: what an earlier run could not write */
+    enum err err = OK;
     while (err == OK && side->waiting.first != NULL) {
         struct store_apply *first = apply_of(side->waiting.first);
-        if (first->read != NULL) {
-            give_back_first(store, first->read(first));
-            continue;
+        if (first->read != NULL || has_enough(store)) {
+            TRY(write_applied(store));
         }
-        err = fill_batch(store);
-        TRY(write_batch(store));
+        if (first->read != NULL) {
+            give_back_first(store, &side->waiting, first->read(first));
+        } else {
+            err = apply_first(store);
+        }
+    }
+    if (err != OK || has_enough(store) || has_waited(store)) {
+        TRY(write_applied(store));
     }
     return err;
 }
@@ -148,6 +163,7 @@ static enum err flush_state(struct store *store)
     uint64_t gathered = atomic_load_explicit(&store->gathered_bytes, memory_order_relaxed);
     struct store_place written[STORE_PARTITIONS];
 
+    TRY(write_applied(store));
     pthread_mutex_lock(&store->place_lock);
     memcpy(written, store->written, sizeof(written));
     pthread_mutex_unlock(&store->place_lock);
@@ -258,10 +274,12 @@ static enum err work(struct store *store)
 
 static void give_back_all(struct store *store, enum err err)
 {
-    while (store->state_side.waiting.first != NULL) {
-        give_back_first(store, err);
+    while (store->state_side.applied.first != NULL) {
+        give_back_first(store, &store->state_side.applied, err);
     }
-    store->state_side.in_batch = 0;
+    while (store->state_side.waiting.first != NULL) {
+        give_back_first(store, &store->state_side.waiting, err);
+    }
 }
 
 void store_state_run(void *context, struct job *jobs)
@@ -291,7 +309,9 @@ void store_state_run(void *context, struct job *jobs)
 
 uint64_t store_state_wake_ns(void *context)
 {
-    return ((const struct store *)context)->state_side.retry_ns;
+    const struct store_state_side *side = &((const struct store *)context)->state_side;
+    bool is_well = side->retry_ns == UINT64_MAX;
+    return is_well && side->applied.first != NULL ? side->write_ns : side->retry_ns;
 }
 
 void store_state_end(struct store *store)

@@ -98,7 +98,10 @@ static void open_shard(struct shard *shard, const char *folder, enum store_durab
 {
     uint8_t payload[PAYLOAD_BYTES];
     struct rng rng;
-    struct store_config store = {.folder = folder, .durability = durability, .has_threads = true};
+    struct store_config store = {.folder = folder,
+                                 .durability = durability,
+                                 .gather_ns = STORE_GATHER_NS,
+                                 .has_threads = true};
     struct io_config io = {.stream_count_max = 4};
     struct kv_failure failure;
 

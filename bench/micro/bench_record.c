@@ -1,6 +1,6 @@
 /*
  * bench_record: what a lasting change costs on its way to the log and into the state, without a disk:
- * into an entry, out of it, and through the machine into a batch. Beside it what protobuf-c takes for
+ * into an entry, out of it, and through the machine into a set of writes. Beside it what protobuf-c takes for
  * the same op. Every op is one of an entry of 1000.
  */
 #include "bench/micro/micro.h"
@@ -25,7 +25,7 @@ struct scene {
     struct slice bytes;
     struct arena *arena;
     struct kv *kv;
-    struct kv_batch *batch;
+    struct write_set *writes;
     struct machine *machine;
 };
 
@@ -108,10 +108,10 @@ static void applies(void *context, uint64_t ops)
         enum err err = machine_open(scene->kv, 0, &scene->machine);
         ASSERT(err == OK);
         micro_part_begin();
-        err = machine_apply(scene->machine, 1, 1, scene->bytes, scene->batch);
+        err = machine_apply(scene->machine, 1, 1, scene->bytes, scene->writes);
         micro_part_end();
         ASSERT(err == OK);
-        kv_batch_clear(scene->batch);
+        write_set_clear(scene->writes);
         machine_close(scene->machine);
     }
 }
@@ -218,9 +218,9 @@ int main(int argc, char **argv)
     struct kv_config config = {.folder = folder, .way = KV_UNLOGGED};
     enum err err = kv_open(&config, &scene.kv, &failure);
     ASSERT(err == OK);
-    scene.batch = kv_batch_new();
+    scene.writes = write_set_new();
     scene.arena = arena_new(ARENA_BYTES, 64 * ARENA_BYTES);
-    ASSERT(scene.batch != NULL && scene.arena != NULL);
+    ASSERT(scene.writes != NULL && scene.arena != NULL);
 
     fill_enqueue(&scene, 64, 1);
     rows("ENQUEUE 64 B", &scene);
@@ -232,7 +232,7 @@ int main(int argc, char **argv)
     rows("SETTLE", &scene);
 
     arena_free(scene.arena);
-    kv_batch_free(scene.batch);
+    write_set_free(scene.writes);
     kv_close(scene.kv);
     snprintf(command, sizeof(command), "rm -rf %s", folder);
     return system(command) == 0 ? 0 : 1;

@@ -94,7 +94,7 @@ struct op_subscribe {
 
 struct op_enqueue {
     const struct msg *msg; /* the same pointer in a row is written once per partition and entry */
-    uint64_t sequence;     /* of the session */
+    uint64_t sequence;     /* of the session: nothing else that is owed to it has that one */
     const uint32_t *ids;   /* Subscription Identifiers */
     uint32_t id_count;
     uint8_t qos;

@@ -24,7 +24,8 @@ struct kv_table { /* sorted by key */
 struct kv {
     struct kv_table now, flushed;
     enum err write_err, read_err, iter_err; /* what the next calls give */
-    uint64_t write_count, get_count;
+    uint64_t write_count, get_count, change_count;
+    bool is_disordered; /* of some batch a key was not above the one before */
 };
 
 enum kv_change_kind { KV_CHANGE_PUT, KV_CHANGE_DELETE, KV_CHANGE_RANGE };
@@ -228,6 +229,9 @@ enum err kv_write(struct kv *kv, const struct kv_batch *batch)
         const struct kv_change *change = &batch->changes[i];
         struct slice key = pair_key(&change->pair), value = pair_value(&change->pair);
         size_t place = table_place(&kv->now, key);
+        kv->change_count++;
+        kv->is_disordered = kv->is_disordered ||
+                            (i > 0 && kv_compare(pair_key(&change[-1].pair), key) >= 0);
         if (change->kind == KV_CHANGE_PUT) {
             table_put(&kv->now, key, value);
         } else if (change->kind == KV_CHANGE_RANGE) {

@@ -33,7 +33,7 @@ struct machine {
 };
 
 enum err machine_apply(struct machine *machine, uint64_t index, uint64_t term, struct slice bytes,
-                       struct kv_batch *batch)
+                       struct write_set *writes)
 {
     uint8_t key[2] = {(uint8_t)machine->partition, 'A'}, value[16];
     (void)bytes;
@@ -44,7 +44,8 @@ enum err machine_apply(struct machine *machine, uint64_t index, uint64_t term, s
     machine->index_last = index;
     memcpy(value, &index, 8);
     memcpy(value + 8, &term, 8);
-    kv_batch_put(batch, slice_of(key, 2), slice_of(value, 16));
+    assert_int_equal(write_set_reserve(writes, 1, sizeof(key) + sizeof(value)), OK);
+    write_set_put(writes, slice_of(key, 2), slice_of(value, 16));
     return OK;
 }
 

@@ -99,7 +99,8 @@ void sim_store_free(struct sim_store *store)
 
 bool sim_store_open(struct sim_store *store, uint32_t shard_count, struct broker_failure *failure)
 {
-    struct store_config config = {.folder = folder, .flush_bytes = store->flush_bytes};
+    struct store_config config = {
+        .folder = folder, .flush_bytes = store->flush_bytes, .gather_ns = STORE_GATHER_NS};
     struct kv_failure why = {.text = ""};
     store->ports = (struct node_store){.shard_count = shard_count, .seed = rng_u64(&store->rng)};
     enum err err = store_open(&config, &store->ports.store, &why);

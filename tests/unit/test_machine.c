@@ -17,7 +17,7 @@ enum { PARTITION = 7 };
 
 struct bench {
     struct kv *kv;
-    struct kv_batch *batch;
+    struct write_set *writes;
     struct machine *machine;
 };
 
@@ -25,8 +25,8 @@ static struct bench bench_new(void)
 {
     struct bench bench;
     assert_int_equal(kv_open(NULL, &bench.kv, NULL), OK);
-    bench.batch = kv_batch_new();
-    assert_non_null(bench.batch);
+    bench.writes = write_set_new();
+    assert_non_null(bench.writes);
     assert_int_equal(machine_open(bench.kv, PARTITION, &bench.machine), OK);
     return bench;
 }
@@ -34,26 +34,25 @@ static struct bench bench_new(void)
 static void bench_free(struct bench *bench)
 {
     machine_close(bench->machine);
-    kv_batch_free(bench->batch);
+    write_set_free(bench->writes);
     kv_close(bench->kv);
 }
 
-static void write_batch(struct bench *bench)
+static void write_all(struct bench *bench)
 {
-    assert_int_equal(kv_write(bench->kv, bench->batch), OK);
-    kv_batch_clear(bench->batch);
+    assert_int_equal(write_set_write(bench->writes, bench->kv), OK);
 }
 
 static void open_again(struct bench *bench)
 {
     machine_close(bench->machine);
-    kv_batch_clear(bench->batch);
+    write_set_clear(bench->writes);
     assert_int_equal(machine_open(bench->kv, PARTITION, &bench->machine), OK);
 }
 
 static enum err apply(struct bench *bench, uint64_t index, struct slice bytes)
 {
-    return machine_apply(bench->machine, index, 3, bytes, bench->batch);
+    return machine_apply(bench->machine, index, 3, bytes, bench->writes);
 }
 
 static uint64_t digest_of(struct bench *bench)
@@ -145,7 +144,7 @@ static void the_state_is_that_of_the_model_whatever_happens(void **state)
             assert_int_equal(apply(&bench, index, bytes), OK);
             free((void *)bytes.data);
             if (rng_below(&model.rng, 3) == 0) {
-                write_batch(&bench);
+                write_all(&bench);
                 check_against(&bench, &model);
                 check_counts(&bench);
                 uint32_t shared = count_kind(&bench, KEY_MESSAGE);
@@ -181,7 +180,7 @@ static void nothing_is_left_when_every_session_has_ended(void **state)
                 free((void *)bytes.data);
             }
         }
-        write_batch(&bench);
+        write_all(&bench);
         assert_int_equal(count_kind(&bench, KEY_SESSION), 0);
         assert_int_equal(count_kind(&bench, KEY_MESSAGE), 0);
         assert_int_equal(count_kind(&bench, KEY_SHARED_COUNT), 0);
@@ -205,13 +204,13 @@ static void a_crash_at_any_time_and_the_log_again_give_the_same(void **state)
         for (uint64_t index = 1; index <= ENTRIES; index++) {
             log[index] = model_entry(&model);
             assert_int_equal(apply(&straight, index, log[index]), OK);
-            write_batch(&straight);
+            write_all(&straight);
         }
         while (machine_index(crashed.machine) < ENTRIES) {
             uint64_t index = machine_index(crashed.machine) + 1;
             assert_int_equal(apply(&crashed, index, log[index]), OK);
             if (rng_below(&rng, 3) == 0) {
-                write_batch(&crashed);
+                write_all(&crashed);
             }
             if (rng_below(&rng, 6) == 0) {
                 assert_int_equal(kv_flush(crashed.kv), OK);
@@ -223,7 +222,7 @@ static void a_crash_at_any_time_and_the_log_again_give_the_same(void **state)
                 crashes++;
             }
         }
-        write_batch(&crashed);
+        write_all(&crashed);
         assert_int_equal(machine_hash(crashed.machine), machine_hash(straight.machine));
         assert_int_equal(digest_of(&crashed), digest_of(&straight));
         check_against(&crashed, &model);
@@ -274,7 +273,7 @@ static enum err commit(struct story *story, uint64_t wall_ms)
     enum err err = apply(&story->bench, ++story->index, buf_bytes(&story->writer.bytes));
     story->message_next += story->writer.message_count;
     entry_writer_deinit(&story->writer);
-    write_batch(&story->bench);
+    write_all(&story->bench);
     return err;
 }
 
@@ -411,7 +410,7 @@ static void a_session_that_ends_in_the_entry_of_its_items_counts_each_once(void 
     story_end(&story);
 }
 
-/* Nobody shares anything: no walk, so the batch may go on gathering. */
+/* Nobody shares anything: no walk, so the set may go on gathering. */
 static void the_end_of_a_session_reads_only_when_something_is_shared(void **state)
 {
     struct story story;
@@ -450,16 +449,16 @@ static void an_end_that_cannot_be_read_changes_nothing_and_may_be_tried_again(vo
     bench->kv->iter_err = ERR_IO;
     assert_int_equal(apply(bench, 2, bytes), ERR_IO);
     bench->kv->iter_err = OK;
-    assert_int_equal(kv_batch_bytes(bench->batch), 0);
+    assert_int_equal(write_set_bytes(bench->writes), 0);
     assert_int_equal(machine_index(bench->machine), 1);
     assert_int_equal(machine_hash(bench->machine), hash);
-    assert_int_equal(apply(bench, 2, slice_of(NULL, 0)), OK); /* something waits in the batch */
+    assert_int_equal(apply(bench, 2, slice_of(NULL, 0)), OK); /* something waits in the set */
     bench->kv->write_err = ERR_NO_SPACE;
     assert_int_equal(apply(bench, 3, bytes), ERR_NO_SPACE);
     bench->kv->write_err = OK;
-    assert_true(kv_batch_bytes(bench->batch) > 0);
+    assert_true(write_set_bytes(bench->writes) > 0);
     assert_int_equal(apply(bench, 3, bytes), OK);
-    write_batch(bench);
+    write_all(bench);
     check_counts(bench);
     msg_unref(msg);
     story_end(&story);
@@ -517,7 +516,7 @@ static void what_is_no_entry_of_this_partition_changes_nothing(void **state)
     say_enqueue(&story, 1, 2, msg);
     assert_int_equal(commit(&story, 1), ERR_CORRUPT);
     assert_int_equal(machine_index(bench->machine), 1);
-    assert_int_equal(kv_batch_bytes(bench->batch), 0);
+    assert_int_equal(write_set_bytes(bench->writes), 0);
     assert_int_equal(apply(bench, 9, slice_of(NULL, 0)), OK); /* the engine's own, some left out */
     assert_int_equal(machine_index(bench->machine), 9);
     msg_unref(msg);
@@ -566,8 +565,9 @@ static void every_op_moves_the_hash_and_none_that_is_undone_is_forgotten(void **
 
 static void put_raw(struct bench *bench, struct slice key, struct slice value)
 {
-    kv_batch_put(bench->batch, key, value);
-    write_batch(bench);
+    assert_int_equal(write_set_reserve(bench->writes, 1, key.count + value.count), OK);
+    write_set_put(bench->writes, key, value);
+    write_all(bench);
 }
 
 static void what_does_not_fit_together_is_told_as_damage(void **state)

@@ -74,23 +74,23 @@ static void what_is_owed_to_a_session_comes_in_pieces_and_in_order(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct kv *kv;
-        struct kv_batch *batch = kv_batch_new();
+        struct write_set *writes = write_set_new();
         struct machine *machine;
         assert_int_equal(kv_open(NULL, &kv, NULL), OK);
         assert_int_equal(machine_open(kv, PARTITION, &machine), OK);
         model_init(&model, seed + 70);
         for (uint64_t index = 1; index <= ENTRIES; index++) {
             struct slice bytes = model_entry(&model);
-            assert_int_equal(machine_apply(machine, index, 1, bytes, batch), OK);
+            assert_int_equal(machine_apply(machine, index, 1, bytes, writes), OK);
             free((void *)bytes.data);
         }
-        assert_int_equal(kv_write(kv, batch), OK);
+        assert_int_equal(write_set_write(writes, kv), OK);
         for (uint32_t i = 0; i < MODEL_SESSIONS; i++) {
             uint32_t max = 1 + (uint32_t)rng_below(&model.rng, 10);
             all += check_session(machine, &model.sessions[i], model_key(i), max);
         }
         machine_close(machine);
-        kv_batch_free(batch);
+        write_set_free(writes);
         kv_close(kv);
         model_deinit(&model);
     }

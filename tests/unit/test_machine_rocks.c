@@ -15,7 +15,7 @@ enum { PARTITION = 7, ENTRIES = 150, SEEDS = 4 };
 struct node {
     char folder[64];
     struct kv *kv;
-    struct kv_batch *batch;
+    struct write_set *writes;
     struct machine *machine;
 };
 
@@ -31,14 +31,14 @@ static void start(struct node *node)
 static void stop(struct node *node)
 {
     machine_close(node->machine);
-    kv_batch_clear(node->batch);
+    write_set_clear(node->writes);
     kv_close(node->kv);
 }
 
 static struct node node_new(void)
 {
-    struct node node = {.folder = "/tmp/test_machine_rocks.XXXXXX", .batch = kv_batch_new()};
-    assert_non_null(node.batch);
+    struct node node = {.folder = "/tmp/test_machine_rocks.XXXXXX", .writes = write_set_new()};
+    assert_non_null(node.writes);
     assert_non_null(mkdtemp(node.folder));
     start(&node);
     return node;
@@ -48,17 +48,16 @@ static void node_free(struct node *node)
 {
     char command[96];
     stop(node);
-    kv_batch_free(node->batch);
+    write_set_free(node->writes);
     snprintf(command, sizeof(command), "rm -rf %s", node->folder);
     assert_int_equal(system(command), 0);
 }
 
 static void apply(struct node *node, uint64_t index, struct slice bytes, bool is_written)
 {
-    assert_int_equal(machine_apply(node->machine, index, 1, bytes, node->batch), OK);
+    assert_int_equal(machine_apply(node->machine, index, 1, bytes, node->writes), OK);
     if (is_written) {
-        assert_int_equal(kv_write(node->kv, node->batch), OK);
-        kv_batch_clear(node->batch);
+        assert_int_equal(write_set_write(node->writes, node->kv), OK);
     }
 }
 

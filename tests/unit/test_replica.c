@@ -229,19 +229,19 @@ static uint64_t propose(struct keeper *keeper, uint64_t number)
 /* Proposed, written, and applied to the state if so. */
 static void keep(struct keeper *keeper, uint64_t number, bool is_applied)
 {
-    struct kv_batch *batch = kv_batch_new();
+    struct write_set *writes = write_set_new();
     uint64_t index = propose(keeper, number);
     turn_end(keeper);
     written(keeper, OK);
     assert_int_equal(keeper->told, index);
     if (is_applied) {
         assert_int_equal(machine_apply(replica_machine(keeper->replica), index, keeper->told_term,
-                                       keeper->last, batch),
+                                       keeper->last, writes),
                          OK);
-        assert_int_equal(kv_write(store_state(here->store), batch), OK);
+        assert_int_equal(write_set_write(writes, store_state(here->store)), OK);
         replica_applied(keeper->replica, index);
     }
-    kv_batch_free(batch);
+    write_set_free(writes);
 }
 
 static void cut_log(uint64_t index)
@@ -352,14 +352,13 @@ static void a_state_of_another_history_is_refused(void **state)
 {
     struct place *place = *state;
     struct keeper *keeper = &place->keepers[0];
-    struct kv_batch *batch = kv_batch_new();
+    struct write_set *writes = write_set_new();
     struct slice bytes = entry_bytes(7);
     start(place);
     keep(keeper, 1, true);
     keep(keeper, 2, true);
-    assert_int_equal(machine_apply(replica_machine(keeper->replica), 4, 9, bytes, batch), OK);
-    assert_int_equal(kv_write(store_state(place->store), batch), OK);
-    kv_batch_clear(batch);
+    assert_int_equal(machine_apply(replica_machine(keeper->replica), 4, 9, bytes, writes), OK);
+    assert_int_equal(write_set_write(writes, store_state(place->store)), OK);
     keep(keeper, 3, false); /* entry 4 of term 1 */
     keep(keeper, 4, false);
     keeper_stop(keeper);
@@ -368,7 +367,7 @@ static void a_state_of_another_history_is_refused(void **state)
     cut_log(4);
     assert_int_equal(try_start(place, keeper, PARTITION, 1), ERR_CORRUPT);
     assert_non_null(strstr(place->failure.text, "different histories"));
-    kv_batch_free(batch);
+    write_set_free(writes);
     free((void *)bytes.data);
 }
 

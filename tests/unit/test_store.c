@@ -285,6 +285,104 @@ static void a_log_left_by_a_crash_is_cut_although_nothing_happens(void **state)
     lane_turn(store_state_lane(place->store), 36 * SECOND);
 }
 
+/* ---- gathering ------------------------------------------------------------------------------ */
+
+enum { GATHERED = 3 };
+
+/* Entries that are applied, and gather. */
+struct gathering {
+    struct machine machine;
+    struct apply applies[GATHERED];
+    struct lane_desk desk;
+    struct lane *lane;
+};
+
+static void gather(struct place *place, struct gathering *gathering, uint64_t backlog_bytes)
+{
+    struct store_config config = config_of(place);
+    config.gather_ns = SECOND / 10;
+    config.backlog_bytes = backlog_bytes;
+    open_with(place, &config);
+    gathering->machine = (struct machine){.partition = 1};
+    gathering->lane = store_state_lane(place->store);
+    lane_desk_init(&gathering->desk, gathering->lane, NULL);
+    for (uint32_t i = 0; i < GATHERED; i++) {
+        gathering->applies[i] = apply_of(&gathering->machine, i + 1, 1);
+        store_apply(&gathering->desk, &gathering->applies[i].apply);
+    }
+    assert_true(lane_turn(gathering->lane, SECOND));
+    lane_collect(&gathering->desk);
+}
+
+static void assert_written(struct place *place, struct gathering *gathering)
+{
+    struct store_figures figures;
+    lane_collect(&gathering->desk);
+    for (uint32_t i = 0; i < GATHERED; i++) {
+        assert_int_equal(gathering->applies[i].err, OK);
+        assert_int_equal(gathering->applies[i].done_count, 1);
+    }
+    assert_int_equal(state_index(store_state(place->store), 1), GATHERED);
+    store_look(place->store, &figures);
+    assert_int_equal(figures.state_waiting_bytes, 0);
+    assert_int_equal(lane_turn_ns(gathering->lane), UINT64_MAX); /* nothing is left to do */
+    lane_desk_close(&gathering->desk);
+}
+
+static void what_is_applied_gathers_and_is_given_back_when_it_is_written(void **state)
+{
+    struct place *place = *state;
+    struct gathering gathering;
+    gather(place, &gathering, 0);
+    assert_int_equal(lane_turn_ns(gathering.lane), SECOND + SECOND / 10);
+    assert_false(lane_turn(gathering.lane, SECOND + SECOND / 10 - 1));
+    assert_int_equal(gathering.applies[0].err, ERR_COUNT);
+    assert_int_equal(state_index(store_state(place->store), 1), 0);
+    assert_true(lane_turn(gathering.lane, SECOND + SECOND / 10));
+    assert_written(place, &gathering);
+}
+
+static struct store *store_read;
+
+static enum err read_state(struct store_apply *apply)
+{
+    assert_int_equal(state_index(store_state(store_read), (uint8_t)apply->partition), GATHERED);
+    return OK;
+}
+
+static void who_reads_sees_what_has_gathered(void **state)
+{
+    struct place *place = *state;
+    struct gathering gathering;
+    gather(place, &gathering, 0);
+    struct apply reading = apply_of(&gathering.machine, 0, 0);
+    reading.apply.read = read_state;
+    store_read = place->store;
+    store_apply(&gathering.desk, &reading.apply);
+    assert_true(lane_turn(gathering.lane, SECOND + 1));
+    lane_collect(&gathering.desk);
+    assert_int_equal(reading.err, OK);
+    assert_written(place, &gathering);
+}
+
+static void who_closes_does_not_wait_for_what_gathers(void **state)
+{
+    struct place *place = *state;
+    struct gathering gathering;
+    gather(place, &gathering, 0);
+    store_close_soon(place->store);
+    assert_true(lane_turn(gathering.lane, SECOND + 1));
+    assert_written(place, &gathering);
+}
+
+static void much_that_gathers_is_written_before_its_time(void **state)
+{
+    struct place *place = *state;
+    struct gathering gathering;
+    gather(place, &gathering, 50);
+    assert_written(place, &gathering);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -293,6 +391,10 @@ int main(void)
         TEST(relaxed_syncs_a_tenth_of_a_second_later),
         TEST(quorum_syncs_a_second_later),
         TEST(entries_become_state_in_order),
+        TEST(what_is_applied_gathers_and_is_given_back_when_it_is_written),
+        TEST(who_reads_sees_what_has_gathered),
+        TEST(who_closes_does_not_wait_for_what_gathers),
+        TEST(much_that_gathers_is_written_before_its_time),
         TEST(too_much_that_waits_is_congestion),
         TEST(an_entry_that_finds_no_memory_is_applied_later),
         TEST(an_entry_that_cannot_be_applied_fences),

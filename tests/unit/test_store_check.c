@@ -21,6 +21,7 @@ enum { TERM = 3, COMMAND = 1, BARRIER = 2, CUT = 5 };
 struct place {
     struct kv *log, *state;
     struct kv_batch *batch;
+    struct write_set *writes;
     struct machine *machine;
     uint32_t partition;
     uint64_t index, message_first;
@@ -48,10 +49,9 @@ static void entry_end(struct place *place, struct entry_writer *writer)
     assert_int_equal(raftlog_put(place->batch, place->partition, &entry), OK);
     assert_int_equal(kv_write(place->log, place->batch), OK);
     kv_batch_clear(place->batch);
-    assert_int_equal(machine_apply(place->machine, entry.index, TERM, entry.bytes, place->batch),
+    assert_int_equal(machine_apply(place->machine, entry.index, TERM, entry.bytes, place->writes),
                      OK);
-    assert_int_equal(kv_write(place->state, place->batch), OK);
-    kv_batch_clear(place->batch);
+    assert_int_equal(write_set_write(place->writes, place->state), OK);
     entry_writer_deinit(writer);
 }
 
@@ -87,7 +87,9 @@ static struct place place_new(void)
     assert_int_equal(kv_open(NULL, &place.log, NULL), OK);
     assert_int_equal(kv_open(NULL, &place.state, NULL), OK);
     place.batch = kv_batch_new();
+    place.writes = write_set_new();
     assert_non_null(place.batch);
+    assert_non_null(place.writes);
     name_of("lamp", place.partition, place.first);
     name_of("door", place.partition, place.second);
     name_of("topic", place.partition, place.topic);
@@ -135,6 +137,7 @@ static void place_free(struct place *place)
 {
     machine_close(place->machine);
     kv_batch_free(place->batch);
+    write_set_free(place->writes);
     kv_close(place->log);
     kv_close(place->state);
 }

@@ -334,6 +334,29 @@ static void state_that_finds_the_disk_full_is_written_later(void **state)
     end(faults);
 }
 
+/* It is tried again as often as always, not without a pause. */
+static void what_gathers_and_finds_the_disk_full_is_written_later(void **state)
+{
+    struct faults *faults = *state;
+    struct store_config config = config_of(faults->place);
+    struct machine machine = {.partition = 5};
+    struct apply apply = apply_of(&machine, 1, 1);
+    config.gather_ns = SECOND;
+    begin(faults, &config);
+    struct lane *lane = store_state_lane(faults->place->store);
+    sim_kv_fail(faults->disk, SIM_KV_WRITE, 0, ERR_NO_SPACE);
+    store_apply(&faults->state_desk, &apply.apply);
+    turn(faults, SECOND);
+    assert_int_equal(lane_turn_ns(lane), faults->now_ns + SECOND); /* not tried yet */
+    turn(faults, SECOND);
+    assert_int_equal(apply.err, ERR_COUNT);
+    assert_int_equal(lane_turn_ns(lane), faults->now_ns + SECOND / 10);
+    turn(faults, SECOND / 10);
+    assert_int_equal(apply.err, OK);
+    assert_int_equal(state_index(store_state(faults->place->store), 5), 1);
+    end(faults);
+}
+
 static void a_flush_that_fails_cuts_nothing(void **state)
 {
     struct faults *faults = *state;
@@ -458,6 +481,7 @@ int main(void)
         TEST(closing_does_not_wait_for_space),
         TEST(relaxed_ends_when_it_cannot_keep_what_it_answered),
         TEST(quorum_survives_a_full_disk_like_fsync),
+        TEST(what_gathers_and_finds_the_disk_full_is_written_later),
         TEST(state_that_finds_the_disk_full_is_written_later),
         TEST(a_flush_that_fails_cuts_nothing),
         TEST(a_flush_that_fails_for_good_fences),
