@@ -58,6 +58,7 @@ def build(stage):
 
 
 DURABLE = {"TERN_TEST_DURABLE": "1"}  # state on disk where a test does not say (tests/lib/broker.py)
+ON_DISK_ALONE = dict(DURABLE, TERN_RETAINED_MEMORY="1")  # and what is retained read back from there
 
 
 def python(stage, name, script, *arguments, long=(), minutes=10, env=None):
@@ -79,7 +80,7 @@ STEPS = [
     build("asan"),
     python("asan", "unit", "tests/lib/unit.py", "build/asan", minutes=15),
     python("asan", "conform", "tests/conform/run.py", minutes=15),
-    python("asan", "conform on disk", "tests/conform/run.py", minutes=15, env=DURABLE),
+    python("asan", "conform on disk", "tests/conform/run.py", minutes=15, env=ON_DISK_ALONE),
     python("asan", "integration", "tests/integration/run.py", minutes=15),
     python("asan", "e2e", "tests/e2e/run.py", long=["--long"], minutes=15),
     Step(
