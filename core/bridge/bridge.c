@@ -110,6 +110,10 @@ static void on_ended(void *owner, struct leg *leg, enum err why, const char *det
         leg->version != MQTT_5 && leg->is_open) {
         bridge->is_private_refused = !bridge->is_private_refused; /* perhaps it was that */
     }
+    if (is_remote && detail[0] == '\0' && bridge->state == BRIDGE_CONNECT && leg->is_open) {
+        detail = leg->tls == NULL ? "before its CONNACK: does that port want TLS (bridge_cafile)?"
+                                  : "before its CONNACK: its log says more";
+    }
     /* An attempt that fails like the one before is no news. */
     bool is_news = bridge->state == BRIDGE_OPEN || !bridge->is_told;
     log_event(is_news ? LOG_WARNING : LOG_INFO,

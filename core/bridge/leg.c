@@ -269,7 +269,7 @@ static void on_closed(void *owner, enum err why)
     leg->stream = NULL;
     if (events != NULL) {
         bool is_of_tls = leg->tls != NULL && !leg->is_open;
-        end(leg, why, is_of_tls ? "during the TLS handshake" : "");
+        end(leg, why, is_of_tls ? "during the TLS handshake: is that a port for TLS?" : "");
         events->turned(whose);
     }
     leg_free(leg);

@@ -256,3 +256,18 @@ def test_a_certificate_that_proves_nothing_is_refused(t, what):
         eventually(lambda: "bridge: cannot connect" in near.log(), what="the refusal")
         assert "the peer's certificate" in near.log(), near.log()
         assert "bridge: connected" not in near.log()
+
+
+@tern_only
+@each("plain", "tls")
+def test_who_took_the_wrong_port_is_told_what_it_may_be(t, way):
+    """A port for TLS that is spoken to in clear, and the other way round."""
+    far = t.broker(listeners={"tls": certs.listener(), "mqtt": []})
+    if way == "plain":
+        rows, words = bridges.block(far.ports["tls"], "# both 1"), "does that port want TLS"
+    else:
+        rows = bridges.block(far.ports["mqtt"], "# both 1", more=[f"bridge_cafile {certs.ca()}"])
+        words = "is that a port for TLS?"
+    near = t.broker(rows)
+    eventually(lambda: "bridge: cannot connect" in near.log(), what="the refusal")
+    assert words in near.log(), near.log()
