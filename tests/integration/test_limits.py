@@ -11,7 +11,7 @@ import urllib.request
 
 import mqtt
 from scram import ScramClient, password_line
-from suite import each, equal, eventually, short, tern_only
+from suite import Skip, each, equal, eventually, short, tern_only
 
 QUOTA, RATE, BANNED, CREDENTIALS = 0x97, 0x9F, 0x8A, 0x86
 SERVER_UNAVAILABLE_3, NOT_AUTHORIZED_3 = 3, 5
@@ -150,6 +150,7 @@ def test_who_sends_too_fast_is_read_slower_and_nothing_is_lost(t, parameter):
     reader.subscribe(t.topic("#"), qos=qos)
     sender = come(t, broker)
     sender.connect(t.id("sender"))
+    began = time.monotonic()
     # In many pieces: what was read at once is handled at once, and paid for afterwards.
     for i in range(count):
         payload = f"{i:03d}".encode() + bytes(200)
@@ -158,10 +159,13 @@ def test_who_sends_too_fast_is_read_slower_and_nothing_is_lost(t, parameter):
             sender.send(mqtt.ack(mqtt.PUBREL, i + 1))
         time.sleep(0.0005)
     received = t.metric(broker, "tern_publish_received_total")
-    assert received < count, f"all {count} were read at once"
-    assert t.metric(broker, "tern_reads_limited_total") > 0
+    took = time.monotonic() - began
     got = drain(reader, count)
     equal([payload[:3] for payload in got], [f"{i:03d}".encode() for i in range(count)], "what came, in order")
+    if took > 1:  # after two seconds all of them are within the limits
+        raise Skip(f"this machine is too busy to send too fast: {took:.1f} s for {count} messages")
+    assert received < count, f"all {count} were read at once"
+    assert t.metric(broker, "tern_reads_limited_total") > 0
     assert "client slowed down" in broker.log() and f"limit {limits[-1].split()[0]}" in broker.log(), broker.log()
     sender.send(mqtt.pingreq())
     while sender.recv(60).kind != mqtt.PINGRESP:

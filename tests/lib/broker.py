@@ -59,7 +59,7 @@ class Broker:
     broker.port is the port of the first listener, broker.ports["ws"] that of another.
     """
 
-    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=20):
+    def __init__(self, lines=(), listeners=None, tern_only=(), hosts=None, args=(), env=None, wait_s=60):
         self.listeners = {"mqtt": []} if listeners is None else listeners
         self.hosts = hosts or {}
         self.lines = list(lines) + ([] if is_mosquitto() else list(tern_only))
