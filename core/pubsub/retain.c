@@ -90,14 +90,19 @@ static uint32_t weight(const struct topic_node *node)
     return node->kind == NODE_HERE ? msg_bytes(node->msg) : node->bytes;
 }
 
+/* Only who holds the lock writes them: no locked instruction is needed. */
+static void add(_Atomic uint64_t *total, int64_t difference)
+{
+    uint64_t now = atomic_load_explicit(total, memory_order_relaxed);
+    atomic_store_explicit(total, now + (uint64_t)difference, memory_order_relaxed);
+}
+
 static void count(struct retain *retain, const struct topic_node *node, int sign)
 {
-    uint64_t bytes = (uint64_t)((int64_t)sign * weight(node));
-    atomic_fetch_add_explicit(&retain->count, (uint64_t)(int64_t)sign, memory_order_relaxed);
-    atomic_fetch_add_explicit(&retain->bytes, bytes, memory_order_relaxed);
-    if (node->kind == NODE_HERE) {
-        atomic_fetch_add_explicit(&retain->memory_bytes, bytes, memory_order_relaxed);
-    }
+    int64_t bytes = (int64_t)sign * weight(node);
+    add(&retain->count, sign);
+    add(&retain->bytes, bytes);
+    add(&retain->memory_bytes, node->kind == NODE_HERE ? bytes : 0);
 }
 
 /* It holds nothing any more. What it held in memory the caller now owns, or NULL. Not pruned. */
