@@ -374,8 +374,12 @@ static enum err answer(struct conn *conn, const struct mqtt_connect *connect,
     uint16_t keepalive_s = granted_keepalive(conn, connect);
     if (session->is_durable || ends_has(conn->shard, session->client_id)) {
         enum err err = opening_await(conn, connack, keepalive_s);
-        if (err != OK) {
-            return err == ERR_AGAIN ? OK : err;
+        if (err == ERR_AGAIN) {
+            return OK;
+        }
+        if (err != OK) { /* the journal has been fenced in this turn */
+            connack_refuse(conn, err);
+            return err;
         }
     }
     connack_write(conn, connack);

@@ -33,9 +33,9 @@ static struct held {
     enum op_kind ops[OPS_MAX];
     uint64_t settled; /* the number of the message in the last OP_SETTLE */
     uint32_t op_count;
-    bool is_dirty; /* something was logged since the last commit */
-    enum err admits;
-    bool is_at_once; /* everything is committed as soon as it is logged */
+    bool is_dirty;           /* something was logged since the last commit */
+    enum err admits, awaits; /* what admit() and await() say; OK: nothing special */
+    bool is_at_once;         /* everything is committed as soon as it is logged */
 
     /* What is retained, as the ops said, by the first letter of the topic; and a reading of it. */
     struct stored {
@@ -78,6 +78,9 @@ static inline enum err held_await(struct journal *journal, uint64_t partitions, 
 {
     (void)journal;
     assert_true(partitions != 0);
+    if (held.awaits != OK) {
+        return held.awaits;
+    }
     if (!held.is_dirty) {
         return OK;
     }

@@ -120,6 +120,21 @@ static void a_topic_and_its_receiver_may_share_a_partition(void **state)
     scene_free(&scene);
 }
 
+static void a_repeated_subscription_has_the_new_settings(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    struct client *reader = add(&scene, connected(scene.house, 's', false));
+    struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    subscribe(reader, "tt", 1);
+    subscribe(reader, "tt", 0); /* [v3:MQTT-3.8.4-3] */
+    assert_int_equal(logged(OP_SUBSCRIBE), 2);
+    SAY(writer, "\x32\x07\0\x02tt\0\x07x");
+    EXPECT(reader, "\x30\x05\0\x02ttx");
+    EXPECT(writer, "\x40\x02\0\x07");
+    scene_free(&scene);
+}
+
 /* ---- a fence -------------------------------------------------------------------------------- */
 
 static void a_fence_refuses_the_session_that_waits(void **state)
@@ -131,6 +146,32 @@ static void a_fence_refuses_the_session_that_waits(void **state)
     EXPECT_NOTHING(client);
     fence(&scene);
     EXPECT(client, "\x20\x02\0\x03");
+    scene_free(&scene);
+}
+
+static void a_fence_in_the_same_turn_is_told_at_once(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    struct client *client = add(&scene, client_new(scene.house));
+    SAY(client, "\x10\x13\0\x04MQTT\x05\x00\0\0\x05\x11\0\0\0\x64\0\x01s");
+    commit(scene.house);
+    client->heard_count = 0;
+    SAY(client, "\x82\x08\0\x01\0\0\x02tt\x01");
+    commit(scene.house);
+    EXPECT(client, "\x90\x04\0\x01\0\x01");
+    held.awaits = ERR_UNAVAILABLE; /* admitted, logged, and then it broke */
+    SAY(client, "\x32\x08\0\x02tt\0\x07\0x");
+    EXPECT(client, "\x40\x03\0\x07\x83");
+    SAY(client, "\x34\x08\0\x02uu\0\x08\0x");
+    EXPECT(client, "\x50\x03\0\x08\x83");
+    SAY(client, "\x82\x08\0\x02\0\0\x02uu\x01");
+    EXPECT(client, "\x90\x04\0\x02\0\x83");
+    struct client *other = add(&scene, client_new(scene.house));
+    SAY(other, "\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01o");
+    EXPECT(other, "\x20\x02\0\x03");
+    SAY(client, "\xe0\0");
+    assert_true(link_is_closed(client->link));
     scene_free(&scene);
 }
 
@@ -185,6 +226,8 @@ int main(void)
         cmocka_unit_test(of_what_was_refused_the_packet_id_is_free_again),
         cmocka_unit_test(a_topic_and_its_receiver_may_share_a_partition),
         cmocka_unit_test(a_fence_refuses_the_session_that_waits),
+        cmocka_unit_test(a_repeated_subscription_has_the_new_settings),
+        cmocka_unit_test(a_fence_in_the_same_turn_is_told_at_once),
         cmocka_unit_test(a_fence_leaves_what_waits_in_the_outbox_there),
         cmocka_unit_test(a_fence_withholds_pubcomp),
         cmocka_unit_test(a_verdict_comes_after_connection_and_session_are_gone),
