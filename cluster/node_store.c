@@ -154,10 +154,17 @@ static enum err on_received(void *context, uint32_t source, uint64_t number)
                : ERR_CORRUPT;
 }
 
-static enum err on_outbox(void *context, uint64_t number, const struct msg_spec *message)
+static enum err on_taken(void *context, uint32_t source, uint64_t number, uint64_t group)
 {
     struct loading *loading = context;
-    return restore_outbox(loading->restore, loading->partition, number, message);
+    return restore_taken(loading->restore, source, number, group);
+}
+
+static enum err on_outbox(void *context, uint64_t number, const struct outgoing_record *record)
+{
+    struct loading *loading = context;
+    return restore_outbox(loading->restore, loading->partition, number, &record->message,
+                          record->group);
 }
 
 static enum err on_retained(void *context, const struct msg_spec *message)
@@ -201,7 +208,8 @@ static const struct machine_reader reader = {.received = on_received,
                                              .session = on_session,
                                              .subscription = on_subscription,
                                              .packet_id = on_packet_id,
-                                             .item = on_item};
+                                             .item = on_item,
+                                             .taken = on_taken};
 
 enum err node_store_journal_load(void *context, struct journal *journal, struct shard *shard,
                                  struct broker_failure *failure)

@@ -95,11 +95,13 @@ enum err import_item(struct import *import, struct import_session *session, uint
 enum err import_close(struct import *import, struct import_session *session);
 
 enum err import_retained(struct import *import, const struct msg_spec *spec);
-/* A message for all who want it. number 0: the next one. */
+/* A message on its way. number 0: the next one. */
 enum err import_send(struct import *import, uint32_t partition, uint64_t number,
-                     const struct msg_spec *spec);
+                     const struct outgoing_record *record);
 enum err import_received(struct import *import, uint32_t partition, uint32_t source,
                          uint64_t number);
+enum err import_taken(struct import *import, uint32_t partition, uint32_t source, uint64_t number,
+                      uint64_t group);
 
 /* Once: wait until all of it is on stable storage. ERR_UNAVAILABLE: the journal is fenced; ERR_NO_SPACE. */
 enum err import_finish(struct import *import);

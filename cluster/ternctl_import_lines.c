@@ -90,7 +90,9 @@ static enum err nobodys_take(struct import *import, const struct dump_line *line
     case DUMP_RETAINED:
         return import_retained(import, &line->message);
     case DUMP_OUTBOX:
-        return import_send(import, line->partition, line->number, &line->message);
+        return import_send(import, line->partition, line->number, &line->outgoing);
+    case DUMP_TAKEN:
+        return import_taken(import, line->partition, line->source, line->number, line->key);
     default:
         return import_received(import, line->partition, line->source, line->number);
     }
@@ -118,6 +120,7 @@ static enum err line_take(struct lines *lines, const struct dump_line *line)
     case DUMP_RETAINED:
     case DUMP_OUTBOX:
     case DUMP_RECEIVED:
+    case DUMP_TAKEN:
         return lines->import == NULL ? OK : nobodys_take(lines->import, line);
     }
     return OK;

@@ -146,7 +146,8 @@ static enum err pass_on(struct source *source, const struct mosquitto_item *item
         return OK; /* the client sends it again */
     }
     TRY(import_packet_id(source->import, source->session, item->packet_id));
-    return import_send(source->import, source->session->partition, 0, spec);
+    struct outgoing_record record = {.message = *spec};
+    return import_send(source->import, source->session->partition, 0, &record);
 }
 
 static enum err on_item(void *context, const struct mosquitto_item *item)

@@ -277,9 +277,10 @@ enum err import_retained(struct import *import, const struct msg_spec *spec)
 }
 
 enum err import_send(struct import *import, uint32_t partition, uint64_t number,
-                     const struct msg_spec *spec)
+                     const struct outgoing_record *record)
 {
-    struct op op = {.kind = OP_SEND, .partition = partition};
+    struct op op = {.kind = OP_SEND, .partition = partition, .send.group = record->group};
+    const struct msg_spec *spec = &record->message;
     uint64_t *last = &import->outbox_last[partition];
     if (is_over(import, spec)) {
         import->figures.messages_over++;
@@ -292,12 +293,12 @@ enum err import_send(struct import *import, uint32_t partition, uint64_t number,
     return log_message(import, &op, spec);
 }
 
-enum err import_received(struct import *import, uint32_t partition, uint32_t source,
-                         uint64_t number)
+/* group 0: all up to that number. */
+static enum err note(struct import *import, uint32_t partition, uint32_t source, uint64_t number,
+                     uint64_t group)
 {
     struct op op = {.kind = OP_RECEIVED, .partition = partition};
-    op.received.partition = source;
-    op.received.number = number;
+    op.received = (struct op_received){.partition = source, .number = number, .group = group};
     if (!import->is_fresh) {
         return OK; /* the numbers of that store are others */
     }
@@ -305,6 +306,18 @@ enum err import_received(struct import *import, uint32_t partition, uint32_t sou
         import->outbox_last[source] = number;
     }
     return log_op(import, &op, 0, NULL);
+}
+
+enum err import_received(struct import *import, uint32_t partition, uint32_t source,
+                         uint64_t number)
+{
+    return note(import, partition, source, number, 0);
+}
+
+enum err import_taken(struct import *import, uint32_t partition, uint32_t source, uint64_t number,
+                      uint64_t group)
+{
+    return note(import, partition, source, number, group);
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------- */

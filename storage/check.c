@@ -171,10 +171,10 @@ static enum err on_received(struct walk *walk, const struct key_parts *parts, st
 
 static enum err on_outbox(struct walk *walk, const struct key_parts *parts, struct slice value)
 {
-    struct msg_spec record;
+    struct outgoing_record record;
     (void)parts;
     walk->check->figures.outbox++;
-    return record_get_message(value, walk->arena, &record);
+    return record_get_outgoing(value, walk->arena, &record);
 }
 
 static enum err on_retained(struct walk *walk, const struct key_parts *parts, struct slice value)
@@ -292,6 +292,8 @@ static enum err on_parts(struct walk *walk, const struct key_parts *parts, struc
         return on_retained(walk, parts, value);
     case KEY_SESSION:
         return on_session_key(walk, parts, value);
+    case KEY_TAKEN:
+        return parts->source >= PARTITION_COUNT || parts->second == 0 ? ERR_CORRUPT : OK;
     }
     return OK;
 }
@@ -319,6 +321,8 @@ static const char *name_of(const struct key_parts *parts)
                : parts->part == PART_SUBSCRIPTION ? "a subscription of session"
                : parts->part == PART_WILL         ? "the will of session"
                                                   : "session";
+    case KEY_TAKEN:
+        return "what was taken for a group: message";
     }
     return "record";
 }

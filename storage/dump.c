@@ -128,13 +128,25 @@ static enum err write_received(void *context, uint32_t source, uint64_t number)
     return line_end(dumper, &w);
 }
 
-static enum err write_outbox(void *context, uint64_t number, const struct msg_spec *message)
+static enum err write_taken(void *context, uint32_t source, uint64_t number, uint64_t group)
+{
+    struct dumper *dumper = context;
+    struct json_writer w = line_begin(dumper, "taken");
+    json_add_u64(&w, "partition", dumper->partition);
+    json_add_u64(&w, "source", source);
+    json_add_u64(&w, "number", number);
+    add_key(&w, "group", group);
+    return line_end(dumper, &w);
+}
+
+static enum err write_outbox(void *context, uint64_t number, const struct outgoing_record *record)
 {
     struct dumper *dumper = context;
     struct json_writer w = line_begin(dumper, "outbox");
     json_add_u64(&w, "partition", dumper->partition);
     json_add_u64(&w, "number", number);
-    add_message(&w, message);
+    add_text(&w, "group", record->group);
+    add_message(&w, &record->message);
     return line_end(dumper, &w);
 }
 
@@ -239,6 +251,7 @@ const struct machine_reader dump_reader = {
     .subscription = write_subscription,
     .packet_id = write_packet_id,
     .item = write_item,
+    .taken = write_taken,
 };
 
 /* ---- all of it ------------------------------------------------------------------------------- */

@@ -22,8 +22,11 @@
  *   {"type":"message","session":..,"sequence":12,"qos":2,"awaits_pubcomp":true}
  *        packet id on the wire: 1 + sequence modulo 65535
  *   {"type":"retained","message":{..}}
- *   {"type":"outbox","partition":3,"number":9,"message":{..}}   to be given to all who want it
- *   {"type":"received","partition":3,"source":5,"number":9}     of the outbox of source
+ *   {"type":"outbox","partition":3,"number":9,"group":"name/filter","message":{..}}
+ *        to be given to all who want it, or to a member of that share group
+ *   {"type":"received","partition":3,"source":5,"number":9}     of the outbox of source, up to it
+ *   {"type":"taken","partition":3,"source":5,"number":9,"group":"7d1c5fc2b84e1f06"}
+ *        that one message of the outbox, for the group whose name has that XXH3
  *   {"type":"end","lines":123}                                  last: the lines before this one
  *
  * A message is
@@ -77,20 +80,22 @@ enum dump_kind {
     DUMP_RETAINED,
     DUMP_OUTBOX,
     DUMP_RECEIVED,
+    DUMP_TAKEN,
     DUMP_END
 };
 
 struct dump_line {
     enum dump_kind kind;
-    uint64_t key;       /* of the session it is of */
-    uint32_t partition; /* of an outbox, of a received */
+    uint64_t key;       /* of the session it is of; the group of a taken */
+    uint32_t partition; /* of an outbox, of a received, of a taken */
     uint32_t source;
     uint64_t number; /* sequence, packet id, number in an outbox, lines, format */
     union {
         struct session_record session;
         struct op_subscribe subscription;
         struct item_record item; /* as if its message were its own */
-        struct msg_spec message; /* retained, outbox */
+        struct msg_spec message; /* retained */
+        struct outgoing_record outgoing;
     };
     struct json *document; /* private */
     uint8_t *bytes;        /* private: decoded base64 */

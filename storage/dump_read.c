@@ -332,10 +332,35 @@ static enum err read_number(struct source *source, const struct json *object)
     return source->line->number > 0 ? OK : refuse(source, "number", "from 1 on");
 }
 
-static enum err read_outbox(struct source *source, const struct json *object)
+static enum err read_taken(struct source *source, const struct json *object)
 {
     TRY(read_number(source, object));
-    return message_of(source, object, &source->line->message);
+    TRY(key_of(source, object, "group", &source->line->key));
+    return source->line->key > 0 ? OK : refuse(source, "group", "16 hexadecimal digits");
+}
+
+/* "name/filter" */
+static bool is_group(struct slice text)
+{
+    const uint8_t *slash = memchr(text.data, '/', text.count);
+    if (slash == NULL || slash == text.data) {
+        return false;
+    }
+    struct topic_filter parts;
+    struct slice filter = slice_skip(text, (size_t)(slash - text.data) + 1);
+    return topic_filter_parse(filter, UINT32_MAX, &parts) == OK && parts.share.count == 0;
+}
+
+static enum err read_outbox(struct source *source, const struct json *object)
+{
+    struct outgoing_record *record = &source->line->outgoing;
+    *record = (struct outgoing_record){.group = {0}};
+    TRY(read_number(source, object));
+    TRY(text_of(source, object, "group", &record->group));
+    if (record->group.count > 0 && !is_group(record->group)) {
+        return refuse(source, "group", "the name and the filter of a shared subscription");
+    }
+    return message_of(source, object, &record->message);
 }
 
 static enum err read_last(struct source *source, const struct json *object)
@@ -357,6 +382,7 @@ static const struct type {
     {"retained", DUMP_RETAINED, false, read_retained},
     {"outbox", DUMP_OUTBOX, false, read_outbox},
     {"received", DUMP_RECEIVED, false, read_number},
+    {"taken", DUMP_TAKEN, false, read_taken},
     {"end", DUMP_END, false, read_last},
 };
 

@@ -51,6 +51,16 @@ void key_of_number(struct key *key, uint32_t partition, enum key_kind kind, uint
     add_number(key, number, number_bytes(kind));
 }
 
+void key_of_taken(struct key *key, uint32_t partition, uint32_t source, uint64_t number,
+                  uint64_t group)
+{
+    ASSERT(source <= PARTITION_MAX);
+    key_of_kind(key, partition, KEY_TAKEN);
+    add_number(key, source, 1);
+    add_number(key, number, 8);
+    add_number(key, group, 8);
+}
+
 void key_of_retained(struct key *key, uint32_t partition, struct slice topic)
 {
     key_of_kind(key, partition, KEY_RETAINED);
@@ -146,6 +156,17 @@ static bool read_session(struct slice rest, struct key_parts *parts)
     return false;
 }
 
+static bool read_taken(struct slice rest, struct key_parts *parts)
+{
+    if (rest.count != 1 + 8 + 8) {
+        return false;
+    }
+    parts->source = rest.data[0];
+    rest = slice_skip(rest, 1);
+    return read_rest(slice_head(rest, 8), 8, &parts->number) &&
+           read_rest(slice_skip(rest, 8), 8, &parts->second);
+}
+
 static bool read_kind(struct slice rest, struct key_parts *parts)
 {
     switch (parts->kind) {
@@ -160,6 +181,8 @@ static bool read_kind(struct slice rest, struct key_parts *parts)
         return read_text(rest, &parts->text);
     case KEY_SESSION:
         return read_session(rest, parts);
+    case KEY_TAKEN:
+        return read_taken(rest, parts);
     }
     return false;
 }

@@ -14,6 +14,7 @@
  *     p 'S' session8 'F' text    a subscription
  *     p 'S' session8 'I' id2     a QoS 2 packet id of the client
  *     p 'S' session8 'Q' seq8    a message owed, by its sequence
+ *     p 'T' source1 number8 group8   that message of that outbox was taken for that share group
  *
  * Numbers are big-endian, so that they sort as numbers. C and D stand apart from the session, so that
  * what ends a connection or a will is written without reading. Values are records of proto/store.proto
@@ -39,6 +40,7 @@ enum key_kind {
     KEY_OUTBOX = 'O',
     KEY_RETAINED = 'R',
     KEY_SESSION = 'S',
+    KEY_TAKEN = 'T',
 };
 enum key_part {
     PART_SESSION = 0, /* the session itself */
@@ -65,6 +67,8 @@ void key_of_partition(struct key *key, uint32_t partition); /* what all of it be
 /* A as it is, of the others what they begin with. */
 void key_of_kind(struct key *key, uint32_t partition, enum key_kind kind);
 void key_of_number(struct key *key, uint32_t partition, enum key_kind kind, uint64_t number);
+void key_of_taken(struct key *key, uint32_t partition, uint32_t source, uint64_t number,
+                  uint64_t group);
 void key_of_retained(struct key *key, uint32_t partition, struct slice topic);
 void key_of_session(struct key *key, uint32_t partition, uint64_t session);
 void key_of_session_part(struct key *key, uint32_t partition, uint64_t session, enum key_part part);
@@ -80,8 +84,9 @@ struct key_parts {
     uint32_t partition;
     enum key_kind kind;
     enum key_part part;
-    uint64_t number;   /* of C, L, M, O; the session of S */
-    uint64_t second;   /* packet id, sequence */
+    uint64_t number;   /* of C, L, M, O, T; the session of S */
+    uint64_t second;   /* packet id, sequence, group */
+    uint32_t source;   /* of T */
     struct slice text; /* topic of R, text of F */
 };
 bool key_read(struct slice bytes, struct key_parts *out);

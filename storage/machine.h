@@ -20,7 +20,7 @@
  *     RETAIN        R, gone when the payload is empty
  *     WILL          S 'D' gone
  *     SEND SENT     O there, gone
- *     RECEIVED      L
+ *     RECEIVED      L; with a group T, and those of the same source below done_below gone
  *     every entry   A
  *
  * Nothing is read to write, but for the items of a session that ends: how many share a message is
@@ -84,13 +84,14 @@ enum err machine_apply(struct machine *machine, uint64_t index, uint64_t term, s
  */
 struct machine_reader {
     enum err (*received)(void *context, uint32_t source, uint64_t number);
-    enum err (*outbox)(void *context, uint64_t number, const struct msg_spec *message);
+    enum err (*outbox)(void *context, uint64_t number, const struct outgoing_record *record);
     enum err (*retained)(void *context, const struct msg_spec *message);
     enum err (*session)(void *context, const struct session_record *session);
     enum err (*subscription)(void *context, uint64_t session, const struct op_subscribe *record);
     enum err (*packet_id)(void *context, uint64_t session, uint16_t packet_id);
     enum err (*item)(void *context, uint64_t session, uint64_t sequence,
                      const struct item_record *item);
+    enum err (*taken)(void *context, uint32_t source, uint64_t number, uint64_t group);
 };
 enum err machine_read(struct machine *machine, const struct machine_reader *reader, void *context);
 

@@ -295,9 +295,9 @@ static void on_send(struct work *work, const struct entry_op *op)
 {
     struct machine *machine = work->machine;
     key_of_number(&machine->key, machine->partition, KEY_OUTBOX, op->send.number);
+    struct outgoing_record record = {op->send.message, op->send.group};
     bool is_new = op->send.number >= work->applied.send_next;
-    put_record(work, is_new ? IS_NEW : MAY_BE_THERE,
-               record_put_message(&machine->value, &op->send.message));
+    put_record(work, is_new ? IS_NEW : MAY_BE_THERE, record_put_outgoing(&machine->value, &record));
     if (is_new) {
         work->applied.send_next = op->send.number + 1;
     }
@@ -310,11 +310,33 @@ static void on_sent(struct work *work, const struct entry_op *op)
     erase(work);
 }
 
+/* What is known to have left its outbox can come no more: nobody will ask who took it. */
+static void forget_taken(struct work *work, const struct op_received *received)
+{
+    struct machine *machine = work->machine;
+    key_of_taken(&machine->key, machine->partition, received->partition, 0, 0);
+    key_of_taken(&machine->key_end, machine->partition, received->partition, received->done_below,
+                 0);
+    struct slice from = key_slice(&machine->key), to = key_slice(&machine->key_end);
+    write_set_delete_range(work->writes, from, to);
+    count_in(work, MUTATION_DELETE_RANGE, from, to);
+}
+
 static void on_received(struct work *work, const struct entry_op *op)
 {
     struct machine *machine = work->machine;
-    key_of_number(&machine->key, machine->partition, KEY_RECEIVED, op->received.partition);
-    put_shape(work, MAY_BE_THERE, &shape_number, &op->received.number);
+    const struct op_received *received = &op->received;
+    if (received->group == 0) {
+        key_of_number(&machine->key, machine->partition, KEY_RECEIVED, received->partition);
+        put_shape(work, MAY_BE_THERE, &shape_number, &received->number);
+        return;
+    }
+    if (received->done_below > 0) {
+        forget_taken(work, received);
+    }
+    key_of_taken(&machine->key, machine->partition, received->partition, received->number,
+                 received->group);
+    put(work, slice_of(NULL, 0), MAY_BE_THERE);
 }
 
 /* clang-format off */

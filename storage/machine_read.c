@@ -149,13 +149,21 @@ static enum err on_received(struct walk *walk, const struct key_parts *parts, st
                : walk->reader->received(walk->context, (uint32_t)parts->number, number);
 }
 
+static enum err on_taken(struct walk *walk, const struct key_parts *parts)
+{
+    TRY(tell_session(walk)); /* the last one comes before */
+    return walk->reader->taken == NULL
+               ? OK
+               : walk->reader->taken(walk->context, parts->source, parts->number, parts->second);
+}
+
 static enum err on_outbox(struct walk *walk, const struct key_parts *parts, struct slice value)
 {
-    struct msg_spec record;
+    struct outgoing_record record;
     if (walk->reader->outbox == NULL) {
         return OK;
     }
-    TRY(record_get_message(value, walk->arena, &record));
+    TRY(record_get_outgoing(value, walk->arena, &record));
     return walk->reader->outbox(walk->context, parts->number, &record);
 }
 
@@ -185,6 +193,8 @@ static enum err on_key(struct walk *walk, struct slice key, struct slice value)
         return on_retained(walk, &parts, value);
     case KEY_SESSION:
         return on_session_key(walk, &parts, value);
+    case KEY_TAKEN:
+        return on_taken(walk, &parts);
     case KEY_APPLIED:
     case KEY_SHARED_COUNT:
     case KEY_MESSAGE:

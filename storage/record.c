@@ -12,18 +12,27 @@
 #define SHAPE(name) \
     const struct shape shape_##name = {name##_fields, sizeof(name##_fields) / sizeof(struct field)}
 
+#define MESSAGE_ROWS(base)                                                         \
+    {FIELD_BYTES,   AT(base topic),           0, RECORD_TEXT_BYTES_MAX, NULL},      \
+    {FIELD_BYTES,   AT(base payload),         0, RECORD_BYTES_MAX,      NULL},      \
+    {FIELD_BYTES,   AT(base props),           0, RECORD_BYTES_MAX,      NULL},      \
+    {FIELD_U8,      AT(base qos),             0, RECORD_QOS_MAX,        NULL},      \
+    {FIELD_U8,      AT(base retain),          0, RECORD_FLAG_MAX,       NULL},      \
+    {FIELD_FIXED64, AT(base publisher),       0, UINT64_MAX,            NULL},      \
+    {FIELD_U64,     AT(base expires_wall_ms), 0, UINT64_MAX,            NULL},      \
+    {FIELD_U32,     AT(base expiry_s),        0, UINT32_MAX,            NULL}
+
 #define OF struct msg_spec
-static const struct field message_fields[] = {
-    {FIELD_BYTES,   AT(topic),           0, RECORD_TEXT_BYTES_MAX, NULL},
-    {FIELD_BYTES,   AT(payload),         0, RECORD_BYTES_MAX,      NULL},
-    {FIELD_BYTES,   AT(props),           0, RECORD_BYTES_MAX,      NULL},
-    {FIELD_U8,      AT(qos),             0, RECORD_QOS_MAX,        NULL},
-    {FIELD_U8,      AT(retain),          0, RECORD_FLAG_MAX,       NULL},
-    {FIELD_FIXED64, AT(publisher),       0, UINT64_MAX,            NULL},
-    {FIELD_U64,     AT(expires_wall_ms), 0, UINT64_MAX,            NULL},
-    {FIELD_U32,     AT(expiry_s),        0, UINT32_MAX,            NULL},
-};
+static const struct field message_fields[] = {MESSAGE_ROWS()};
 SHAPE(message);
+#undef OF
+
+#define OF struct outgoing_record
+static const struct field outgoing_fields[] = {
+    MESSAGE_ROWS(message.),
+    {FIELD_BYTES, AT(group), 0, RECORD_TEXT_BYTES_MAX, NULL},
+};
+static SHAPE(outgoing);
 #undef OF
 
 #define OF struct op_will
@@ -129,6 +138,11 @@ enum err record_put_message(struct buf *out, const struct msg_spec *record)
     return put(out, &shape_message, record);
 }
 
+enum err record_put_outgoing(struct buf *out, const struct outgoing_record *record)
+{
+    return put(out, &shape_outgoing, record);
+}
+
 enum err record_get_session(struct slice bytes, struct arena *arena, struct session_record *out)
 {
     struct session_record record = {.key = 0};
@@ -165,6 +179,14 @@ enum err record_get_message(struct slice bytes, struct arena *arena, struct msg_
 {
     struct msg_spec record = {.qos = 0};
     TRY(wire_read(&shape_message, bytes, false, arena, &record));
+    *out = record;
+    return OK;
+}
+
+enum err record_get_outgoing(struct slice bytes, struct arena *arena, struct outgoing_record *out)
+{
+    struct outgoing_record record = {.message.qos = 0};
+    TRY(wire_read(&shape_outgoing, bytes, false, arena, &record));
     *out = record;
     return OK;
 }

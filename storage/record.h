@@ -76,12 +76,10 @@ struct entry_op {
         struct {
             uint64_t number;
             struct msg_spec message;
+            struct slice group;
         } send;
         uint64_t sent;
-        struct {
-            uint32_t partition;
-            uint64_t number;
-        } received;
+        struct op_received received;
     };
 };
 
@@ -114,6 +112,11 @@ struct item_record {  /* a message owed to a session; its sequence is in the key
     struct slice share_text;
 };
 
+struct outgoing_record { /* of an outbox; its number is in the key */
+    struct msg_spec message;
+    struct slice group; /* see op.h */
+};
+
 /*
  * Append to out. ERR_NOMEM: nothing changed. Of a session all but its key, which is part of the key it
  * is kept under; of a subscription prefix and filter as one, which comes back as filter.
@@ -123,6 +126,7 @@ enum err record_put_will(struct buf *out, const struct op_will *record);
 enum err record_put_subscription(struct buf *out, const struct op_subscribe *record);
 enum err record_put_item(struct buf *out, const struct item_record *record);
 enum err record_put_message(struct buf *out, const struct msg_spec *record);
+enum err record_put_outgoing(struct buf *out, const struct outgoing_record *record);
 
 /*
  * Slices point into bytes, arrays into the arena. What a newer version added is skipped. ERR_CORRUPT,
@@ -133,6 +137,7 @@ enum err record_get_will(struct slice bytes, struct arena *arena, struct op_will
 enum err record_get_subscription(struct slice bytes, struct arena *arena, struct op_subscribe *out);
 enum err record_get_item(struct slice bytes, struct arena *arena, struct item_record *out);
 enum err record_get_message(struct slice bytes, struct arena *arena, struct msg_spec *out);
+enum err record_get_outgoing(struct slice bytes, struct arena *arena, struct outgoing_record *out);
 
 /* XXH3 of the bytes, for records that carry one in front: 8 bytes, little endian. */
 enum { RECORD_SUM_BYTES = 8 };

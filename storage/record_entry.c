@@ -56,15 +56,18 @@ static const struct field retain_fields[] = {
     {FIELD_RECORD, AT(retain), 0, 0, &shape_message},
 };
 static const struct field send_fields[] = {
-    {FIELD_U64,    AT(send.number),  0, UINT64_MAX, NULL},
-    {FIELD_RECORD, AT(send.message), 0, 0,          &shape_message},
+    {FIELD_U64,    AT(send.number),  0, UINT64_MAX,            NULL},
+    {FIELD_RECORD, AT(send.message), 0, 0,                     &shape_message},
+    {FIELD_BYTES,  AT(send.group),   0, RECORD_TEXT_BYTES_MAX, NULL},
 };
 static const struct field sent_fields[] = {
     {FIELD_U64, AT(sent), 0, UINT64_MAX, NULL},
 };
 static const struct field received_fields[] = {
-    {FIELD_U32, AT(received.partition), 0, ENTRY_SOURCE_MAX, NULL},
-    {FIELD_U64, AT(received.number),    0, UINT64_MAX,       NULL},
+    {FIELD_U32,     AT(received.partition),  0, ENTRY_SOURCE_MAX, NULL},
+    {FIELD_U64,     AT(received.number),     0, UINT64_MAX,       NULL},
+    {FIELD_FIXED64, AT(received.group),      0, UINT64_MAX,       NULL},
+    {FIELD_U64,     AT(received.done_below), 0, UINT64_MAX,       NULL},
 };
 SHAPE(close);
 SHAPE(end);
@@ -146,13 +149,13 @@ static void change_of(const struct op *op, uint32_t message, struct entry_op *ou
     case OP_SEND:
         out->send.number = op->send.number;
         out->send.message = record_spec_of(op->send.msg);
+        out->send.group = op->send.group;
         return;
     case OP_SENT:
         out->sent = op->sent;
         return;
     case OP_RECEIVED:
-        out->received.partition = op->received.partition;
-        out->received.number = op->received.number;
+        out->received = op->received;
         return;
     case OP_KIND_END:
         break;

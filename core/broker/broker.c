@@ -4,6 +4,7 @@
 #include "core/base/blocks.h"
 #include "core/base/log.h"
 #include "core/broker/broker_shared.h"
+#include "core/broker/taken.h"
 #include "core/io/cpu.h"
 #include "core/io/sys.h"
 
@@ -36,8 +37,10 @@ static enum err build(struct broker *broker, uint32_t worker_count)
     broker->trie = trie_new(broker->epoch, broker->shard_count, broker->seed);
     broker->retain = retain_new(config->retained_max, config->retained_bytes_max, broker->seed);
     broker->mail_rings = mail_rings_new(broker->shard_count);
+    broker->taken = taken_new(broker->seed);
     TRY(limits_init(&broker->limits, broker->seed, config, (uint64_t)time(NULL) * 1000));
-    if (broker->trie == NULL || broker->retain == NULL || broker->mail_rings == NULL) {
+    if (broker->trie == NULL || broker->retain == NULL || broker->mail_rings == NULL ||
+        broker->taken == NULL) {
         return ERR_NOMEM;
     }
     for (uint32_t i = 0; i < broker->shard_count; i++) {
@@ -94,6 +97,7 @@ void broker_free(struct broker *broker)
     workers_free(broker->hashers);
     workers_free(broker->signers);
     mail_rings_free(broker->mail_rings);
+    taken_free(broker->taken);
     limits_deinit(&broker->limits);
     trie_free(broker->trie);
     retain_free(broker->retain);
@@ -169,8 +173,8 @@ static enum err start_err(const struct broker *broker)
 }
 
 /*
- * The steps are taken together: all shards open, all load what is on disk, shard 0 listens (it learns
- * the ports), the others listen, the starter looks at the results, all serve or none. Nobody is let in
+ * The steps are taken together: all shards open, all load what is on disk, share groups hear of
+ * their members, shard 0 listens (it learns the ports), the others listen, the starter looks at the results, all serve or none. Nobody is let in
  * by one shard while another may still find its part of the disk damaged. At the end nobody closes its
  * ring while another may still wake it.
  */
@@ -185,6 +189,10 @@ static void *thread_main(void *context)
     meet(broker);
     if (*err == OK) {
         *err = load_in_thread(shard, failure);
+    }
+    meet(broker);
+    bool is_loaded = start_err(broker) == OK;
+    while (is_loaded && !shard_settle(shard)) {
     }
     meet(broker);
     if (shard->index == 0 && start_err(broker) == OK) {
@@ -222,7 +230,7 @@ enum err broker_start(struct broker *broker, struct broker_failure *failure)
         }
         broker->thread_count++;
     }
-    for (int step = 0; step < 4; step++) { /* opened, loaded, the first listens, all do */
+    for (int step = 0; step < 5; step++) { /* opened, loaded, settled, one listens, all do */
         meet(broker);
     }
     enum err err = OK;

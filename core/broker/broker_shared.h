@@ -16,6 +16,8 @@
 #include <pthread.h>
 #include <stddef.h>
 
+struct taken;
+
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
 /* What changes while running, as one. */
@@ -40,6 +42,8 @@ struct broker {
     struct trie *trie;
     struct retain *retain;
     struct mail_rings *mail_rings;
+    struct taken *taken;            /* what was on disk; read only once all have loaded */
+    _Atomic uint32_t joining_count; /* restored members whose groups have not answered; relaxed */
     struct limits limits;
     struct shard *shards[SHARD_COUNT_MAX];
     struct metrics *metrics[SHARD_COUNT_MAX];

@@ -5,6 +5,7 @@
 #include "core/broker/apply.h"
 #include "core/broker/conn.h"
 #include "core/broker/hold.h"
+#include "core/broker/on_close.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
@@ -271,10 +272,13 @@ void deliver_settled(struct session *session, struct delivery *delivery)
     delivery_deinit(delivery);
 }
 
-/* What may be forgotten again is not sent: after a crash its packet id would be another message's. */
+/* What may be forgotten again is not sent: after a crash its packet id would be another message's, or
+ * the message another member's. */
 static bool is_stable(const struct session *session, const struct delivery *delivery)
 {
-    return !session->is_kept || delivery->sequence <= session->afterlife->stable_sequence;
+    const struct afterlife *afterlife = session->afterlife;
+    return afterlife == NULL || delivery->sequence > afterlife->logged_sequence ||
+           delivery->sequence <= afterlife->stable_sequence;
 }
 
 /*
@@ -379,18 +383,27 @@ static enum err queue_up(struct session *session, const struct delivery *deliver
     return OK;
 }
 
-/* The session owes this delivery from now on. Takes over what it holds on OK. */
-static enum err enqueue(struct session *session, const struct delivery *delivery)
+/*
+ * The session owes this delivery from now on. Takes over what it holds on OK. is_noted: something was
+ * logged about it, so that it has to wait also where the session is not on disk.
+ */
+static enum err enqueue(struct session *session, const struct delivery *delivery, bool is_noted)
 {
     struct delivery copy = *delivery;
+    if (is_noted) {
+        TRY(session_prepare_afterlife(session));
+    }
     if (copy.qos > 0) {
         copy.sequence = ++session->sequence;
     }
-    bool may_leave = queue_count(&session->queue) == 0 && (!session->is_kept || copy.qos == 0);
-    if (may_leave && send_now(session, &copy)) {
+    bool must_wait = is_noted || (session->is_kept && copy.qos > 0);
+    if (queue_count(&session->queue) == 0 && !must_wait && send_now(session, &copy)) {
         return OK;
     }
     enum err err = queue_up(session, &copy);
+    if (err == OK && is_noted && !session->is_kept) {
+        deliver_run_add(session, copy.sequence);
+    }
     hold_note(session);
     return err;
 }
@@ -440,10 +453,20 @@ static void offer_settled(struct session *session, const struct offer *offer)
     }
 }
 
+/*
+ * By a share, from an outbox: no other member gets it from here on, whatever happens. Also at QoS 2
+ * to a session that ends with its connection: with it the message is gone [MQTT-4.8.2-5].
+ */
+static bool is_taken_for_good(const struct session *session, const struct offer *offer)
+{
+    return offer->share != 0 && shard_of_session(session)->origin.number != 0 &&
+           (offer->qos == 2 || (offer->qos == 1 && session->is_kept));
+}
+
 enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache)
 {
-    const struct shard *shard = shard_of_session(session);
+    struct shard *shard = shard_of_session(session);
     if (!rights_may_read(session, offer->msg)) {
         rights_denied_read(session, offer->msg);
         offer_settled(session, offer);
@@ -454,9 +477,8 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
         offer_settled(session, offer);
         return OK;
     }
-    /* Of a share nobody knows which member it came to before a crash: twice is better than never. */
     if (session->is_kept && offer->share == 0 && outbox_has_come(shard, session->partition)) {
-        return OK; /* before a crash */
+        return OK; /* before a crash; of a share outbox_was_taken() tells */
     }
     struct delivery delivery;
     enum err err = apply_admit(session);
@@ -468,7 +490,11 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
         offer_settled(session, offer);
         return err;
     }
-    err = enqueue(session, &delivery);
+    bool is_noted = is_taken_for_good(session, offer);
+    if (is_noted) {
+        outbox_take(shard, session->partition, offer->group);
+    }
+    err = enqueue(session, &delivery, is_noted);
     if (err != OK) {
         deliver_settled(session, &delivery);
     }
@@ -504,6 +530,7 @@ void deliver_run_add(struct session *session, uint64_t sequence)
 {
     struct shard *shard = shard_of_session(session);
     struct afterlife *afterlife = session->afterlife;
+    afterlife->logged_sequence = sequence;
     if (afterlife->run != NULL && afterlife->run->flush == shard->flush_count) {
         afterlife->run->sequence = sequence;
         return;

@@ -24,6 +24,7 @@ struct offer {
     const uint32_t *ids; /* Subscription Identifiers */
     uint32_t id_count;
     uint64_t share; /* 0: not by a shared subscription */
+    uint64_t group; /* hash_bytes() of its group's name */
     uint8_t qos;
     bool retain;
 };

@@ -22,7 +22,7 @@ static void on_mail_publish(struct shard *shard, struct mail *mail)
         err = relay == NULL ? ERR_NOMEM : OK;
     }
     hold_begin(shard);
-    shard->origin = origin_of(mail->a, mail->b);
+    shard->origin = mail->origin;
     err = err == OK ? route_local(shard, mail->msg, relay) : err;
     shard->origin.number = 0;
     hold_remote_publisher(shard);
@@ -79,6 +79,7 @@ static const struct {
     [MAIL_SHARE_OFFER] = {shares_on_mail, discard_msg},
     [MAIL_SHARE_SETTLE] = {shares_on_mail, NULL},
     [MAIL_SHARE_RETURN] = {shares_on_mail, discard_msg},
+    [MAIL_SHARE_SEND] = {shares_on_mail, discard_msg},
     [MAIL_RETAIN] = {retained_on_mail, discard_msg},
     [MAIL_EXPLAIN] = {explain_on_mail, explain_discard},
     [MAIL_EXPLAINED] = {explain_on_mail, explain_discard},

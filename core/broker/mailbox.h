@@ -14,6 +14,8 @@
 
 #include "core/base/err.h"
 #include "core/base/ring.h"
+#include "core/broker/outbox.h"
+#include "core/pubsub/trie.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,7 +41,8 @@ struct banishment;
     X(MAIL_SHARE_STATE,  "a member is present or away")                                           \
     X(MAIL_SHARE_OFFER,  "deliver msg to this member; one reference comes along")                 \
     X(MAIL_SHARE_SETTLE, "a member finished a message")                                           \
-    X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")   \
+    X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")              \
+    X(MAIL_SHARE_SEND,   "an outbox has msg for a group; its name is lent until the receipt is done") \
     X(MAIL_RETAIN,       "you own msg's topic: write down what is retained; one reference comes along") \
     X(MAIL_EXPLAIN,      "tell what you know of a client; the part to fill comes along")          \
     X(MAIL_EXPLAINED,    "the part is filled and goes back to who asked")                         \
@@ -51,8 +54,11 @@ enum mail_kind { MAIL_TABLE(MAIL_NAME) MAIL_COUNT };
 #undef MAIL_NAME
 
 struct mail {
-    uint32_t kind;
-    uint32_t from; /* shard */
+    uint8_t kind; /* enum mail_kind */
+    uint8_t from; /* shard */
+    uint8_t qos;
+    bool retain;
+    uint32_t id;   /* Subscription Identifier */
     uint64_t a, b; /* keys of sessions and share groups */
     union {
         struct msg *msg;
@@ -62,13 +68,12 @@ struct mail {
         struct banishment *banishment; /* the same */
     };
     struct receipt *receipt; /* whose shard is `from`; NULL: nobody waits */
+    struct origin origin;    /* of msg */
     enum err err;
-    uint32_t id; /* Subscription Identifier */
-    uint8_t qos;
-    bool retain;
-    uint8_t pad[6];
+    uint8_t pad[4];
 };
-_Static_assert(sizeof(struct mail) == 56, "an item is copied in and out: keep it below a line");
+_Static_assert(sizeof(struct mail) == 64, "an item is copied in and out: keep it to a line");
+_Static_assert(SHARD_COUNT_MAX <= UINT8_MAX + 1 && MAIL_COUNT <= UINT8_MAX, "from and kind");
 
 /* The rings of all shards. NULL: memory is exhausted. */
 struct mail_rings;

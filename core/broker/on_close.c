@@ -5,6 +5,7 @@
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/give_back.h"
 #include "core/broker/limits.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
@@ -50,7 +51,7 @@ static enum err will_publish(struct session *session, struct msg *msg)
         retained_publish(shard, msg, NULL);
         return OK;
     }
-    return outbox_send(session, msg);
+    return outbox_send(session, msg, NULL);
 }
 
 static void will_settle(struct session *session, enum will_fate fate)
@@ -158,38 +159,6 @@ void session_resume(struct session *session)
     will_settle(session, will_is_due ? WILL_PUBLISH : WILL_DROP);
 }
 
-/*
- * What came by a shared subscription and was not finished goes to another member: everything that
- * still waits, and with the session's end what is in flight at QoS 1, but not at QoS 2.
- */
-static void give_up_queue(struct session *session, bool only_shared)
-{
-    struct shard *shard = session->owner;
-    struct deque back = {0};
-    uint32_t count = session->queue.waiting.count;
-    for (uint32_t i = 0; i < count; i++) {
-        struct delivery delivery = queue_pop(&session->queue);
-        if (delivery.share != 0 && deque_push(&back, &delivery) == OK) {
-            apply_settled(session, &delivery);
-            continue;
-        }
-        if (delivery.share == 0 && only_shared &&
-            queue_put_back(&session->queue, &delivery) == OK) {
-            continue;
-        }
-        shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
-                         delivery.msg->topic);
-        delivery_deinit(&delivery);
-    }
-    /* Only now: the last of a group gets its own back, behind all that waits. */
-    while (back.count > 0) {
-        struct delivery delivery = deque_pop(&back);
-        shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg), NULL);
-        delivery_deinit(&delivery);
-    }
-    deque_deinit(&back);
-}
-
 /* What is on disk alone ends with it, unread. */
 static void give_up_spilled(struct session *session)
 {
@@ -200,25 +169,6 @@ static void give_up_spilled(struct session *session)
         shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
                          slice_of(NULL, 0));
         queue_forget_spilled(&session->queue);
-    }
-}
-
-static void give_up_inflight(struct session *session)
-{
-    struct shard *shard = session->owner;
-    struct delivery delivery;
-    while (inflight_take(&session->inflight, &delivery)) {
-        bool is_returned = delivery.share != 0 && delivery.state == WAIT_PUBACK;
-        if (is_returned) {
-            shares_return(shard, delivery.share, session->key, msg_ref(delivery.msg), NULL);
-        } else if (delivery.share != 0) {
-            shares_settled(shard, delivery.share, session->key); /* [MQTT-4.8.2-5] */
-        }
-        if (delivery.msg != NULL && !is_returned) {
-            shard_count_drop(shard, TRAIL_DROP_SESSION_ENDED, OK, session->client_id,
-                             delivery.msg->topic);
-        }
-        delivery_deinit(&delivery);
     }
 }
 
@@ -258,14 +208,13 @@ void session_destroy(struct session *session)
 void session_end(struct session *session)
 {
     ASSERT(session->conn == NULL);
+    struct deque rest = {0};
     will_settle(session, WILL_PUBLISH);
+    give_back_all(session, &rest);
     apply_end(session);
-    shares_recall(session);
-    /* Leave the groups first: what is given back then goes to somebody else. */
     unsubscribe_all(session);
-    give_up_queue(session, false);
+    give_back_rest(session, &rest);
     give_up_spilled(session);
-    give_up_inflight(session);
     session_destroy(session);
 }
 
@@ -320,8 +269,9 @@ void session_leave(struct conn *conn, enum will_fate will)
     }
     session_wait(session);
     shares_presence(shard, session, false);
-    shares_recall(session);
-    give_up_queue(session, true);
+    struct deque rest = {0};
+    give_back_waiting(session, 0, &rest);
+    give_back_rest(session, &rest);
     drop_qos0(session);
 }
 

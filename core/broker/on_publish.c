@@ -132,7 +132,7 @@ static bool send(struct conn *conn, struct msg *msg, struct receipt *receipt)
     }
     bool has_receivers = route_is_wanted(conn->shard, msg);
     enum err err = msg->qos < 2 ? apply_admit(session) : OK;
-    err = err == OK ? outbox_send(session, msg) : err;
+    err = err == OK ? outbox_send(session, msg, NULL) : err;
     if (err != OK && receipt != NULL) {
         receipt->err = err;
     }

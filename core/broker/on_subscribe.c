@@ -5,6 +5,7 @@
 #include "core/broker/apply.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
+#include "core/broker/give_back.h"
 #include "core/broker/limits.h"
 #include "core/broker/replay.h"
 #include "core/broker/rights.h"
@@ -271,21 +272,23 @@ enum err on_subscribe(struct conn *conn, const struct packet *packet)
     return OK;
 }
 
-/* Also what the session still owes by a shared subscription goes back to the group. */
-static void give_back_shared(struct shard *shard, struct session *session, uint64_t share)
+/* What the session was owed by a shared subscription goes to others of the group. */
+static enum err unsubscribe_one(struct subscription *subscription)
 {
-    uint32_t count = session->queue.waiting.count;
-    shares_recall(session);
-    for (uint32_t i = 0; share != 0 && i < count; i++) {
-        struct delivery delivery = queue_pop(&session->queue);
-        if (delivery.share == share) {
-            shares_return(shard, share, session->key, msg_ref(delivery.msg), NULL);
-            apply_settled(session, &delivery);
-            delivery_deinit(&delivery);
-        } else if (queue_put_back(&session->queue, &delivery) != OK) {
-            delivery_deinit(&delivery);
-        }
+    struct session *session = subscription->session;
+    uint64_t share = subscription->share;
+    struct deque rest = {0};
+    enum err err = apply_admit(session);
+    if (err != OK && err != ERR_NO_SPACE) {
+        return err;
     }
+    replay_cancel(subscription);
+    if (share != 0) {
+        give_back_waiting(session, share, &rest);
+    }
+    err = apply_unsubscribe(subscription);
+    give_back_rest(session, &rest);
+    return err;
 }
 
 enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
@@ -310,11 +313,8 @@ enum err on_unsubscribe(struct conn *conn, const struct packet *packet)
             err = subscription != NULL ? OK : ERR_NOT_FOUND;
         }
         if (subscription != NULL) {
-            uint64_t share = subscription->share;
-            replay_cancel(subscription);
-            err = apply_unsubscribe(subscription);
+            err = unsubscribe_one(subscription);
             unsuback->is_withheld |= err != OK && conn->version != MQTT_5;
-            give_back_shared(conn->shard, conn->session, err == OK ? share : 0);
             filter_log(conn, LOG_TYPE_UNSUBSCRIBE, "unsubscribed", &asked);
         }
         unsuback->codes[i] = reason_from_err(err, MQTT_UNSUBACK);

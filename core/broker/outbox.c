@@ -2,15 +2,19 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
+#include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/hold.h"
 #include "core/broker/receipt.h"
 #include "core/broker/retained.h"
 #include "core/broker/route.h"
 #include "core/broker/shard.h"
+#include "core/broker/shares.h"
+#include "core/broker/taken.h"
 #include "core/session/journal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct outbox_item {
     struct list link; /* in outbox->items of its partition: oldest first */
@@ -20,13 +24,25 @@ struct outbox_item {
     uint32_t partition;
     bool is_committed, is_again; /* it was there before a restart */
     bool is_asked, is_set; /* as the retained message of its topic; it is, where it is to be */
+    uint32_t group_bytes;  /* 0: it is for all */
+    uint8_t group[];       /* "name/filter" */
 };
+
+/* What a partition has from the outbox of another. */
+struct source {
+    uint64_t received;    /* up to that number */
+    uint32_t taken_count; /* notes for share groups since some were forgotten */
+};
+
+enum { TAKEN_FORGET_EVERY = 256 }; /* a range, which costs the state lane more than a key */
 
 struct outbox {
     struct list items[PARTITION_COUNT];
     struct outbox_item *next[PARTITION_COUNT]; /* the first one not routed yet; NULL: all are */
     uint64_t number_next[PARTITION_COUNT];     /* see outbox_restore_next() */
-    uint64_t received[PARTITION_COUNT][PARTITION_COUNT]; /* by partition, from that source */
+    uint64_t done_below[PARTITION_COUNT];      /* all lower ones have left, committed */
+    uint64_t is_asking;                        /* a bit each: done_ask() will be answered */
+    struct source sources[PARTITION_COUNT][PARTITION_COUNT]; /* by partition, and source */
 };
 
 struct outbox *outbox_new(void)
@@ -43,7 +59,7 @@ static void item_free(struct outbox_item *item)
 {
     list_remove(&item->link);
     msg_unref(item->msg);
-    blocks_give(item, sizeof(*item));
+    blocks_give(item, sizeof(*item) + item->group_bytes);
 }
 
 void outbox_free(struct outbox *outbox)
@@ -56,15 +72,19 @@ void outbox_free(struct outbox *outbox)
     free(outbox);
 }
 
+/* The group's name is for the caller to fill in. */
 static struct outbox_item *item_new(struct shard *shard, uint32_t partition, uint64_t number,
-                                    struct msg *msg)
+                                    struct msg *msg, size_t group_bytes)
 {
-    struct outbox_item *item = blocks_take(sizeof(*item));
+    struct outbox_item *item = blocks_take(sizeof(*item) + group_bytes);
     if (item == NULL) {
         return NULL;
     }
-    *item = (struct outbox_item){
-        .shard = shard, .msg = msg_ref(msg), .number = number, .partition = partition};
+    *item = (struct outbox_item){.shard = shard,
+                                 .msg = msg_ref(msg),
+                                 .number = number,
+                                 .partition = partition,
+                                 .group_bytes = (uint32_t)group_bytes};
     struct outbox *outbox = shard->outbox;
     list_push_back(&outbox->items[partition], &item->link);
     outbox->next[partition] = outbox->next[partition] == NULL ? item : outbox->next[partition];
@@ -91,6 +111,20 @@ static bool is_routed(const struct outbox_item *item)
     return next == NULL || item->number < next->number;
 }
 
+static struct slice group_of(const struct outbox_item *item)
+{
+    return slice_of(item->group, item->group_bytes);
+}
+
+static struct origin origin_of(const struct outbox_item *item)
+{
+    uint64_t behind = item->number + 1 - item->shard->outbox->done_below[item->partition];
+    return (struct origin){.number = item->number,
+                           .behind = behind < BEHIND_UNKNOWN ? (uint32_t)behind : BEHIND_UNKNOWN,
+                           .partition = (uint8_t)item->partition,
+                           .is_again = item->is_again};
+}
+
 static void route_next(struct outbox *outbox, struct outbox_item *item)
 {
     struct list *behind = item->link.next;
@@ -107,15 +141,20 @@ static bool go_on(struct outbox_item *item)
         return false;
     }
     enum err err = OK;
-    shard->origin = (struct origin){item->partition, item->is_again, item->number};
+    shard->origin = origin_of(item);
     hold_begin(shard);
-    if (item->msg->retain && !item->is_asked) {
+    bool is_for_all = item->group_bytes == 0;
+    if (item->msg->retain && is_for_all && !item->is_asked) {
         item->is_asked = true;
         err = retained_set(shard, item->msg, receipt);
     } else {
-        shard->origin.number++; /* see number_next() */
+        shard->origin.number++; /* see number_take() */
         route_next(shard->outbox, item);
-        route_publish(shard, item->msg, receipt);
+        if (is_for_all) {
+            route_publish(shard, item->msg, receipt);
+        } else {
+            err = shares_send(shard, group_of(item), item->msg, receipt);
+        }
     }
     hold_begin(shard);
     shard->origin.number = 0;
@@ -145,17 +184,25 @@ static void on_committed(void *context, enum err err)
     }
 }
 
-enum err outbox_send(struct session *session, struct msg *msg)
+/* ---- in and out ---------------------------------------------------------------------------- */
+
+enum err outbox_send(struct session *session, struct msg *msg, const struct subscription *shared)
 {
     struct shard *shard = session->owner;
     uint32_t partition = session->partition;
-    struct outbox_item *item = item_new(shard, partition, number_take(shard, partition), msg);
+    size_t group_bytes = shared == NULL ? 0 : shared->share_name.count + 1 + shared->filter.count;
+    struct outbox_item *item = item_new(shard, partition, number_take(shard, partition), msg,
+                                        group_bytes);
     if (item == NULL) {
         return ERR_NOMEM;
+    }
+    if (shared != NULL) {
+        shares_name(shared, item->group);
     }
     struct op op = {.kind = OP_SEND, .partition = partition};
     op.send.number = item->number;
     op.send.msg = msg;
+    op.send.group = group_of(item);
     journal_log(shard->journal, &op);
     shard->touched |= UINT64_C(1) << partition;
     enum err err = journal_await(shard->journal, UINT64_C(1) << partition, on_committed, item);
@@ -170,28 +217,79 @@ bool outbox_is_behind(const struct shard *shard, uint32_t partition)
     return shard->outbox->next[partition] != NULL;
 }
 
+static uint64_t oldest(const struct outbox *outbox, uint32_t partition)
+{
+    const struct list *items = &outbox->items[partition];
+    return list_is_empty(items) ? outbox->number_next[partition]
+                                : CONTAINER_OF(items->next, struct outbox_item, link)->number;
+}
+
+struct asking {
+    struct shard *shard;
+    uint64_t number;
+    uint32_t partition;
+};
+
+static void on_done(void *context, enum err err);
+
+/* One question at a time: when is it certain that all below the oldest one have left? */
+static void done_ask(struct shard *shard, uint32_t partition)
+{
+    struct outbox *outbox = shard->outbox;
+    uint64_t bit = UINT64_C(1) << partition, number = oldest(outbox, partition);
+    if ((outbox->is_asking & bit) != 0 || number == outbox->done_below[partition]) {
+        return;
+    }
+    struct asking *asking = blocks_take(sizeof(*asking));
+    if (asking == NULL) {
+        return; /* the next one that leaves asks */
+    }
+    *asking = (struct asking){shard, number, partition};
+    outbox->is_asking |= bit;
+    enum err err = journal_await(shard->journal, bit, on_done, asking);
+    if (err != ERR_AGAIN) {
+        on_done(asking, err);
+    }
+}
+
+static void on_done(void *context, enum err err)
+{
+    struct asking asking = *(struct asking *)context;
+    struct outbox *outbox = asking.shard->outbox;
+    blocks_give(context, sizeof(asking));
+    outbox->is_asking &= ~(UINT64_C(1) << asking.partition);
+    if (err == OK) {
+        outbox->done_below[asking.partition] = asking.number;
+        done_ask(asking.shard, asking.partition);
+    }
+}
+
 void outbox_item_end(struct outbox_item *item, enum err err)
 {
     struct shard *shard = item->shard;
+    uint32_t partition = item->partition;
     bool is_closing = shard->journal == NULL;
     if (is_closing || err == ERR_UNAVAILABLE || err == ERR_IO || err == ERR_SHUTDOWN) {
         return; /* the disk does not take it: it stays in the outbox, for the next start */
     }
     if (!is_routed(item)) {
         item->is_set = true;
-        run(shard, item->partition);
+        run(shard, partition);
         return;
     }
-    struct op op = {.kind = OP_SENT, .partition = item->partition, .sent = item->number};
+    struct op op = {.kind = OP_SENT, .partition = partition, .sent = item->number};
     journal_log(shard->journal, &op);
     item_free(item);
+    done_ask(shard, partition);
 }
+
+/* ---- who has it ---------------------------------------------------------------------------- */
 
 bool outbox_has_come(const struct shard *shard, uint32_t partition)
 {
     const struct origin *origin = &shard->origin;
     return origin->number != 0 &&
-           origin->number <= shard->outbox->received[partition][origin->partition];
+           origin->number <= shard->outbox->sources[partition][origin->partition].received;
 }
 
 void outbox_received(struct shard *shard, uint64_t partitions)
@@ -206,8 +304,31 @@ void outbox_received(struct shard *shard, uint64_t partitions)
         op.received.partition = origin.partition;
         op.received.number = origin.number;
         journal_log(shard->journal, &op);
-        shard->outbox->received[partition][origin.partition] = origin.number;
+        shard->outbox->sources[partition][origin.partition].received = origin.number;
     }
+}
+
+void outbox_take(struct shard *shard, uint32_t partition, uint64_t group)
+{
+    const struct origin *origin = &shard->origin;
+    struct source *source = &shard->outbox->sources[partition][origin->partition];
+    struct op op = {.kind = OP_RECEIVED, .partition = partition};
+    op.received = (struct op_received){
+        .partition = origin->partition, .number = origin->number, .group = group};
+    source->taken_count++;
+    if (source->taken_count >= TAKEN_FORGET_EVERY && origin->behind != BEHIND_UNKNOWN) {
+        source->taken_count = 0;
+        op.received.done_below = origin->number - origin->behind;
+    }
+    journal_log(shard->journal, &op);
+    shard->touched |= UINT64_C(1) << partition;
+}
+
+bool outbox_was_taken(const struct shard *shard, uint64_t group)
+{
+    const struct origin *origin = &shard->origin;
+    return origin->number != 0 && origin->is_again &&
+           taken_has(shard->broker->taken, origin->partition, origin->number, group);
 }
 
 /* ---- after a restart ----------------------------------------------------------------------- */
@@ -216,7 +337,7 @@ void outbox_restore_received(struct shard *shard, uint32_t partition, uint32_t s
                              uint64_t number)
 {
     ASSERT(partition < PARTITION_COUNT && source < PARTITION_COUNT);
-    shard->outbox->received[partition][source] = number;
+    shard->outbox->sources[partition][source].received = number;
 }
 
 void outbox_restore_next(struct shard *shard, uint32_t partition, uint64_t number)
@@ -224,11 +345,15 @@ void outbox_restore_next(struct shard *shard, uint32_t partition, uint64_t numbe
     shard->outbox->number_next[partition] = number + (number & 1);
 }
 
-enum err outbox_restore(struct shard *shard, uint32_t partition, uint64_t number, struct msg *msg)
+enum err outbox_restore(struct shard *shard, uint32_t partition, uint64_t number, struct msg *msg,
+                        struct slice group)
 {
-    struct outbox_item *item = item_new(shard, partition, number, msg);
+    struct outbox_item *item = item_new(shard, partition, number, msg, group.count);
     if (item == NULL) {
         return ERR_NOMEM;
+    }
+    if (group.count > 0) {
+        memcpy(item->group, group.data, group.count);
     }
     item->is_committed = item->is_again = true;
     return OK;
@@ -237,6 +362,7 @@ enum err outbox_restore(struct shard *shard, uint32_t partition, uint64_t number
 void outbox_restored(struct shard *shard)
 {
     for (uint32_t i = 0; i < PARTITION_COUNT; i++) {
+        shard->outbox->done_below[i] = oldest(shard->outbox, i);
         run(shard, i);
     }
 }

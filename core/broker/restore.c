@@ -3,12 +3,14 @@
 #include "core/base/assert.h"
 #include "core/base/log.h"
 #include "core/broker/apply.h"
+#include "core/broker/broker_shared.h"
 #include "core/broker/on_close.h"
 #include "core/broker/outbox.h"
 #include "core/broker/retained.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/broker/spill.h"
+#include "core/broker/taken.h"
 
 #include <stdlib.h>
 
@@ -47,15 +49,20 @@ enum err restore_outbox_next(struct restore *restore, uint32_t partition, uint64
 }
 
 enum err restore_outbox(struct restore *restore, uint32_t partition, uint64_t number,
-                        const struct msg_spec *message)
+                        const struct msg_spec *message, struct slice group)
 {
     struct msg *msg = msg_new(message);
     if (msg == NULL) {
         return ERR_NOMEM;
     }
-    enum err err = outbox_restore(restore->shard, partition, number, msg);
+    enum err err = outbox_restore(restore->shard, partition, number, msg, group);
     msg_unref(msg);
     return err;
+}
+
+enum err restore_taken(struct restore *restore, uint32_t source, uint64_t number, uint64_t group)
+{
+    return taken_add(restore->shard->broker->taken, source, number, group);
 }
 
 static bool is_expired(const struct shard *shard, const struct msg_spec *message)

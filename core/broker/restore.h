@@ -7,7 +7,7 @@
  * Memory: slices are copied.
  *
  * Partition by partition, in this order: received, outbox, retained; then each session followed by
- * what it has, its messages in order of sequence; restore_end() once. What runs out with time has
+ * what it has, its messages in order of sequence; taken; restore_end() once. What runs out with time has
  * gone on running meanwhile. A session that was connected to the last is away from now on.
  */
 #ifndef TERN_BROKER_RESTORE_H
@@ -38,12 +38,13 @@ enum err restore_received(struct restore *restore, uint32_t partition, uint32_t 
                           uint64_t number);
 enum err restore_outbox_next(struct restore *restore, uint32_t partition, uint64_t number);
 enum err restore_outbox(struct restore *restore, uint32_t partition, uint64_t number,
-                        const struct msg_spec *message);
+                        const struct msg_spec *message, struct slice group);
 enum err restore_retained(struct restore *restore, const struct msg_spec *message);
 enum err restore_session(struct restore *restore, const struct restored_session *session);
 enum err restore_subscription(struct restore *restore, const struct op_subscribe *subscription);
 enum err restore_packet_id(struct restore *restore, uint16_t packet_id);
 enum err restore_item(struct restore *restore, const struct stored_item *item);
+enum err restore_taken(struct restore *restore, uint32_t source, uint64_t number, uint64_t group);
 
 /* Completes the last session and frees. err: how it went so far, which is returned unless OK. */
 enum err restore_end(struct restore *restore, enum err err);

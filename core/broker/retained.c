@@ -86,11 +86,8 @@ static void log_now(struct shard *shard, struct msg *msg, struct receipt *receip
 
 static void ask(struct shard *shard, uint32_t owner, struct msg *msg, struct receipt *receipt)
 {
-    struct mail mail = {.kind = MAIL_RETAIN,
-                        .a = origin_packed(&shard->origin),
-                        .b = shard->origin.number,
-                        .msg = msg_ref(msg),
-                        .receipt = receipt};
+    struct mail mail = {
+        .kind = MAIL_RETAIN, .msg = msg_ref(msg), .receipt = receipt, .origin = shard->origin};
     receipt_hold(receipt);
     mailbox_post(shard->mailbox, owner, &mail);
 }
@@ -113,8 +110,8 @@ void retained_on_mail(struct shard *shard, struct mail *mail)
         relay = receipt_relay(shard, mail->from, mail->receipt);
     }
     enum err err = mail->receipt != NULL && relay == NULL ? ERR_NOMEM : OK;
-    shard->origin = origin_of(mail->a, mail->b);
-    if (mail->b == 0) {
+    shard->origin = mail->origin;
+    if (mail->origin.number == 0) {
         log_now(shard, mail->msg, relay);
     } else if (err == OK) {
         err = set_from_outbox(shard, mail->msg, relay);

@@ -273,11 +273,8 @@ bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt
     }
     uint64_t others = matched.shards & ~(UINT64_C(1) << shard->index);
     for (uint64_t left = others; left != 0; left &= left - 1) {
-        struct mail mail = {.kind = MAIL_PUBLISH,
-                            .a = origin_packed(&shard->origin),
-                            .b = shard->origin.number,
-                            .msg = msg_ref(msg),
-                            .receipt = receipt};
+        struct mail mail = {
+            .kind = MAIL_PUBLISH, .msg = msg_ref(msg), .receipt = receipt, .origin = shard->origin};
         receipt_hold(receipt);
         uint32_t target = (uint32_t)__builtin_ctzll(left);
         mailbox_post(shard->mailbox, target, &mail);

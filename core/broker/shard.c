@@ -286,6 +286,13 @@ enum err shard_load(struct shard *shard, struct broker_failure *failure)
                : broker->ports.journal_load(broker->ports.context, shard->journal, shard, failure);
 }
 
+bool shard_settle(struct shard *shard)
+{
+    mailbox_read(shard->mailbox, mail_handle);
+    mailbox_flush(shard->mailbox);
+    return atomic_load_explicit(&shard->broker->joining_count, memory_order_relaxed) == 0;
+}
+
 enum err shard_open(struct shard *shard, struct broker_failure *failure)
 {
     struct broker *broker = shard->broker;

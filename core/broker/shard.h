@@ -113,11 +113,13 @@ struct shard {
 };
 
 /*
- * In the thread that will take the turns: open all shards, then load all, then take turns. An error
- * is told in failure; shard_close() follows all the same.
+ * In the thread that will take the turns: open all shards, then load all, then settle, by turns, until
+ * all shards return true: every share group knows its members; then take turns. An error is told in
+ * failure; shard_close() follows all the same.
  */
 enum err shard_open(struct shard *shard, struct broker_failure *failure);
 enum err shard_load(struct shard *shard, struct broker_failure *failure);
+bool shard_settle(struct shard *shard);
 void shard_close(struct shard *shard);
 
 /* Open the listeners of the configuration. failure: one line when it fails. */

@@ -1,10 +1,12 @@
 #include "core/broker/shares.h"
 
 #include "core/base/assert.h"
+#include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_subscribe.h"
+#include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/share.h"
@@ -18,6 +20,7 @@ struct share {
     uint64_t id; /* counter * SHARD_COUNT_MAX + shard */
     struct share_group *group;
     struct slice name; /* "name/filter" */
+    uint64_t hash;     /* hash_bytes() of it */
     uint8_t bytes[];
 };
 
@@ -101,6 +104,7 @@ static struct share *share_new(struct shard *shard, struct slice name, struct sl
     }
     memcpy(share->bytes, name.data, name.count);
     share->name = slice_of(share->bytes, name.count);
+    share->hash = hash_bytes(name);
     share->id = ++shard->shares->id_last * SHARD_COUNT_MAX + shard->index;
     share->sub.is_share = true;
     share->sub.owner = share;
@@ -179,15 +183,12 @@ static void settled_here(struct shard *shard, uint64_t share_id, uint64_t sessio
     }
 }
 
-static bool is_member(const struct session *session, uint64_t share_id)
+static const struct subscription *membership(const struct session *session, uint64_t share_id)
 {
     const struct subscription *shared = NULL;
-    while ((shared = session_shared_next(session, shared)) != NULL) {
-        if (shared->share == share_id) {
-            return true;
-        }
+    while ((shared = session_shared_next(session, shared)) != NULL && shared->share != share_id) {
     }
-    return false;
+    return shared;
 }
 
 /* Its UNSUBACK may have left while the group did not know yet: then it goes back [MQTT-3.10.4-2]. */
@@ -197,7 +198,8 @@ static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t s
 {
     struct session *session = map_get(shard->shares->sessions,
                                       slice_of(&session_key, sizeof(session_key)));
-    if (session == NULL || !is_member(session, share_id)) {
+    const struct subscription *shared = session == NULL ? NULL : membership(session, share_id);
+    if (shared == NULL) {
         shares_return(shard, share_id, session_key, msg_ref(msg), receipt);
         return OK;
     }
@@ -205,6 +207,7 @@ static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t s
                           .ids = &id,
                           .id_count = id != 0,
                           .share = share_id,
+                          .group = shared->share_hash,
                           .qos = qos,
                           .retain = retain};
     return deliver_offer(session, &offer, NULL);
@@ -213,6 +216,9 @@ static enum err offer_here(struct shard *shard, uint64_t session_key, uint64_t s
 enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *msg,
                          uint64_t not_key, struct receipt *receipt)
 {
+    if (outbox_was_taken(shard, share->hash)) {
+        return OK;
+    }
     struct share_member *member = share_group_next(share->group, not_key);
     if (member == NULL) {
         shard_count_drop(shard, TRAIL_DROP_NO_MEMBER, ERR_NOT_FOUND, slice_of(NULL, 0), msg->topic);
@@ -229,6 +235,7 @@ enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *m
                         .b = share->id,
                         .msg = msg_ref(msg),
                         .receipt = receipt,
+                        .origin = shard->origin,
                         .id = member->id,
                         .qos = qos,
                         .retain = retain};
@@ -252,11 +259,50 @@ static enum err return_here(struct shard *shard, uint64_t share_id, uint64_t ses
     return err;
 }
 
+static enum err send_here(struct shard *shard, struct slice group, struct msg *msg,
+                          struct receipt *receipt)
+{
+    struct share *share = map_get(shard->shares->by_name, group);
+    if (share != NULL) {
+        return shares_dispatch(shard, share, msg, 0, receipt);
+    }
+    shard_count_drop(shard, TRAIL_DROP_NO_MEMBER, ERR_NOT_FOUND, slice_of(NULL, 0), msg->topic);
+    return OK;
+}
+
+enum err shares_send(struct shard *shard, struct slice group, struct msg *msg,
+                     struct receipt *receipt)
+{
+    uint32_t home = shard_of(shard, group);
+    if (home == shard->index) {
+        shard->touched = 0;
+        enum err err = send_here(shard, group, msg, receipt);
+        receipt_await(receipt, shard->touched);
+        return err;
+    }
+    struct mail mail = {.kind = MAIL_SHARE_SEND,
+                        .a = (uint64_t)(uintptr_t)group.data,
+                        .b = group.count,
+                        .msg = msg_ref(msg),
+                        .receipt = receipt,
+                        .origin = shard->origin};
+    receipt_hold(receipt);
+    mailbox_post(shard->mailbox, home, &mail);
+    return OK;
+}
+
 /* ---- the member's side --------------------------------------------------------------------- */
 
 static uint32_t home_of(uint64_t share_id)
 {
     return (uint32_t)(share_id % SHARD_COUNT_MAX);
+}
+
+void shares_name(const struct subscription *shared, uint8_t *out)
+{
+    memcpy(out, shared->share_name.data, shared->share_name.count);
+    out[shared->share_name.count] = '/';
+    memcpy(out + shared->share_name.count + 1, shared->filter.data, shared->filter.count);
 }
 
 enum err shares_join(struct shard *shard, struct subscription *subscription, uint32_t window,
@@ -279,11 +325,9 @@ enum err shares_join(struct shard *shard, struct subscription *subscription, uin
                                 .is_present = session->conn != NULL,
                                 .name_bytes = name_bytes,
                                 .filter_bytes = (uint32_t)subscription->filter.count};
-    memcpy(join->bytes, subscription->share_name.data, subscription->share_name.count);
-    join->bytes[subscription->share_name.count] = '/';
-    memcpy(join->bytes + subscription->share_name.count + 1, subscription->filter.data,
-           subscription->filter.count);
-    uint32_t home = partition_of(slice_of(join->bytes, name_bytes)) % shard->broker_shard_count;
+    shares_name(subscription, join->bytes);
+    subscription->share_hash = hash_bytes(slice_of(join->bytes, name_bytes));
+    uint32_t home = shard_of(shard, slice_of(join->bytes, name_bytes));
     enum err err = map_put(shard->shares->sessions, session);
     if (err == ERR_NOMEM) {
         free(join);
@@ -294,9 +338,11 @@ enum err shares_join(struct shard *shard, struct subscription *subscription, uin
         free(join);
         return err;
     }
+    if (suback == NULL) {
+        atomic_fetch_add_explicit(&shard->broker->joining_count, 1, memory_order_relaxed);
+    }
     struct mail mail = {.kind = MAIL_SHARE_JOIN, .share = join};
     mailbox_post(shard->mailbox, home, &mail);
-    subscription->share_home = home;
     return ERR_AGAIN;
 }
 
@@ -326,6 +372,9 @@ static void on_joined(struct shard *shard, const struct mail *mail)
         if ((session->conn != NULL) != join->is_present) { /* and nobody could be told */
             tell(shard, MAIL_SHARE_STATE, mail->b, session->key, session->conn != NULL);
         }
+    }
+    if (join->suback == NULL) { /* it was on disk: shard_settle() waits for it */
+        atomic_fetch_sub_explicit(&shard->broker->joining_count, 1, memory_order_relaxed);
     }
     suback_done(join->suback, join->suback_index, mail->err);
 }
@@ -375,8 +424,12 @@ void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key,
         return_here(shard, share_id, session_key, msg, receipt);
         return;
     }
-    struct mail mail = {
-        .kind = MAIL_SHARE_RETURN, .a = session_key, .b = share_id, .msg = msg, .receipt = receipt};
+    struct mail mail = {.kind = MAIL_SHARE_RETURN,
+                        .a = session_key,
+                        .b = share_id,
+                        .msg = msg,
+                        .receipt = receipt,
+                        .origin = shard->origin};
     receipt_hold(receipt);
     mailbox_post(shard->mailbox, home_of(share_id), &mail);
 }
@@ -388,18 +441,26 @@ uint64_t shares_mark(struct slice text)
     return text.count == 0 ? 0 : hash_bytes(text) | MARK;
 }
 
-uint64_t shares_group(const struct session *session, const struct delivery *delivery)
+const struct subscription *shares_subscription(const struct session *session,
+                                               const struct delivery *delivery)
 {
     const struct subscription *shared = NULL;
     if ((delivery->share & MARK) == 0) {
+        return delivery->share == 0 ? NULL : membership(session, delivery->share);
+    }
+    while ((shared = session_shared_next(session, shared)) != NULL &&
+           shares_mark(shared->text) != delivery->share) {
+    }
+    return shared;
+}
+
+uint64_t shares_group(const struct session *session, const struct delivery *delivery)
+{
+    if ((delivery->share & MARK) == 0) {
         return delivery->share;
     }
-    while ((shared = session_shared_next(session, shared)) != NULL) {
-        if (shares_mark(shared->text) == delivery->share) {
-            return shared->share;
-        }
-    }
-    return 0;
+    const struct subscription *shared = shares_subscription(session, delivery);
+    return shared == NULL ? 0 : shared->share;
 }
 
 void shares_recall(struct session *session)
@@ -430,14 +491,20 @@ static void on_message(struct shard *shard, struct mail *mail)
         relay = receipt_relay(shard, mail->from, mail->receipt);
     }
     shard->touched = 0;
+    shard->origin = mail->origin;
     enum err err;
     if (mail->kind == MAIL_SHARE_OFFER) {
         err = offer_here(shard, mail->a, mail->b, mail->msg, mail->qos, mail->retain, mail->id,
                          relay);
         msg_unref(mail->msg);
+    } else if (mail->kind == MAIL_SHARE_SEND) {
+        err = send_here(shard, slice_of((const void *)(uintptr_t)mail->a, mail->b), mail->msg,
+                        relay);
+        msg_unref(mail->msg);
     } else {
         err = return_here(shard, mail->b, mail->a, mail->msg, relay);
     }
+    shard->origin.number = 0;
     if (relay != NULL) {
         receipt_await(relay, shard->touched);
         receipt_done(relay, err);
@@ -468,6 +535,7 @@ void shares_on_mail(struct shard *shard, struct mail *mail)
         break;
     case MAIL_SHARE_OFFER:
     case MAIL_SHARE_RETURN:
+    case MAIL_SHARE_SEND:
         on_message(shard, mail);
         break;
     case MAIL_SHARE_SETTLE:

@@ -7,8 +7,7 @@
  *                                         └── SETTLE / RETURN ──────┘
  *
  * The group hangs in the trie as one subscriber, so a message reaches it once, and it chooses
- * (pubsub/share.h). A member that leaves gives back what it did not finish, to be delivered to
- * another: QoS 1 in flight and everything still queued; QoS 2 in flight never [MQTT-4.8.2-5].
+ * (pubsub/share.h). What a member did not finish when it leaves goes to another: give_back.h.
  *
  * Floor:  broker.
  */
@@ -52,6 +51,14 @@ void shares_presence(struct shard *shard, struct session *session, bool is_prese
 enum err shares_dispatch(struct shard *shard, struct share *share, struct msg *msg,
                          uint64_t not_key, struct receipt *receipt);
 
+/* The same for a message that an outbox has for the group of that name; it is lent until receipt is
+ * done. Here, or on the group's shard. */
+enum err shares_send(struct shard *shard, struct slice group, struct msg *msg,
+                     struct receipt *receipt);
+
+/* The name of the group into out: share_name, a slash, filter. */
+void shares_name(const struct subscription *shared, uint8_t *out);
+
 /* Member's side: finished, or given back for somebody else to take (msg: one reference taken). */
 void shares_settled(struct shard *shard, uint64_t share_id, uint64_t session_key);
 void shares_return(struct shard *shard, uint64_t share_id, uint64_t session_key, struct msg *msg,
@@ -65,6 +72,10 @@ uint64_t shares_mark(struct slice text);
 
 /* The group that a delivery came by; 0: none, or it is not known yet. */
 uint64_t shares_group(const struct session *session, const struct delivery *delivery);
+
+/* The subscription of the session that a delivery came by; NULL: it is gone. */
+const struct subscription *shares_subscription(const struct session *session,
+                                               const struct delivery *delivery);
 
 /* All deliveries of the session bear their groups from now on, or none: it may leave them. */
 void shares_recall(struct session *session);

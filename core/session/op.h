@@ -51,7 +51,7 @@
     X(OP_RELEASE,     9,  "a QoS 2 packet id of the client is free again")                        \
     X(OP_RETAIN,      10, "the retained message of a topic is set or cleared")                    \
     X(OP_WILL,        11, "the will is gone: published (by an OP_SEND beside it) or dropped")     \
-    X(OP_SEND,        12, "a message waits in the partition's outbox for all who want it")        \
+    X(OP_SEND,        12, "a message waits in the partition's outbox for all who want it, or for one group") \
     X(OP_SENT,        13, "all who want it have it: it leaves the outbox")                        \
     X(OP_RECEIVED,    14, "messages of that outbox have come, up to that number")
 /* clang-format on */
@@ -109,6 +109,14 @@ struct op_settle {
     bool awaits_pubcomp; /* the message is gone, its packet id is still taken */
 };
 
+struct op_received {
+    uint32_t partition; /* whose outbox */
+    uint64_t number;
+    uint64_t
+        group; /* that one message, for this group (its name's hash_bytes()); 0: all up to it */
+    uint64_t done_below; /* only with a group: what was noted of lower numbers may be forgotten */
+};
+
 struct op {
     enum op_kind kind;
     uint32_t partition;
@@ -126,12 +134,10 @@ struct op {
         struct {
             uint64_t number; /* in the outbox of the partition, from 1, growing */
             const struct msg *msg;
+            struct slice group; /* "name/filter" of a shared subscription; empty: for all */
         } send;
         uint64_t sent; /* number */
-        struct {
-            uint32_t partition; /* whose outbox */
-            uint64_t number;
-        } received;
+        struct op_received received;
     };
 };
 

@@ -38,7 +38,7 @@ struct subscription {
     struct session *session;
     void *replay;            /* the broker's: retained messages still owed for it; NULL: none */
     uint64_t share;          /* id of the share group; 0: not shared, or not joined yet */
-    uint32_t share_home;     /* shard that was asked to let it join */
+    uint64_t share_hash;     /* hash_bytes() of the group's name, "name/filter" */
     struct slice text;       /* the filter as the client wrote it (mount point left out) */
     struct slice share_name; /* empty: not shared; points into text */
     struct slice filter;     /* as it hangs in the trie: mount point included */
@@ -63,7 +63,8 @@ struct afterlife {
     struct will will;
     struct timer will_timer;   /* away: when the will is due */
     struct timer expiry_timer; /* away: when the session ends */
-    uint64_t stable_sequence;  /* messages up to this one may be sent */
+    uint64_t logged_sequence;  /* of the last message of which something was logged */
+    uint64_t stable_sequence;  /* messages up to this one may be sent, and those behind logged_ */
     uint64_t sent_sequence;    /* the last one that was */
     uint64_t doubt_sequence;   /* up to this one they may have been sent before a crash: DUP */
     struct run *run;           /* to which the next message may be added; NULL: none */

@@ -52,7 +52,9 @@ static enum err write_again(struct dumper *dumper, const struct dump_line *line)
     case DUMP_RETAINED:
         return dump_reader.retained(dumper, &line->message);
     case DUMP_OUTBOX:
-        return dump_reader.outbox(dumper, line->number, &line->message);
+        return dump_reader.outbox(dumper, line->number, &line->outgoing);
+    case DUMP_TAKEN:
+        return dump_reader.taken(dumper, line->source, line->number, line->key);
     case DUMP_RECEIVED:
         return dump_reader.received(dumper, line->source, line->number);
     case DUMP_EXPORT:
@@ -82,8 +84,10 @@ static void look_at(const struct dump_line *line)
         ASSERT(line->number > 0 && line->item.qos <= 2);
         break;
     case DUMP_RETAINED:
-    case DUMP_OUTBOX:
         look_at_spec(&line->message);
+        break;
+    case DUMP_OUTBOX:
+        look_at_spec(&line->outgoing.message);
         break;
     default:
         break;

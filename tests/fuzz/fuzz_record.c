@@ -64,13 +64,13 @@ static struct op op_of(const struct entry_op *from, struct msg *const *messages,
     case OP_SEND:
         op.send.number = from->send.number;
         op.send.msg = *own = msg_of(&from->send.message);
+        op.send.group = from->send.group;
         break;
     case OP_SENT:
         op.sent = from->sent;
         break;
     case OP_RECEIVED:
-        op.received.partition = from->received.partition;
-        op.received.number = from->received.number;
+        op.received = from->received;
         break;
     default:
         ASSERT(from->kind == OP_WILL);

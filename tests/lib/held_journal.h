@@ -7,6 +7,7 @@
 
 #include "bench/micro/door.h"
 #include "bench/micro/house.h"
+#include "core/broker/restore.h"
 #include "core/broker/shard.h"
 #include "core/session/journal.h"
 
@@ -32,7 +33,12 @@ static struct held {
     uint32_t waiter_count;
     enum op_kind ops[OPS_MAX];
     uint64_t settled; /* the number of the message in the last OP_SETTLE */
-    uint32_t op_count;
+    struct held_op {
+        uint32_t partition, flush; /* how many flushes came before: one flush, one entry */
+        uint64_t number, group;    /* OP_SEND, OP_SENT, OP_RECEIVED */
+        char name[16];             /* OP_SEND: the group's */
+    } details[OPS_MAX];
+    uint32_t op_count, flush_count;
     bool is_dirty;           /* something was logged since the last commit */
     enum err admits, awaits; /* what admit() and await() say; OK: nothing special */
     bool is_at_once;         /* everything is committed as soon as it is logged */
@@ -58,11 +64,27 @@ static inline enum err held_admit(struct journal *journal, uint32_t partition)
     return held.admits;
 }
 
+static inline void held_note(struct held_op *out, const struct op *op)
+{
+    *out = (struct held_op){.partition = op->partition, .flush = held.flush_count};
+    if (op->kind == OP_SEND) {
+        out->number = op->send.number;
+        assert_true(op->send.group.count < sizeof(out->name));
+        memcpy(out->name, op->send.group.data, op->send.group.count);
+    } else if (op->kind == OP_RECEIVED) {
+        out->number = op->received.number;
+        out->group = op->received.group;
+    } else if (op->kind == OP_SENT) {
+        out->number = op->sent;
+    }
+}
+
 static inline uint64_t held_log(struct journal *journal, const struct op *op)
 {
     (void)journal;
     assert_true(op->partition < PARTITION_COUNT);
     assert_true(held.op_count < OPS_MAX);
+    held_note(&held.details[held.op_count], op);
     held.ops[held.op_count++] = op->kind;
     held.settled = op->kind == OP_SETTLE ? op->settle.message : held.settled;
     if (op->kind == OP_RETAIN) {
@@ -110,6 +132,12 @@ static inline bool held_no(const struct journal *journal)
 static inline void held_nothing(struct journal *journal)
 {
     (void)journal;
+}
+
+static inline void held_flush(struct journal *journal)
+{
+    (void)journal;
+    held.flush_count++;
 }
 
 static inline enum err held_read(struct journal *journal, uint32_t partition, uint64_t session,
@@ -163,7 +191,7 @@ static const struct journal_calls held_calls = {.admit = held_admit,
                                                 .read_retained = held_read_retained,
                                                 .is_congested = held_no,
                                                 .collect = held_nothing,
-                                                .flush = held_nothing,
+                                                .flush = held_flush,
                                                 .has_news = held_no,
                                                 .leave_io = held_nothing};
 
@@ -176,11 +204,19 @@ static inline enum err held_new(void *context, struct io *io, uint32_t shard, st
     return OK;
 }
 
+/* What was on disk at the start; NULL: nothing. */
+static void (*held_disk)(struct restore *restore);
+
 static inline enum err held_load(void *context, struct journal *journal, struct shard *shard,
                                  struct broker_failure *failure)
 {
-    (void)context, (void)journal, (void)shard, (void)failure;
-    return OK;
+    (void)context, (void)journal, (void)failure;
+    struct restore *restore = restore_begin(shard);
+    assert_non_null(restore);
+    if (held_disk != NULL) {
+        held_disk(restore);
+    }
+    return restore_end(restore, OK);
 }
 
 static inline void held_free(struct journal *journal)

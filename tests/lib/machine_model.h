@@ -22,6 +22,7 @@ enum {
     MODEL_TOPICS = 6,
     MODEL_OUTBOX = 8,
     MODEL_SOURCES = 4,
+    MODEL_TAKEN = 16,
     MODEL_PAYLOAD_MAX = 400,
 };
 
@@ -63,10 +64,17 @@ static inline enum err told_received(void *context, uint32_t source, uint64_t nu
     return OK;
 }
 
-static inline enum err told_outbox(void *context, uint64_t number, const struct msg_spec *message)
+static inline enum err told_taken(void *context, uint32_t source, uint64_t number, uint64_t group)
 {
-    tell(context, "outbox %lu", (unsigned long)number);
-    tell_spec(context, message);
+    tell(context, "taken %u %lu %lu\n", source, (unsigned long)number, (unsigned long)group);
+    return OK;
+}
+
+static inline enum err told_outbox(void *context, uint64_t number,
+                                   const struct outgoing_record *record)
+{
+    tell(context, "outbox %lu %.*s", (unsigned long)number, TEXT(record->group));
+    tell_spec(context, &record->message);
     tell(context, "\n");
     return OK;
 }
@@ -136,6 +144,7 @@ static const struct machine_reader told_reader = {
     .subscription = told_subscription,
     .packet_id = told_packet_id,
     .item = told_item,
+    .taken = told_taken,
 };
 
 /* ---- the model ------------------------------------------------------------------------------ */
@@ -166,6 +175,7 @@ struct model {
     struct msg *outbox[MODEL_OUTBOX];   /* by number % MODEL_OUTBOX */
     uint64_t outbox_numbers[MODEL_OUTBOX];
     uint64_t received[MODEL_SOURCES];
+    uint64_t taken_first[MODEL_SOURCES], taken_next[MODEL_SOURCES]; /* numbers from to, below */
     struct entry_writer writer;
     uint64_t entry_wall_ms;
 };
@@ -399,6 +409,11 @@ static inline void model_will(struct model *model, uint32_t i)
     model->sessions[i].record.open.will = (struct op_will){.delay_s = 0};
 }
 
+static inline struct slice model_group(uint32_t k)
+{
+    return k % 3 == 0 ? slice_text("group/a/+") : slice_of(NULL, 0);
+}
+
 static inline void model_send(struct model *model)
 {
     uint32_t k = (uint32_t)(model->send_next % MODEL_OUTBOX);
@@ -414,6 +429,7 @@ static inline void model_send(struct model *model)
     struct op op = {.kind = OP_SEND};
     op.send.number = model->outbox_numbers[k];
     op.send.msg = model->outbox[k];
+    op.send.group = model_group(k);
     model_put(model, &op);
 }
 
@@ -424,6 +440,22 @@ static inline void model_received(struct model *model)
     struct op op = {.kind = OP_RECEIVED};
     op.received.partition = k * 60;
     op.received.number = model->received[k];
+    model_put(model, &op);
+}
+
+/* One more, and now and then older ones are forgotten, or all of them. */
+static inline void model_taken(struct model *model)
+{
+    uint32_t k = (uint32_t)rng_below(&model->rng, MODEL_SOURCES);
+    struct op op = {.kind = OP_RECEIVED};
+    uint64_t count = model->taken_next[k] - model->taken_first[k];
+    if (count == MODEL_TAKEN || rng_below(&model->rng, 8) == 0) {
+        model->taken_first[k] += rng_below(&model->rng, count + 1);
+        op.received.done_below = 256 - MODEL_TAKEN + model->taken_first[k];
+    }
+    op.received.partition = k * 60;
+    op.received.number = 256 - MODEL_TAKEN + model->taken_next[k]++;
+    op.received.group = model_key(k);
     model_put(model, &op);
 }
 
@@ -442,6 +474,7 @@ static inline void model_step(struct model *model)
         model_send(model);
     } else if (chance == 2) {
         model_received(model);
+        model_taken(model);
     } else if (!model->sessions[i].is_there || chance == 3) {
         model_open(model, i);
     } else if (chance == 4) {
@@ -508,8 +541,8 @@ static inline void model_tell(const struct model *model, struct told *told)
     for (uint64_t i = 0; i < MODEL_OUTBOX; i++) {
         uint32_t k = (uint32_t)((model->send_next + i) % MODEL_OUTBOX);
         if (model->outbox[k] != NULL) {
-            struct msg_spec spec = record_spec_of(model->outbox[k]);
-            told_outbox(told, model->outbox_numbers[k], &spec);
+            struct outgoing_record record = {record_spec_of(model->outbox[k]), model_group(k)};
+            told_outbox(told, model->outbox_numbers[k], &record);
         }
     }
     for (int k = 0; k < MODEL_TOPICS; k++) {
@@ -526,6 +559,11 @@ static inline void model_tell(const struct model *model, struct told *told)
     for (uint32_t i = MODEL_SESSIONS; i-- > MODEL_SESSIONS / 2;) {
         if (model->sessions[i].is_there) {
             model_tell_session(told, &model->sessions[i]);
+        }
+    }
+    for (uint32_t k = 0; k < MODEL_SOURCES; k++) {
+        for (uint64_t n = model->taken_first[k]; n < model->taken_next[k]; n++) {
+            told_taken(told, k * 60, 256 - MODEL_TAKEN + n, model_key(k));
         }
     }
 }

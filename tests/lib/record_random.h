@@ -136,6 +136,7 @@ static inline struct op random_op(struct rng *rng, enum op_kind kind, struct msg
     case OP_SEND:
         op.send.number = random_number(rng, UINT64_MAX);
         op.send.msg = msg;
+        op.send.group = rng_below(rng, 2) == 0 ? slice_of(NULL, 0) : slice_text("name/filter");
         return op;
     case OP_SENT:
         op.sent = random_number(rng, UINT64_MAX);
@@ -143,6 +144,8 @@ static inline struct op random_op(struct rng *rng, enum op_kind kind, struct msg
     case OP_RECEIVED:
         op.received.partition = (uint32_t)rng_below(rng, 256);
         op.received.number = random_number(rng, UINT64_MAX);
+        op.received.group = random_number(rng, UINT64_MAX);
+        op.received.done_below = random_number(rng, UINT64_MAX);
         return op;
     default:
         return op;
@@ -256,6 +259,7 @@ static inline void check_entry_op(const struct op *a, const struct entry *entry,
     case OP_SEND:
         ASSERT(a->send.number == b->send.number);
         check_msg(a->send.msg, &b->send.message);
+        ASSERT(slice_equal(a->send.group, b->send.group));
         break;
     case OP_SENT:
         ASSERT(a->sent == b->sent);
@@ -263,6 +267,8 @@ static inline void check_entry_op(const struct op *a, const struct entry *entry,
     case OP_RECEIVED:
         ASSERT(a->received.partition == b->received.partition);
         ASSERT(a->received.number == b->received.number);
+        ASSERT(a->received.group == b->received.group);
+        ASSERT(a->received.done_below == b->received.done_below);
         break;
     default:
         ASSERT(a->kind == OP_WILL);

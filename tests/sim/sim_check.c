@@ -279,16 +279,6 @@ void check_lost(struct check *check, uint32_t client, bool is_known)
 
 /* ---- the node's end ------------------------------------------------------------------------ */
 
-/* A message that is being shared out when the node crashes, or is handed from one member to another. */
-static void crash_shared(struct check *check, uint64_t begun_ns)
-{
-    for (uint32_t i = 0; i < check->message_count; i++) {
-        struct message *message = &check->messages[i];
-        bool is_out = message->group_has[0] && message->group_has[1];
-        message->was_cut |= !is_out || message->first_ns + CLOSE_KEPT_NS >= begun_ns;
-    }
-}
-
 static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns)
 {
     struct known_client *known = &check->clients[client];
@@ -325,7 +315,6 @@ void check_crash(struct check *check, uint64_t begun_ns, bool forgets)
     for (uint32_t i = 0; i < check->client_count; i++) {
         crash_client(check, i, begun_ns);
     }
-    crash_shared(check, begun_ns);
     for (uint32_t i = 0; i < check->message_count; i++) {
         struct message *message = &check->messages[i];
         bool is_late = message->fate_ns + CLOSE_KEPT_NS >= check->sim->now_ns;
@@ -511,8 +500,7 @@ static void check_shared(struct check *check, const struct life *life, struct me
         return;
     }
     message->group_has[group] = true;
-    bool is_excused = message->was_cut ||
-                      (check->has_refusals && message->first_tick != message->last_tick);
+    bool is_excused = check->has_refusals && message->first_tick != message->last_tick;
     if (delivery->qos == 2 && ++message->group_count[group] > 1 && !is_excused) {
         sim_fail(check->sim, "P8: m%u (%s) went to a second member, c%u", number, message->topic,
                  life->client);

@@ -29,9 +29,7 @@
  *   P7  Whoever was connected has lost the connection without goodbye: the will comes, once. A
  *       goodbye of the last seconds may have been forgotten with the rest that nobody acknowledged.
  *   P8  What a member had whose session ends with the crash, or some seconds after it, ends with it,
- *       at any QoS. Not claimed yet, as it does not hold: a message that was being shared out when
- *       the node crashed may go to a second member, and one that was being handed from one member
- *       to another may be lost.
+ *       at any QoS.
  *
  * A node without a disk forgets everything: no session is there, nothing is retained, no will comes.
  *

@@ -61,7 +61,7 @@ static void check_groups_paid(struct check *check)
         for (int group = 0; group < CHECK_GROUPS; group++) {
             bool is_exact = group == 1 && message->qos == 2;
             if (!is_due(check, message) || message->group_has[group] ||
-                message->first_ns <= check->group_lost_ns[group] || message->was_cut ||
+                message->first_ns <= check->group_lost_ns[group] ||
                 (is_exact && message->first_ns <= check->group_unsure_ns[group])) {
                 continue;
             }

@@ -20,7 +20,6 @@ struct message {
     uint32_t sent_start, acked_start;  /* which start of the node that was said to */
     uint8_t group_count[CHECK_GROUPS]; /* deliveries by a shared subscription at QoS 2 */
     bool group_has[CHECK_GROUPS];
-    bool was_cut; /* a crash came soon after it was sent */
 };
 
 /* A subscription of one life, from SUBSCRIBE to UNSUBACK. */

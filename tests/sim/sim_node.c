@@ -63,6 +63,17 @@ struct sim_node *sim_node_new(struct sim *sim)
     return node;
 }
 
+static void shards_settle(struct sim_node *node)
+{
+    bool is_settled = false;
+    while (!is_settled) {
+        is_settled = true;
+        for (uint32_t i = 0; i < node->shard_count; i++) {
+            is_settled &= shard_settle(node->shards[i].shard);
+        }
+    }
+}
+
 static bool shards_open(struct sim_node *node, struct broker_failure *failure)
 {
     for (uint32_t i = 0; i < node->shard_count; i++) {
@@ -81,6 +92,7 @@ static bool shards_open(struct sim_node *node, struct broker_failure *failure)
             return false;
         }
     }
+    shards_settle(node);
     for (uint32_t i = 0; i < node->shard_count; i++) {
         if (shard_listen(node->shards[i].shard, failure) != OK) {
             return false;

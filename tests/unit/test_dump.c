@@ -232,12 +232,21 @@ static void all_other_lines_are_written_and_read_back(void **state)
     assert_spec(&line.message, &binary_message);
     dump_line_deinit(&line);
 
-    assert_int_equal(dump_reader.outbox(&dumper, 41, &text_message), OK);
+    struct outgoing_record outgoing = {text_message, slice_text("name/a/+")};
+    assert_int_equal(dump_reader.outbox(&dumper, 41, &outgoing), OK);
     read_ok(take(), &line);
     assert_int_equal(line.kind, DUMP_OUTBOX);
     assert_int_equal(line.partition, 63);
     assert_int_equal(line.number, 41);
-    assert_spec(&line.message, &text_message);
+    assert_spec(&line.outgoing.message, &text_message);
+    assert_true(slice_is(line.outgoing.group, "name/a/+"));
+    dump_line_deinit(&line);
+
+    assert_int_equal(dump_reader.taken(&dumper, 5, 39, 0xfedcba9876543210), OK);
+    read_ok(take(), &line);
+    assert_int_equal(line.kind, DUMP_TAKEN);
+    assert_true(line.partition == 63 && line.source == 5 && line.number == 39);
+    assert_true(line.key == 0xfedcba9876543210);
     dump_line_deinit(&line);
 
     assert_int_equal(dump_reader.received(&dumper, 5, 40), OK);
@@ -245,7 +254,7 @@ static void all_other_lines_are_written_and_read_back(void **state)
     assert_int_equal(dump_reader.packet_id(&dumper, 0x123456789abcdef, 65535), OK);
     assert_written("{\"type\":\"packet_id\",\"session\":\"" KEY "\",\"packet_id\":65535}\n");
     assert_int_equal(dump_end(&dumper), OK);
-    assert_written("{\"type\":\"end\",\"lines\":4}\n");
+    assert_written("{\"type\":\"end\",\"lines\":5}\n");
     assert_int_equal(dump_begin(&dumper, 17), OK);
     read_ok(take(), &line);
     assert_int_equal(line.kind, DUMP_EXPORT);

@@ -25,6 +25,7 @@ static int compare_parts(const struct key_parts *a, const struct key_parts *b)
 {
     ORDER(a->partition, b->partition);
     ORDER((int)a->kind, (int)b->kind);
+    ORDER(a->source, b->source);
     ORDER(a->number, b->number);
     ORDER((int)a->part, (int)b->part);
     ORDER(a->second, b->second);
@@ -39,6 +40,9 @@ static void make(struct key *key, const struct key_parts *parts)
         return;
     case KEY_RETAINED:
         key_of_retained(key, parts->partition, parts->text);
+        return;
+    case KEY_TAKEN:
+        key_of_taken(key, parts->partition, parts->source, parts->number, parts->second);
         return;
     case KEY_SESSION:
         break;
@@ -74,12 +78,13 @@ static uint64_t edge(struct rng *rng)
 
 static struct key_parts any(struct rng *rng, uint8_t *text)
 {
-    static const enum key_kind kinds[] = {KEY_APPLIED, KEY_SHARED_COUNT, KEY_RECEIVED, KEY_MESSAGE,
-                                          KEY_OUTBOX,  KEY_RETAINED,     KEY_SESSION,  KEY_SESSION};
+    static const enum key_kind kinds[] = {KEY_APPLIED, KEY_SHARED_COUNT, KEY_RECEIVED,
+                                          KEY_MESSAGE, KEY_OUTBOX,       KEY_RETAINED,
+                                          KEY_SESSION, KEY_SESSION,      KEY_TAKEN};
     static const enum key_part all[] = {PART_SESSION,      PART_AWAY,      PART_WILL,
                                         PART_SUBSCRIPTION, PART_PACKET_ID, PART_ITEM};
     struct key_parts parts = {.partition = (uint32_t)rng_below(rng, 2) * 255};
-    parts.kind = kinds[rng_below(rng, 8)];
+    parts.kind = kinds[rng_below(rng, 9)];
     size_t count = rng_below(rng, 4);
     for (size_t i = 0; i < count; i++) {
         text[i] = (uint8_t)edge(rng);
@@ -91,6 +96,10 @@ static struct key_parts any(struct rng *rng, uint8_t *text)
     }
     if (parts.kind == KEY_RECEIVED) {
         parts.number &= 255;
+    }
+    if (parts.kind == KEY_TAKEN) {
+        parts.source = (uint32_t)edge(rng) & 255;
+        parts.second = edge(rng);
     }
     if (parts.kind != KEY_SESSION) {
         return parts;

@@ -90,10 +90,16 @@ static uint64_t fake_log(struct journal *journal, const struct op *op)
              op->retain->expiry_s);
         break;
     case OP_SEND:
-        told("send %llu %.*s=%.*s\n", (unsigned long long)op->send.number,
-             TEXT(op->send.msg->topic), TEXT(op->send.msg->payload));
+        told("send %llu %.*s=%.*s%s%.*s\n", (unsigned long long)op->send.number,
+             TEXT(op->send.msg->topic), TEXT(op->send.msg->payload),
+             op->send.group.count > 0 ? " for " : "", TEXT(op->send.group));
         break;
     case OP_RECEIVED:
+        if (op->received.group != 0) {
+            told("taken %u of %u: %llu for %llx\n", op->partition, op->received.partition,
+                 (unsigned long long)op->received.number, (unsigned long long)op->received.group);
+            break;
+        }
         told("received %u of %u to %llu\n", op->partition, op->received.partition,
              (unsigned long long)op->received.number);
         break;
@@ -264,11 +270,16 @@ static void what_the_store_has_stays_as_it_is(void **state)
 static void into_a_new_store_numbers_of_an_outbox_stay(void **state)
 {
     (void)state;
-    assert_int_equal(lines_in(HEAD
-                              "{\"type\":\"received\",\"partition\":1,\"source\":5,\"number\":9}\n"
-                              "{\"type\":\"outbox\",\"partition\":5,\"number\":8," OF("o") "}\n"),
-                     TERNCTL_OK);
-    assert_string_equal(story, "received 1 of 5 to 9\nsend 8 t=o\n");
+    assert_int_equal(
+        lines_in(HEAD
+                 "{\"type\":\"received\",\"partition\":1,\"source\":5,\"number\":9}\n"
+                 "{\"type\":\"outbox\",\"partition\":5,\"number\":8,"
+                 "\"group\":\"g/t\"," OF("o") "}\n"
+                                              "{\"type\":\"taken\",\"partition\":1,\"source\":5,"
+                                              "\"number\":11,\"group\":\"00000000000000ab\"}\n"),
+        TERNCTL_OK);
+    assert_string_equal(story,
+                        "received 1 of 5 to 9\nsend 8 t=o for g/t\ntaken 1 of 5: 11 for ab\n");
     assert_int_equal(import.figures.perhaps_twice, 0);
 }
 
@@ -282,6 +293,8 @@ static void wrong_lines_end_it(void **state)
         HEAD "{\"type\":\"packet_id\"," A ",\"packet_id\":9}\n",
         HEAD "{\"type\":\"session\"," A ",\"client\":\"a\",\"expiry_s\":60}\n"
              "{\"type\":\"packet_id\"," B ",\"packet_id\":9}\n",
+        HEAD "{\"type\":\"taken\",\"partition\":1,\"source\":5,\"number\":11}\n",
+        HEAD "{\"type\":\"outbox\",\"partition\":5,\"number\":8,\"group\":\"t\"," OF("o") "}\n",
         "{\"type\":\"export\",\"format\":2}\n",
     };
     (void)state;
