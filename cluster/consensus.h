@@ -217,23 +217,24 @@ enum err consensus_transfer(struct consensus *consensus, uint64_t now_ms, uint64
 
 /* ---- what it is ------------------------------------------------------------------------------- */
 
-bool consensus_is_leader(const struct consensus *consensus);
-uint64_t consensus_leader(const struct consensus *consensus); /* 0: unknown */
-bool consensus_is_alone(const struct consensus *consensus);   /* the only member, and leader */
-bool consensus_is_voter(const struct consensus *consensus);   /* as far as we know */
-bool consensus_is_installing(const struct consensus *consensus);
-uint64_t consensus_term(const struct consensus *consensus);
-uint64_t consensus_vote(const struct consensus *consensus);
-uint64_t consensus_last_index(const struct consensus *consensus);
-uint64_t consensus_stored_index(const struct consensus *consensus);
-uint64_t consensus_commit_index(const struct consensus *consensus);
+struct consensus_status {
+    bool is_leader; /* and takes part */
+    bool is_alone;  /* the only member, and leader */
+    bool is_installing;
+    bool change_is_open;
+    uint64_t leader; /* 0: unknown */
+    uint64_t term, vote;
+    uint64_t last_index, stored_index, commit_index; /* commit: as it was told */
+};
+struct consensus_status consensus_status(const struct consensus *consensus);
+
+bool consensus_is_voter(const struct consensus *consensus); /* as far as we know */
 /* The last one that was cut at, installed or started from, without its data; index 0: none. */
 const struct consensus_snapshot *consensus_snapshot(const struct consensus *consensus);
 /* Of an entry of the log, or of the last one of the snapshot; 0: not known. */
 uint64_t consensus_term_of(const struct consensus *consensus, uint64_t index);
 /* index: of the CHANGE that made it so; it may not be committed yet. */
 void consensus_members(const struct consensus *consensus, struct consensus_members *out);
-bool consensus_change_is_open(const struct consensus *consensus);
 /* Leader only: how far that member is known to have the log; 0: not at all, or unknown. */
 uint64_t consensus_match_index(const struct consensus *consensus, uint64_t id);
 

@@ -190,12 +190,12 @@ enum err consensus_submit(struct consensus *consensus, uint64_t now_ms,
 {
     ASSERT(count > 0 && count <= CONSENSUS_ENTRIES_MAX);
     TRY(event_begin(consensus, now_ms));
-    if (!consensus_is_leader(consensus)) {
+    if (!consensus_status(consensus).is_leader) {
         return ERR_UNAVAILABLE;
     }
     for (uint32_t i = 0; i < count; i++) {
         ASSERT(entries[i].type == CONSENSUS_COMMAND); /* E7 */
-        ASSERT(entries[i].term == consensus_term(consensus));
+        ASSERT(entries[i].term == consensus_status(consensus).term);
     }
     return event_end(consensus, engine_submit(consensus, entries, count), update);
 }
@@ -266,7 +266,7 @@ enum err consensus_installed(struct consensus *consensus, uint64_t now_ms,
                              struct consensus_update *update)
 {
     TRY(event_begin(consensus, now_ms));
-    ASSERT(consensus_is_installing(consensus));
+    ASSERT(consensus_status(consensus).is_installing);
     consensus->snapshot = consensus->installing;
     consensus->snapshot.data = (struct slice){0};
     enum err err = engine_installed(consensus);
@@ -303,7 +303,7 @@ uint64_t consensus_timeout_ms(const struct consensus *consensus)
 {
     struct engine_view view;
 
-    if (!consensus->is_started || consensus->is_broken || consensus_is_alone(consensus)) {
+    if (!consensus->is_started || consensus->is_broken || consensus_status(consensus).is_alone) {
         return UINT64_MAX;
     }
     engine_look(consensus, &view);
@@ -379,28 +379,23 @@ enum err consensus_transfer(struct consensus *consensus, uint64_t now_ms, uint64
 
 /* ---- what it is ------------------------------------------------------------------------------- */
 
-bool consensus_is_leader(const struct consensus *consensus)
+struct consensus_status consensus_status(const struct consensus *consensus)
 {
     struct engine_view view;
 
     engine_look(consensus, &view);
-    return view.state == ENGINE_LEADER && !consensus->is_broken;
-}
-
-uint64_t consensus_leader(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.leader;
-}
-
-bool consensus_is_alone(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.state == ENGINE_LEADER && view.member_count == 1;
+    return (struct consensus_status){
+        .is_leader = view.state == ENGINE_LEADER && !consensus->is_broken,
+        .is_alone = view.state == ENGINE_LEADER && view.member_count == 1,
+        .is_installing = view.is_installing,
+        .change_is_open = view.change_open != 0,
+        .leader = view.leader,
+        .term = view.term,
+        .vote = view.vote,
+        .last_index = view.last,
+        .stored_index = view.stored,
+        .commit_index = consensus->commit_told,
+    };
 }
 
 bool consensus_is_voter(const struct consensus *consensus)
@@ -413,60 +408,7 @@ bool consensus_is_voter(const struct consensus *consensus)
     return self != NULL && self->role == CONSENSUS_VOTER;
 }
 
-bool consensus_is_installing(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.is_installing;
-}
-
-uint64_t consensus_term(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.term;
-}
-
-uint64_t consensus_vote(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.vote;
-}
-
-uint64_t consensus_last_index(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.last;
-}
-
-uint64_t consensus_stored_index(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.stored;
-}
-
-uint64_t consensus_commit_index(const struct consensus *consensus)
-{
-    return consensus->commit_told;
-}
-
 const struct consensus_snapshot *consensus_snapshot(const struct consensus *consensus)
 {
     return &consensus->snapshot;
-}
-
-bool consensus_change_is_open(const struct consensus *consensus)
-{
-    struct engine_view view;
-
-    engine_look(consensus, &view);
-    return view.change_open != 0;
 }

@@ -265,9 +265,9 @@ static void held_send(struct replica *replica)
 static void committed_tell(struct replica *replica)
 {
     const struct replica_host *host = replica->config.host;
-    uint64_t commit = consensus_commit_index(replica->consensus);
-    uint64_t stored = consensus_stored_index(replica->consensus);
-    uint64_t end = commit < stored ? commit : stored; /* I2 */
+    struct consensus_status now = consensus_status(replica->consensus);
+    uint64_t end = now.commit_index < now.stored_index ? now.commit_index
+                                                       : now.stored_index; /* I2 */
 
     while (replica->told < end) {
         const struct consensus_entry *entry = window_get(&replica->window, replica->told + 1);
@@ -303,7 +303,8 @@ static void update_carry_out(struct replica *replica, enum err err,
 enum err replica_propose(struct replica *replica, uint64_t now_ms, struct slice bytes,
                          uint64_t *index_out)
 {
-    struct consensus_entry entry = {consensus_term(replica->consensus), CONSENSUS_COMMAND, bytes};
+    struct consensus_entry entry = {consensus_status(replica->consensus).term, CONSENSUS_COMMAND,
+                                    bytes};
     struct consensus_update update;
 
     ASSERT(bytes.count > 0);
@@ -351,7 +352,7 @@ void replica_applied(struct replica *replica, uint64_t index)
     if (index > replica->applied) {
         replica->applied = index;
     }
-    if (consensus_is_alone(replica->consensus)) {
+    if (consensus_status(replica->consensus).is_alone) {
         window_cut(&replica->window, replica->applied);
         return;
     }
@@ -442,12 +443,12 @@ struct machine *replica_machine(struct replica *replica)
 
 bool replica_is_leader(const struct replica *replica)
 {
-    return !replica->is_fenced && consensus_is_leader(replica->consensus);
+    return !replica->is_fenced && consensus_status(replica->consensus).is_leader;
 }
 
 uint64_t replica_term(const struct replica *replica)
 {
-    return consensus_term(replica->consensus);
+    return consensus_status(replica->consensus).term;
 }
 
 bool replica_is_fenced(const struct replica *replica)

@@ -278,7 +278,7 @@ static enum err engine_begin(struct opening *opening, uint64_t now_ms)
 static enum err window_apply(struct opening *opening)
 {
     struct replica *replica = opening->replica;
-    uint64_t end = consensus_commit_index(replica->consensus);
+    uint64_t end = consensus_status(replica->consensus).commit_index;
 
     for (uint64_t index = opening->applied + 1; index <= end; index++) {
         const struct consensus_entry *entry = window_get(&replica->window, index);
@@ -303,7 +303,7 @@ static enum err opening_run(struct opening *opening, uint64_t now_ms)
                      opening->failure));
     TRY(log_judge(opening));
     TRY(engine_begin(opening, now_ms));
-    if (consensus_is_alone(replica->consensus)) {
+    if (consensus_status(replica->consensus).is_alone) {
         TRY(window_apply(opening));
     }
     TRY(state_write(opening, 0));

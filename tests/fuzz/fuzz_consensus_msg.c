@@ -92,8 +92,8 @@ static void member_step(struct member *member, uint8_t what)
 {
     struct consensus *consensus = member->consensus;
     struct consensus_update update;
-    uint64_t last = consensus_last_index(consensus);
-    struct consensus_entry entry = {consensus_term(consensus), CONSENSUS_COMMAND, {0}};
+    uint64_t last = consensus_status(consensus).last_index;
+    struct consensus_entry entry = {consensus_status(consensus).term, CONSENSUS_COMMAND, {0}};
     switch (what >> 2 & 7) {
     case 0:
         member->now_ms += what;
@@ -104,7 +104,7 @@ static void member_step(struct member *member, uint8_t what)
                             &update);
         break;
     case 2:
-        if (consensus_is_installing(consensus)) {
+        if (consensus_status(consensus).is_installing) {
             consensus_installed(consensus, member->now_ms, &update);
         }
         break;
@@ -115,8 +115,8 @@ static void member_step(struct member *member, uint8_t what)
         consensus_change(consensus, member->now_ms, 2 + (what >> 5 & 3), what >> 6 & 3, &update);
         break;
     case 5:
-        consensus_cut(consensus, member->now_ms, consensus_commit_index(consensus), what >> 5,
-                      &update);
+        consensus_cut(consensus, member->now_ms, consensus_status(consensus).commit_index,
+                      what >> 5, &update);
         break;
     case 6:
         consensus_transfer(consensus, member->now_ms, 2 + (what >> 5 & 3), &update);

@@ -113,7 +113,7 @@ static inline struct consensus_message append_of(uint64_t term, uint64_t prev_in
 static inline void stored(struct consensus *consensus, uint64_t now_ms,
                           struct consensus_update *update)
 {
-    uint64_t last = consensus_last_index(consensus);
+    uint64_t last = consensus_status(consensus).last_index;
     assert_int_equal(consensus_persisted(consensus, now_ms, last,
                                          consensus_term_of(consensus, last), update),
                      OK);
@@ -138,7 +138,7 @@ static inline uint64_t lead(struct consensus *consensus, struct consensus_update
             assert_int_equal(receive(consensus, now_ms, &vote, update), OK);
         }
     }
-    assert_true(consensus_is_leader(consensus));
+    assert_true(consensus_status(consensus).is_leader);
     return now_ms;
 }
 
@@ -147,7 +147,7 @@ static inline void acknowledged(struct consensus *consensus, uint64_t now_ms, ui
                                 uint64_t index, struct consensus_update *update)
 {
     struct consensus_message result = {.kind = CONSENSUS_APPEND_RESULT, .peer = peer};
-    result.term = consensus_term(consensus);
+    result.term = consensus_status(consensus).term;
     result.append_result.last_index = index;
     assert_int_equal(receive(consensus, now_ms, &result, update), OK);
 }
@@ -161,9 +161,9 @@ static inline struct consensus *leader_new(uint32_t rules_off, bool announces, u
     *now_ms = lead(consensus, &update);
     stored(consensus, *now_ms, &update);
     for (uint64_t peer = 2; peer <= 3; peer++) {
-        acknowledged(consensus, *now_ms, peer, consensus_last_index(consensus), &update);
+        acknowledged(consensus, *now_ms, peer, consensus_status(consensus).last_index, &update);
     }
-    assert_int_equal(consensus_commit_index(consensus), 2);
+    assert_int_equal(consensus_status(consensus).commit_index, 2);
     return consensus;
 }
 

@@ -115,7 +115,7 @@ void oracle_applied(struct group *group, struct member *member, uint64_t index)
     if (index > group->truth_last) {
         *truth = *slot;
         group->truth_hash[index] = member->hash;
-        group->truth_in[index] = consensus_term(member->consensus);
+        group->truth_in[index] = consensus_status(member->consensus).term;
         group->truth_last = index;
         group->counts.commits++;
         return;
@@ -129,10 +129,10 @@ void oracle_applied(struct group *group, struct member *member, uint64_t index)
 
 void oracle_leads(struct group *group, const struct member *member)
 {
-    if (!consensus_is_leader(member->consensus)) {
+    if (!consensus_status(member->consensus).is_leader) {
         return;
     }
-    uint64_t term = consensus_term(member->consensus);
+    uint64_t term = consensus_status(member->consensus).term;
     ASSERT(term < TERMS_MAX);
     if (group->led_by[term] == member->id) {
         return;
@@ -162,8 +162,9 @@ static struct member *leader(struct group *group)
 
     for (uint32_t i = 0; i < MEMBERS; i++) {
         struct member *member = &group->members[i];
-        if (member->is_up && consensus_is_leader(member->consensus) &&
-            (best == NULL || consensus_term(member->consensus) > consensus_term(best->consensus))) {
+        if (member->is_up && consensus_status(member->consensus).is_leader &&
+            (best == NULL ||
+             consensus_status(member->consensus).term > consensus_status(best->consensus).term)) {
             best = member;
         }
     }
@@ -197,7 +198,7 @@ void oracle_finally(struct group *group, uint64_t truth_before, uint64_t electio
         } else if (others.count != members.count || others.index != members.index) {
             fail(group, "LIVENESS: member %d knows other members (%lu, the leader %lu)",
                  (int)member->id, others.index, members.index);
-        } else if (consensus_change_is_open(member->consensus) &&
+        } else if (consensus_status(member->consensus).change_is_open &&
                    others.index + BEHIND_MAX < group->truth_last) {
             fail(group, "LIVENESS: the change of members at %lu stays open at member %d",
                  others.index, (int)member->id);
@@ -216,8 +217,8 @@ static void commands_submit(struct group *group, struct member *member)
 
     for (uint32_t i = 0; i < count; i++) {
         ids[i] = ++group->next_id;
-        entries[i] = (struct consensus_entry){consensus_term(member->consensus), CONSENSUS_COMMAND,
-                                              slice_of(&ids[i], sizeof ids[i])};
+        entries[i] = (struct consensus_entry){consensus_status(member->consensus).term,
+                                              CONSENSUS_COMMAND, slice_of(&ids[i], sizeof ids[i])};
     }
     enum err err = consensus_submit(member->consensus, clock_ms(group), entries, count, &update);
     if (err != ERR_UNAVAILABLE) {
@@ -293,7 +294,7 @@ static void member_turn(struct group *group, struct member *member)
         enum err err = consensus_timeout(member->consensus, clock_ms(group), &update);
         member_update(group, member, err, &update);
     }
-    if (group->failure[0] == '\0' && consensus_is_leader(member->consensus)) {
+    if (group->failure[0] == '\0' && consensus_status(member->consensus).is_leader) {
         if (chance(group, 20000)) {
             commands_submit(group, member);
         }

@@ -277,7 +277,7 @@ static void message_send(struct group *group, struct member *member,
 
 static void update_apply(struct group *group, struct member *member)
 {
-    uint64_t commit = consensus_commit_index(member->consensus);
+    uint64_t commit = consensus_status(member->consensus).commit_index;
 
     while (member->applied < commit && group->failure[0] == '\0') {
         if (member->applied >= member->last) {
@@ -334,7 +334,7 @@ void member_hear(struct group *group, struct member *member, struct letter *lett
         if (err == ERR_PROTOCOL) {
             fail(group,
                  "member %d, in term %lu, finds a message of %d impossible: kind %d, term %lu",
-                 (int)member->id, consensus_term(member->consensus), (int)letter->from + 1,
+                 (int)member->id, consensus_status(member->consensus).term, (int)letter->from + 1,
                  (int)message.kind, message.term);
         }
         member_update(group, member, err, &update);

@@ -7,10 +7,10 @@ static void the_only_voter_leads_at_once_and_wants_no_timer(void **state)
     struct consensus_config config = {.node_id = 1};
     struct consensus *consensus = member_new(&config, 1, 1, 1, 1);
     (void)state;
-    assert_true(consensus_is_leader(consensus));
-    assert_true(consensus_is_alone(consensus));
-    assert_int_equal(consensus_term(consensus), 1);
-    assert_int_equal(consensus_commit_index(consensus), 1);
+    assert_true(consensus_status(consensus).is_leader);
+    assert_true(consensus_status(consensus).is_alone);
+    assert_int_equal(consensus_status(consensus).term, 1);
+    assert_int_equal(consensus_status(consensus).commit_index, 1);
     assert_true(consensus_timeout_ms(consensus) == UINT64_MAX);
     consensus_free(consensus);
 }
@@ -20,9 +20,9 @@ static void alone_the_whole_log_is_committed_at_start(void **state)
     struct consensus_config config = {.node_id = 1};
     struct consensus *consensus = member_new(&config, 1, 1, 500, 1);
     (void)state;
-    assert_int_equal(consensus_last_index(consensus), 500);
-    assert_int_equal(consensus_stored_index(consensus), 500);
-    assert_int_equal(consensus_commit_index(consensus), 500);
+    assert_int_equal(consensus_status(consensus).last_index, 500);
+    assert_int_equal(consensus_status(consensus).stored_index, 500);
+    assert_int_equal(consensus_status(consensus).commit_index, 500);
     consensus_free(consensus);
 }
 
@@ -64,7 +64,7 @@ static void a_log_that_was_cut_starts_from_its_snapshot(void **state)
         assert_int_equal(consensus_load(consensus, &entry), OK);
     }
     assert_int_equal(consensus_start(consensus, START_MS, &start, &update), OK);
-    assert_true(consensus_is_alone(consensus));
+    assert_true(consensus_status(consensus).is_alone);
     assert_int_equal(update.commit_index, 90);
     assert_int_equal(consensus_term_of(consensus, 51), 1);
     assert_int_equal(consensus_term_of(consensus, 50), 0);
@@ -73,7 +73,7 @@ static void a_log_that_was_cut_starts_from_its_snapshot(void **state)
     start.first_index = 71; /* and with nothing behind it */
     assert_int_equal(consensus_new(&config, &consensus), OK);
     assert_int_equal(consensus_start(consensus, START_MS, &start, &update), OK);
-    assert_true(consensus_is_alone(consensus));
+    assert_true(consensus_status(consensus).is_alone);
     assert_int_equal(update.commit_index, 70);
     assert_int_equal(consensus_submit(consensus, START_MS, &entry, 1, &update), OK);
     assert_int_equal(update.entry_index, 71);
@@ -94,8 +94,8 @@ static void a_lone_leader_that_gets_company_does_not_step_down(void **state)
     assert_non_null(message_of(&update, CONSENSUS_APPEND, 2));
     stored(consensus, now_ms, &update);
     assert_true(update.has_commit);
-    assert_false(consensus_change_is_open(consensus));
-    assert_false(consensus_is_alone(consensus));
+    assert_false(consensus_status(consensus).change_is_open);
+    assert_false(consensus_status(consensus).is_alone);
     assert_int_equal(consensus_change(consensus, now_ms, 2, CONSENSUS_VOTER, &update), ERR_AGAIN);
     acknowledged(consensus, now_ms, 2, 2, &update);
     assert_int_equal(consensus_change(consensus, now_ms, 2, CONSENSUS_VOTER, &update), OK);
@@ -103,7 +103,7 @@ static void a_lone_leader_that_gets_company_does_not_step_down(void **state)
         now_ms = consensus_timeout_ms(consensus);
         assert_true(now_ms != UINT64_MAX);
         assert_int_equal(consensus_timeout(consensus, now_ms, &update), OK);
-        assert_true(consensus_is_leader(consensus));
+        assert_true(consensus_status(consensus).is_leader);
         acknowledged(consensus, now_ms, 2, 3, &update);
     }
     consensus_free(consensus);
@@ -121,7 +121,7 @@ static void a_new_leader_proposes_an_entry_of_its_own_term(void **state)
     lead(consensus, &update);
     assert_int_equal(update.entry_count, 1);
     assert_int_equal(update.entries[0].type, CONSENSUS_BARRIER);
-    assert_int_equal(update.entries[0].term, consensus_term(consensus));
+    assert_int_equal(update.entries[0].term, consensus_status(consensus).term);
     assert_int_equal(consensus_change(consensus, 5000, 4, CONSENSUS_STANDBY, &update), ERR_AGAIN);
     consensus_free(consensus);
 }
@@ -149,7 +149,7 @@ static void what_cannot_be_is_refused_and_changes_nothing(void **state)
     uint64_t now_ms;
     struct consensus *leader = leader_new(0, false, &now_ms);
     struct consensus *follower = follower_new(0);
-    uint64_t term = consensus_term(leader);
+    uint64_t term = consensus_status(leader).term;
     struct consensus_entry none = {.term = 0, .type = CONSENSUS_COMMAND};
     struct consensus_entry late = command(9), odd = {1, 77, {0}},
                            broken = {1, CONSENSUS_CHANGE, {0}};
@@ -177,13 +177,13 @@ static void what_cannot_be_is_refused_and_changes_nothing(void **state)
         assert_int_equal(consensus_receive(follower, START_MS, &messages[i], &update),
                          ERR_PROTOCOL);
     }
-    assert_int_equal(consensus_last_index(follower), 1);
-    assert_int_equal(consensus_term(follower), 1);
+    assert_int_equal(consensus_status(follower).last_index, 1);
+    assert_int_equal(consensus_status(follower).term, 1);
     /* A second leader of our own term. */
     struct consensus_message second = append_of(term, 2, term, 2, NULL, 0);
     second.peer = 2;
     assert_int_equal(consensus_receive(leader, now_ms, &second, &update), ERR_PROTOCOL);
-    assert_true(consensus_is_leader(leader));
+    assert_true(consensus_status(leader).is_leader);
     assert_int_equal(update.message_count, 42);
     consensus_free(leader);
     consensus_free(follower);

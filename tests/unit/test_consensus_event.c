@@ -15,7 +15,7 @@ static uint64_t recorded_index_of_a_change(uint32_t rules_off)
     struct consensus_message message = append_of(1, 1, 1, 1, entries, 4);
     struct consensus_update update;
     assert_int_equal(receive(consensus, START_MS, &message, &update), OK);
-    assert_int_equal(consensus_last_index(consensus), 5);
+    assert_int_equal(consensus_status(consensus).last_index, 5);
     consensus_members(consensus, &members);
     assert_int_equal(members.count, 4);
     consensus_free(consensus);
@@ -63,7 +63,7 @@ static bool is_elected(uint32_t rules_off)
                 assert_int_equal(receive(members[who], now_ms, &queue[k], &update), OK);
             }
         }
-        is_led = consensus_is_leader(members[0]) || consensus_is_leader(members[1]);
+        is_led = consensus_status(members[0]).is_leader || consensus_status(members[1]).is_leader;
     }
     consensus_free(members[0]);
     consensus_free(members[1]);
@@ -93,7 +93,7 @@ static void e3_members_change_only_when_all_know_the_last_change(void **state)
         assert_int_equal(consensus_change(consensus, now_ms, 4, CONSENSUS_STANDBY, &update), OK);
         stored(consensus, now_ms, &update);
         acknowledged(consensus, now_ms, 2, 3, &update); /* committed by 1 and 2; 3 lags */
-        assert_false(consensus_change_is_open(consensus));
+        assert_false(consensus_status(consensus).change_is_open);
         acknowledged(consensus, now_ms, 4, 3, &update);
         assert_int_equal(consensus_change(consensus, now_ms, 4, CONSENSUS_VOTER, &update),
                          off ? OK : ERR_AGAIN);
@@ -114,7 +114,7 @@ static void e3_who_is_far_behind_does_not_become_a_voter(void **state)
     (void)state;
     assert_int_equal(consensus_change(consensus, now_ms, 4, CONSENSUS_STANDBY, &update), OK);
     for (int i = 0; i < 1000; i++) {
-        entry = command(consensus_term(consensus));
+        entry = command(consensus_status(consensus).term);
         assert_int_equal(consensus_submit(consensus, now_ms, &entry, 1, &update), OK);
     }
     stored(consensus, now_ms, &update);
@@ -157,7 +157,7 @@ static void e4_what_was_cut_is_not_rejected(void **state)
         }
         assert_int_equal(receive(consensus, START_MS, &message, &update), OK);
         stored(consensus, START_MS, &update);
-        assert_int_equal(consensus_commit_index(consensus), 40);
+        assert_int_equal(consensus_status(consensus).commit_index, 40);
         assert_int_equal(consensus_cut(consensus, START_MS, 30, 10, &update), OK);
         answer = answer_to_what_was_cut(consensus, 5, &update);
         assert_non_null(answer);
@@ -165,7 +165,7 @@ static void e4_what_was_cut_is_not_rejected(void **state)
         assert_int_equal(answer->append_result.last_index, off ? 4 : 40);
         /* From the very beginning the engine would append it all once more. */
         answer = answer_to_what_was_cut(consensus, 0, &update);
-        assert_int_equal(consensus_last_index(consensus), off ? 80 : 40);
+        assert_int_equal(consensus_status(consensus).last_index, off ? 80 : 40);
         assert_true((answer != NULL) == !off);
         consensus_free(consensus);
     }
@@ -187,12 +187,12 @@ static void e4_nobody_rejects_what_it_has_acknowledged(void **state)
         acknowledged(consensus, now_ms, 3, 2, &update);
         assert_int_equal(
             consensus_timeout(consensus, now_ms = consensus_timeout_ms(consensus), &update), OK);
-        result.term = consensus_term(consensus);
+        result.term = consensus_status(consensus).term;
         result.append_result.rejected = 2;
         result.append_result.last_index = 1;
         assert_int_equal(receive(consensus, now_ms, &result, &update), OK);
         assert_true((update.message_count > 0) == (off == 1));
-        entry = command(consensus_term(consensus));
+        entry = command(consensus_status(consensus).term);
         assert_int_equal(consensus_submit(consensus, now_ms + 200, &entry, 1, &update), OK);
         const struct consensus_message *append = message_of(&update, CONSENSUS_APPEND, 2);
         assert_non_null(append);
@@ -242,11 +242,11 @@ static void e6_nothing_is_committed_while_a_snapshot_is_being_installed(void **s
         assert_null(update.install);
         assert_int_equal(receive(consensus, START_MS, &heartbeat, &update), OK);
         assert_int_equal(update.has_commit, off == 1);
-        assert_int_equal(consensus_commit_index(consensus), off ? 50 : 1);
+        assert_int_equal(consensus_status(consensus).commit_index, off ? 50 : 1);
         assert_int_equal(consensus_installed(consensus, START_MS, &update), OK);
-        assert_int_equal(consensus_commit_index(consensus), 50);
+        assert_int_equal(consensus_status(consensus).commit_index, 50);
         assert_int_equal(consensus_snapshot(consensus)->index, 50);
-        assert_int_equal(consensus_stored_index(consensus), 50);
+        assert_int_equal(consensus_status(consensus).stored_index, 50);
         consensus_free(consensus);
     }
 }
@@ -262,7 +262,7 @@ static void e7_a_change_is_the_only_entry_of_its_update(void **state)
     assert_int_equal(update.entry_count, 1);
     assert_int_equal(update.entries[0].type, CONSENSUS_CHANGE);
     assert_int_equal(consensus_change(consensus, now_ms, 5, CONSENSUS_STANDBY, &update), ERR_AGAIN);
-    assert_int_equal(consensus_last_index(consensus), 3);
+    assert_int_equal(consensus_status(consensus).last_index, 3);
     consensus_free(consensus);
 }
 
@@ -278,7 +278,7 @@ static void e8_a_timeout_before_its_time_does_nothing(void **state)
             assert_int_equal(consensus_timeout(consensus, ++now_ms, &update), OK);
         }
         /* Where it was fired all the same, the engine has given up on followers that are well. */
-        entry = command(consensus_term(consensus));
+        entry = command(consensus_status(consensus).term);
         assert_int_equal(consensus_submit(consensus, now_ms, &entry, 1, &update), OK);
         assert_true((message_of(&update, CONSENSUS_APPEND, 2) != NULL) == !off);
         consensus_free(consensus);
@@ -293,7 +293,7 @@ static void e9_followers_hear_of_a_commit_at_once(void **state)
     (void)state;
     for (uint32_t off = 0; off <= 1; off++) {
         struct consensus *consensus = leader_new(off << 9, true, &now_ms);
-        entry = command(consensus_term(consensus));
+        entry = command(consensus_status(consensus).term);
         assert_int_equal(consensus_submit(consensus, now_ms, &entry, 1, &update), OK);
         stored(consensus, now_ms, &update);
         acknowledged(consensus, now_ms, 2, 3, &update);
@@ -321,7 +321,7 @@ static void e10_time_does_not_go_back(void **state)
         now_ms = consensus_timeout_ms(consensus);
         assert_int_equal(consensus_timeout(consensus, now_ms, &update), OK);
         assert_int_equal(consensus_timeout(consensus, now_ms - 50, &update), OK);
-        assert_true(consensus_is_leader(consensus) == !off);
+        assert_true(consensus_status(consensus).is_leader == !off);
         consensus_free(consensus);
     }
 }
@@ -340,7 +340,7 @@ static void e11_who_has_just_started_does_not_vote(void **state)
         assert_true((message_of(&update, CONSENSUS_VOTE_RESULT, 1) != NULL) == (off == 1));
         assert_int_equal(receive(consensus, START_MS + ELECTION_MS, &vote, &update), OK);
         assert_true(message_of(&update, CONSENSUS_VOTE_RESULT, 1)->vote_result.granted);
-        assert_int_equal(consensus_vote(consensus), 1);
+        assert_int_equal(consensus_status(consensus).vote, 1);
         consensus_free(consensus);
     }
 }
@@ -361,14 +361,14 @@ static void e12_what_was_replaced_meanwhile_is_not_reported(void **state)
         assert_int_equal(receive(consensus, START_MS, &first, &update), OK);
         assert_int_equal(receive(consensus, START_MS, &second, &update), OK);
         assert_int_equal(update.entry_index, 4);
-        assert_int_equal(consensus_last_index(consensus), 5);
+        assert_int_equal(consensus_status(consensus).last_index, 5);
         /* The first write is done, and covers 6 entries. */
         assert_int_equal(consensus_persisted(consensus, START_MS, 6, 1, &update), OK);
-        assert_int_equal(consensus_stored_index(consensus), off ? 6 : 1);
+        assert_int_equal(consensus_status(consensus).stored_index, off ? 6 : 1);
         assert_true((message_of(&update, CONSENSUS_APPEND_RESULT, 1) != NULL) == (off == 1));
         if (!off) {
             stored(consensus, START_MS, &update);
-            assert_int_equal(consensus_stored_index(consensus), 5);
+            assert_int_equal(consensus_status(consensus).stored_index, 5);
             assert_int_equal(
                 message_of(&update, CONSENSUS_APPEND_RESULT, 1)->append_result.last_index, 5);
         }
@@ -434,7 +434,7 @@ static void e14_who_does_not_know_that_it_is_a_voter_votes_all_the_same(void **s
         message.vote.pre_vote = false;
         assert_int_equal(receive(consensus, now_ms, &message, &update), OK);
         assert_int_equal(message_of(&update, CONSENSUS_VOTE_RESULT, 2)->vote_result.granted, !off);
-        assert_int_equal(consensus_vote(consensus), off ? 0 : 2);
+        assert_int_equal(consensus_status(consensus).vote, off ? 0 : 2);
         assert_int_equal(update.vote, off ? 0 : 2);
         assert_true(update.has_hard || off);
 
@@ -446,7 +446,7 @@ static void e14_who_does_not_know_that_it_is_a_voter_votes_all_the_same(void **s
         message.vote.last_index = message.vote.last_term = 0;
         assert_int_equal(receive(consensus, now_ms, &message, &update), OK);
         assert_false(message_of(&update, CONSENSUS_VOTE_RESULT, 1)->vote_result.granted);
-        assert_int_equal(consensus_term(consensus), off ? 1 : 3);
+        assert_int_equal(consensus_status(consensus).term, off ? 1 : 3);
         message.peer = 2;
         message.term = 2;
         consensus_free(consensus);
