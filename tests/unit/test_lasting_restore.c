@@ -121,6 +121,23 @@ static void without_an_end_of_the_connection_everything_may_have_been_sent(void 
     scene_free(&scene);
 }
 
+static void also_what_waits_behind_the_window_may_have_been_sent(void **state)
+{
+    (void)state;
+    story = (struct story){.expiry_s = 100, .qos = 2, .item_count = 2};
+    struct scene scene = {
+        .house = house_new_on(&story_ports, 1, 0, 1000, "max_inflight_messages 1\n")};
+    struct client *client = back(&scene);
+    EXPECT(client, CONNACK_AGAIN "\x3c\x06\0\x01t\0\x02x");
+    SAY(client, "\x50\x02\0\x02");
+    commit(scene.house);
+    EXPECT(client, "\x62\x02\0\x02");
+    SAY(client, "\x70\x02\0\x02");
+    commit(scene.house);
+    EXPECT(client, "\x3c\x06\0\x01t\0\x03x");
+    scene_free(&scene);
+}
+
 static void of_what_waits_for_pubcomp_only_pubrel_comes(void **state)
 {
     (void)state;
@@ -288,6 +305,7 @@ int main(void)
         cmocka_unit_test(
             what_was_sent_before_a_close_is_sent_again_as_a_duplicate_and_the_rest_is_not),
         cmocka_unit_test(without_an_end_of_the_connection_everything_may_have_been_sent),
+        cmocka_unit_test(also_what_waits_behind_the_window_may_have_been_sent),
         cmocka_unit_test(of_what_waits_for_pubcomp_only_pubrel_comes),
         cmocka_unit_test(packet_ids_go_on_behind_the_last_one_that_was_sent),
         cmocka_unit_test(a_packet_id_of_the_client_is_still_taken),
