@@ -28,7 +28,8 @@ static void restore_all(struct shard *shard)
         assert_int_equal(restore_received(restore, mine, other, story.received_number), OK);
     }
     if (story.outbox_number != 0) {
-        assert_int_equal(restore_outbox(restore, other, story.outbox_number, &message), OK);
+        assert_int_equal(
+            restore_outbox(restore, other, story.outbox_number, &message, slice_of(NULL, 0)), OK);
     }
     struct restored_session session = {
         .key = 7 * SHARD_COUNT_MAX,
