@@ -157,6 +157,9 @@ bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *rece
         if (receipt != NULL && receipt->err == OK) {
             receipt->err = err;
         }
+        if (receipt != NULL && err != OK) {
+            return true; /* refused as a whole: it may be sent again */
+        }
     }
     if (shard->mesh != NULL) {
         receipt_hold(receipt);

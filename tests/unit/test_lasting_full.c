@@ -137,6 +137,24 @@ static void version_5_hears_why_and_3_1_1_no_acknowledgement(void **state)
     }
 }
 
+/* What is refused may be sent again: nobody has had it then. */
+static void what_cannot_be_retained_is_routed_only_where_nobody_is_told(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    struct client *reader = add(&scene, connected(scene.house, 's', true));
+    SAY(reader, "\x82\x06\0\x01\0\x01t\0");
+    EXPECT(reader, "\x90\x03\0\x01\0");
+    struct client *writer = connected_5(&scene, "5");
+    held.admits = ERR_NO_SPACE;
+    SAY(writer, "\x33\x07\0\x01t\0\x07\0x");
+    EXPECT(writer, "\x40\x03\0\x07\x97");
+    EXPECT_NOTHING(reader);
+    SAY(writer, "\x31\x05\0\x01t\0y");
+    EXPECT(reader, "\x30\x04\0\x01ty");
+    scene_free(&scene);
+}
+
 static void what_is_under_way_when_the_disk_fills_up_is_told_when_there_is_space(void **state)
 {
     (void)state;
@@ -235,6 +253,7 @@ int main(void)
         cmocka_unit_test(an_unsubscribe_makes_room_and_is_not_refused),
         cmocka_unit_test(an_unsubscribe_that_cannot_be_kept_is_not_acknowledged),
         cmocka_unit_test(version_5_hears_why_and_3_1_1_no_acknowledgement),
+        cmocka_unit_test(what_cannot_be_retained_is_routed_only_where_nobody_is_told),
         cmocka_unit_test(what_is_under_way_when_the_disk_fills_up_is_told_when_there_is_space),
         cmocka_unit_test(what_an_outbox_has_accepted_waits_on_disk_when_memory_is_full),
         cmocka_unit_test(what_is_on_disk_alone_is_counted_when_its_session_ends),
