@@ -21,6 +21,7 @@
 #include "core/base/log.h"
 #include "core/io/io.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -60,6 +61,7 @@ struct journal_raft {
     struct store *store;
     struct io *io; /* NULL: it has left */
     uint64_t now_ms, wall_ms;
+    uint64_t wall_ahead_ms; /* of now_ms; it may wrap */
     struct replica_host host;
     struct lane_desk log_desk, state_desk;
     struct reader reader;
@@ -97,7 +99,7 @@ static void read_clocks(struct journal_raft *self)
 {
     if (self->io != NULL) {
         self->now_ms = io_now_ns(self->io) / 1000000;
-        self->wall_ms = io_wall_ms(self->io);
+        self->wall_ms = self->now_ms + self->wall_ahead_ms;
     }
 }
 
@@ -499,6 +501,20 @@ static enum err open_slot(struct journal_raft *self, const struct journal_raft_c
     return OK;
 }
 
+/*
+ * What replicas wrote when they were opened: a disk that fills up may lose what is not synced, and the
+ * log lane writes only that again which was handed to it.
+ */
+static enum err sync_what_was_opened(struct journal_raft *self, struct kv_failure *failure)
+{
+    enum err err = kv_sync(store_log(self->store), true);
+    if (err != OK) {
+        snprintf(failure->text, sizeof(failure->text),
+                 "the log cannot be written: %s: look at the disk (df, dmesg)", err_text(err));
+    }
+    return err;
+}
+
 enum err journal_raft_new(const struct journal_raft_config *config, struct journal **out,
                           struct kv_failure *failure)
 {
@@ -518,6 +534,9 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
     lane_desk_init(&self->state_desk, store_state_lane(self->store), self->io);
     self->reader.store = self->store;
     self->reader.desk = &self->state_desk;
+    if (self->io != NULL) {
+        self->wall_ahead_ms = io_wall_ms(self->io) - io_now_ns(self->io) / 1000000;
+    }
     read_clocks(self);
     waiters_init(&self->waiters);
     self->round = round_take(self);
@@ -526,12 +545,22 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
          partition += config->shard_count) {
         err = open_slot(self, config, partition, failure);
     }
+    if (err == OK) {
+        err = sync_what_was_opened(self, failure);
+    }
     if (err != OK) {
         journal_raft_free(&self->journal);
         return err;
     }
     *out = &self->journal;
     return OK;
+}
+
+void journal_raft_set_clock(struct journal *journal, uint64_t wall_ms)
+{
+    struct journal_raft *self = raft_of(journal);
+    ASSERT(self->io != NULL);
+    self->wall_ahead_ms = wall_ms - io_now_ns(self->io) / 1000000;
 }
 
 struct machine *journal_raft_machine(struct journal *journal, uint32_t partition)

@@ -35,6 +35,11 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
 /* The machines of its partitions, to load the shard from: 0 to 63, NULL: another shard's. */
 struct machine *journal_raft_machine(struct journal *journal, uint32_t partition);
 /*
+ * The time that its entries are stamped with is wall_ms now, and goes on by the monotonic clock: the
+ * shard's own idea of time, which nobody can set. Before: the wall clock at journal_raft_new().
+ */
+void journal_raft_set_clock(struct journal *journal, uint64_t wall_ms);
+/*
  * What was logged is given to the disk and waited for (on a full disk it is not, and may be lost; it
  * was promised to nobody); who still waits then is told ERR_SHUTDOWN: what they hold is theirs to
  * free. Its io may be gone, if journal_leave_io() was called before. Accepts NULL.

@@ -4,6 +4,7 @@
 #include "core/admin/admin.h"
 #include "core/base/log.h"
 #include "core/broker/restore.h"
+#include "core/broker/shard.h"
 #include "core/io/sys.h"
 #include "storage/store.h"
 
@@ -215,6 +216,7 @@ enum err node_store_journal_load(void *context, struct journal *journal, struct 
                                  struct broker_failure *failure)
 {
     (void)context;
+    journal_raft_set_clock(journal, shard_wall_ms(shard));
     struct loading loading = {.restore = restore_begin(shard)};
     if (loading.restore == NULL) {
         return ERR_NOMEM;
