@@ -198,8 +198,8 @@ struct sim *sim_new(const struct sim_options *options)
     sim->config = make_config(options);
     sim->node = sim_node_new(sim);
     struct broker_failure failure;
-    bool is_up = sim_node_start(sim->node, &failure);
-    ASSERT(is_up);
+    enum err err = sim_node_start(sim->node, &failure);
+    ASSERT(err == OK);
     return sim;
 }
 

@@ -17,6 +17,7 @@
 
 #include "core/base/config.h"
 #include "core/base/rng.h"
+#include "tests/sim/sim_plan.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +43,7 @@ struct sim_options {
     uint64_t seed;
     uint32_t shard_count;
     bool is_durable;           /* the node has a disk */
+    struct plan plan;          /* what goes wrong with it */
     bool show;                 /* print the trace */
     FILE *trace;               /* where to; NULL: stdout */
     const char *config;        /* more lines of configuration; NULL: none */
@@ -57,8 +59,10 @@ struct sim {
     uint64_t trace_hash;
     struct sim_actor actors[SIM_ACTORS_MAX];
     uint32_t actor_count;
-    bool is_mute;   /* lines are hashed, but not shown */
-    bool is_stormy; /* faults and long delays may happen */
+    bool is_mute;          /* lines are hashed, but not shown */
+    bool is_stormy;        /* faults and long delays may happen */
+    bool disk_is_bad;      /* full, or failing: what lasts may be refused */
+    int64_t wall_shift_ms; /* the wall clock against the world's */
     struct net *net;
     struct config *config;
     struct sim_node *node;

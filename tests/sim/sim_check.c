@@ -103,6 +103,16 @@ void check_allow_refusals(struct check *check)
     check->has_refusals = true;
 }
 
+void check_allow_withheld(struct check *check)
+{
+    check->has_bad_disk = true;
+}
+
+uint64_t check_clock(const struct check *check)
+{
+    return check->sim->now_ns + (uint64_t)check->ahead_ns;
+}
+
 /* ---- messages ------------------------------------------------------------------------------ */
 
 struct message *check_message_of(struct check *check, uint32_t number)
@@ -131,7 +141,13 @@ void check_publish_sent(struct check *check, uint32_t number)
     if (message->first_tick == 0) {
         message->first_tick = message->last_tick;
         message->first_ns = check->sim->now_ns;
+        message->first_clock_ns = check_clock(check);
     }
+}
+
+void check_expires(struct check *check, uint32_t number, uint32_t expiry_s)
+{
+    check_message_of(check, number)->expiry_s = expiry_s;
 }
 
 void check_acked(struct check *check, uint32_t number)
@@ -139,6 +155,7 @@ void check_acked(struct check *check, uint32_t number)
     struct message *message = check_message_of(check, number);
     if (message->acked_tick == 0) {
         message->acked_tick = ++check->tick;
+        message->acked_clock_ns = check_clock(check);
         message->acked_start = check->clients[message->publisher].start;
     }
 }
@@ -155,6 +172,28 @@ void check_will_fate(struct check *check, uint32_t number, enum check_fate fate)
         message->fate = fate;
         message->fate_ns = check->sim->now_ns;
     }
+}
+
+void check_will_runs(struct check *check, uint32_t number, uint32_t delay_s)
+{
+    const struct message *message = check_message_of(check, number);
+    struct known_client *known = &check->clients[message->publisher];
+    known->late_will = message->fate == FATE_MAY && !check->sim->disk_is_bad ? number : 0;
+    known->late_delay_s = delay_s;
+}
+
+/* It comes back: had the delay of its will passed by then? */
+static void late_will_judge(struct check *check, struct known_client *known)
+{
+    uint64_t now_ns = check_clock(check);
+    bool is_known = !check->is_down && known->gone_ns != UINT64_MAX && !check->forgets &&
+                    !check->sim->disk_is_bad;
+    if (known->late_will != 0 && is_known &&
+        now_ns > known->gone_ns + known->late_delay_s * SIM_S + SIM_S &&
+        now_ns > check->restart_ns + SIM_S) {
+        check_message_of(check, known->late_will)->fate = FATE_MUST;
+    }
+    known->late_will = 0;
 }
 
 /* ---- lives --------------------------------------------------------------------------------- */
@@ -178,12 +217,14 @@ static bool must_be_there(const struct check *check, const struct known_client *
     bool was_there = known->life != NULL && !known->life->is_over;
     return was_there &&
            (known->session == SESSION_SURE ||
-            check->sim->now_ns + SIM_S / 10 < known->over_ns + known->expiry_s * SIM_S);
+            check_clock(check) + SIM_S / 10 < known->over_ns + known->expiry_s * SIM_S);
 }
 
 void check_connect_sent(struct check *check, uint32_t client, bool clean)
 {
     struct known_client *known = &check->clients[client];
+    late_will_judge(check, known);
+    known->begun_ns = check_clock(check);
     known->connect_count++;
     known->is_connected = true;
     known->start = check->start;
@@ -216,10 +257,10 @@ static void life_begin(struct check *check, uint32_t client)
     check->lives[check->life_count++] = life;
 }
 
-static bool has_expired(const struct check *check, const struct known_client *known)
+static bool has_expired(const struct known_client *known)
 {
     return known->expiry_s != UINT32_MAX && known->lost_ns > 0 && known->gone_ns != UINT64_MAX &&
-           check->sim->now_ns > known->gone_ns + known->expiry_s * SIM_S;
+           known->begun_ns > known->gone_ns + known->expiry_s * SIM_S; /* its CONNECT came later */
 }
 
 bool check_is_forgotten(const struct check *check, uint32_t client)
@@ -227,13 +268,14 @@ bool check_is_forgotten(const struct check *check, uint32_t client)
     return check->forgets && check->clients[client].start != check->start;
 }
 
-void check_connack(struct check *check, uint32_t client, bool clean, bool session_present)
+bool check_connack(struct check *check, uint32_t client, bool clean, bool session_present)
 {
+    bool is_doubtful = session_present && check->clients[client].doubt_count > 1;
     struct known_client *known = &check->clients[client];
     bool is_first = known->connect_count == 1;
     if (session_present && (clean || is_first)) {
         sim_fail(check->sim, "P5: c%u is offered a session that cannot be", client);
-    } else if (session_present && has_expired(check, known)) {
+    } else if (session_present && has_expired(known)) {
         sim_fail(check->sim, "P5: c%u finds a session that has expired", client);
     } else if (!session_present && !clean && must_be_there(check, known)) {
         sim_fail(check->sim, "P5: the session of c%u is lost", client);
@@ -242,8 +284,12 @@ void check_connack(struct check *check, uint32_t client, bool clean, bool sessio
         groups_unsure(check, client);
         life_begin(check, client);
     }
-    if (session_present && known->doubt_count > 1) { /* made by a CONNECT whose answer was lost? */
+    if (is_doubtful) { /* made by a CONNECT whose answer was lost? */
         known->life->is_over = true;
+    }
+    if (known->expiry_s > 0 && known->begun_ns > check->told_ns &&
+        !check_is_forgotten(check, client)) {
+        check->told_ns = known->begun_ns;
     }
     known->doubt_count = 0;
     known->session = SESSION_SURE;
@@ -252,12 +298,13 @@ void check_connack(struct check *check, uint32_t client, bool clean, bool sessio
         known->life->is_over = true;
         known->session = SESSION_MAYBE;
     }
+    return !is_doubtful;
 }
 
 void check_leaves(struct check *check, uint32_t client)
 {
     struct known_client *known = &check->clients[client];
-    known->over_ns = known->over_ns == 0 ? check->sim->now_ns : known->over_ns;
+    known->over_ns = known->over_ns == 0 ? check_clock(check) : known->over_ns;
 }
 
 void check_lost(struct check *check, uint32_t client, bool is_known)
@@ -265,7 +312,7 @@ void check_lost(struct check *check, uint32_t client, bool is_known)
     struct known_client *known = &check->clients[client];
     bool has_crashed = known->start != check->start;
     known->is_connected = false;
-    known->lost_ns = check->sim->now_ns;
+    known->lost_ns = check_clock(check);
     known->over_ns = known->over_ns == 0 ? known->lost_ns : known->over_ns;
     known->gone_ns = known->lost_ns + (is_known ? SIM_S : known->notice_ns);
     if (has_crashed) {
@@ -292,7 +339,7 @@ static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns
     if (check->forgets && life != NULL) {
         life->is_over = true;
     }
-    if (known->is_connected || known->gone_ns + CLOSE_KEPT_NS >= check->sim->now_ns) {
+    if (known->is_connected || known->gone_ns + CLOSE_KEPT_NS >= check_clock(check)) {
         known->gone_ns = UINT64_MAX; /* as far as the disk knows it is still connected */
     }
     if (known->expiry_s == UINT32_MAX) {
@@ -312,6 +359,7 @@ void check_crash(struct check *check, uint64_t begun_ns, bool forgets)
     check->start++;
     check->is_down = true;
     check->forgets = forgets;
+    begun_ns += (uint64_t)check->ahead_ns;
     for (uint32_t i = 0; i < check->client_count; i++) {
         crash_client(check, i, begun_ns);
     }
@@ -324,10 +372,21 @@ void check_crash(struct check *check, uint64_t begun_ns, bool forgets)
     }
 }
 
-void check_restart(struct check *check)
+void check_restart(struct check *check, int64_t ahead_ns, int64_t wall_ns)
 {
+    int64_t before_ns = (int64_t)check_clock(check), slack_ns = SIM_S / 100;
+    check->ahead_ns = ahead_ns;
+    int64_t now_ns = (int64_t)check_clock(check);
+    if (now_ns + slack_ns < (int64_t)check->told_ns) {
+        sim_fail(check->sim, "P10: the broker's clock is %lld ms behind what its disk has seen",
+                 (long long)((int64_t)check->told_ns - now_ns) / 1000000);
+    } else if (now_ns > slack_ns + (before_ns > wall_ns ? before_ns : wall_ns)) {
+        sim_fail(check->sim, "P10: the broker's clock is ahead of the wall's and of its own");
+    } else if (now_ns + slack_ns < wall_ns) {
+        sim_fail(check->sim, "P10: the broker's clock is behind the wall's");
+    }
     check->is_down = false;
-    check->restart_ns = check->sim->now_ns;
+    check->restart_ns = (uint64_t)now_ns;
     for (uint32_t i = 0; i < check->client_count; i++) {
         struct known_client *known = &check->clients[i];
         if (known->gone_ns == UINT64_MAX) {
@@ -428,10 +487,12 @@ static bool group_holds(const struct life *life, const struct message *message, 
 }
 
 /* P3 */
-static void check_order(struct check *check, struct life *life, uint32_t number, uint8_t qos)
+static void check_order(struct check *check, struct life *life, uint32_t number, uint8_t qos,
+                        bool is_dup)
 {
     const struct message *message = check_message_of(check, number);
-    if (message->kind != CHECK_PLAIN || message->topic[0] == 's') {
+    bool was_given_up = message->expiry_s > 0 && is_dup; /* as expired; a crash forgot that */
+    if (message->kind != CHECK_PLAIN || message->topic[0] == 's' || was_given_up) {
         return;
     }
     uint64_t parts[4] = {XXH3_64bits(message->topic, strlen(message->topic)), message->publisher,
@@ -441,7 +502,7 @@ static void check_order(struct check *check, struct life *life, uint32_t number,
         struct order *order = &life->orders[i];
         if (order->key == key) {
             /* Published again after a broken connection, it is routed again, behind the later one. */
-            bool is_repeat = (message->qos == 1 || check->has_refusals) &&
+            bool is_repeat = (message->qos == 1 || check->has_refusals || check->has_bad_disk) &&
                              message->first_tick != message->last_tick;
             if (number < order->number && is_repeat) {
                 return;
@@ -507,6 +568,29 @@ static void check_shared(struct check *check, const struct life *life, struct me
     }
 }
 
+/* P9. What may have been under way already when it expired (DUP) may come later. */
+static void check_expiry(struct check *check, uint32_t client, const struct message *message,
+                         uint32_t number, const struct check_delivery *delivery)
+{
+    const struct known_client *known = &check->clients[client];
+    uint64_t whole_ns = message->expiry_s * SIM_S;
+    if (message->expiry_s == 0) {
+        return;
+    }
+    uint64_t waited_ns = message->acked_tick == 0 || known->begun_ns <= message->acked_clock_ns
+                             ? 0
+                             : known->begun_ns - message->acked_clock_ns;
+    uint64_t left_s = delivery->expiry_s;
+    if (waited_ns > whole_ns + SIM_S && !delivery->dup) {
+        sim_fail(check->sim, "P9: c%u has m%u, which has expired", client, number);
+    } else if (delivery->is_v5 &&
+               (!delivery->has_expiry || left_s > message->expiry_s ||
+                (waited_ns < whole_ns && left_s * SIM_S + waited_ns > whole_ns + 2 * SIM_S))) {
+        sim_fail(check->sim, "P9: c%u has m%u with %llu s left of %u", client, number,
+                 (unsigned long long)left_s, message->expiry_s);
+    }
+}
+
 void check_delivered(struct check *check, uint32_t client, const struct check_delivery *delivery)
 {
     struct life *life = check->clients[client].life;
@@ -536,6 +620,7 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
         sim_fail(check->sim, "P4: c%u has m%u by subscription %u", client, number,
                  delivery->subscription_id);
     }
+    check_expiry(check, client, message, number, delivery);
     if (delivery->retain && message->topic[0] == 'r') {
         check->retained_seen[message->publisher] = number;
     }
@@ -545,7 +630,7 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
     life->got = grown(life->got, number - 1, &life->got_capacity, sizeof(*life->got));
     struct got *got = &life->got[number - 1];
     if (got->any == 0) {
-        check_order(check, life, number, delivery->qos);
+        check_order(check, life, number, delivery->qos, delivery->dup);
         count_delivery(check, life, number, delivery);
     }
     got->any += got->any < DELIVERIES_COUNTED_MAX;

@@ -16,6 +16,9 @@
  *   P6  the retained message of a topic is the last one stored
  *   P7  a will comes once when it is due, and never after a normal DISCONNECT
  *   P8  a shared message goes to one member, and to none only when its member's session ended
+ *   P9  what has expired does not come to who was away then; who gets the rest is told what is left
+ *   P10 the broker's clock is the wall's at the start, or what its disk has seen if that is later, and
+ *       then goes on by itself; expiry and delays go by it, over crashes too
  *
  * A crash of the node changes none of them, when the node keeps its state on disk:
  *
@@ -73,10 +76,17 @@ void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint6
 void check_allow_refusals(struct check *check);
 
 /*
+ * The disk is full or fails at times: what was not acknowledged may come behind what was sent later. Not
+ * claimed yet, as it does not hold: a shared message of QoS 2 may find no member that may take it.
+ */
+void check_allow_withheld(struct check *check);
+
+/*
  * The node is gone, and began to go at begun_ns; forgets: it has no disk. And it is back.
  */
 void check_crash(struct check *check, uint64_t begun_ns, bool forgets);
-void check_restart(struct check *check);
+/* ahead_ns: what the broker's clock says now, against the world's; and what the wall's says. */
+void check_restart(struct check *check, int64_t ahead_ns, int64_t wall_ns);
 
 /* Of that client's connection: it was to a node that has crashed and forgotten everything. */
 bool check_is_forgotten(const struct check *check, uint32_t client);
@@ -84,12 +94,16 @@ bool check_is_forgotten(const struct check *check, uint32_t client);
 /* A message to be; its number, from 1. */
 uint32_t check_message(struct check *check, uint32_t publisher, const char *topic, uint8_t qos,
                        bool retain, enum check_kind kind);
+void check_expires(struct check *check, uint32_t number, uint32_t expiry_s);
 void check_publish_sent(struct check *check, uint32_t number); /* also when it is sent again */
 void check_acked(struct check *check, uint32_t number);
 void check_will_fate(struct check *check, uint32_t number, enum check_fate fate);
+/* Its delay begins to run, if nobody comes back before. */
+void check_will_runs(struct check *check, uint32_t number, uint32_t delay_s);
 
 void check_connect_sent(struct check *check, uint32_t client, bool clean);
-void check_connack(struct check *check, uint32_t client, bool clean, bool session_present);
+/* false: the session that is there may not be the one that the client knows. */
+bool check_connack(struct check *check, uint32_t client, bool clean, bool session_present);
 /* It says goodbye: when the broker hears of it is not known. */
 void check_leaves(struct check *check, uint32_t client);
 /* The connection is gone. is_known: the broker knows that already. */
@@ -104,7 +118,9 @@ struct check_delivery {
     uint32_t number;
     struct slice topic;
     uint8_t qos;
-    bool retain;
+    bool retain, dup;
+    bool has_expiry, is_v5;
+    uint32_t expiry_s;
     uint32_t subscription_id; /* 1 + filter; 0: none was said */
 };
 void check_delivered(struct check *check, uint32_t client, const struct check_delivery *delivery);

@@ -10,6 +10,10 @@ static bool is_due(const struct check *check, const struct message *message)
         (message->qos == 2 || message->retain)) {
         return false; /* it was taken into an outbox: who refuses it there is not heard any more */
     }
+    if (message->expiry_s > 0 &&
+        check_clock(check) + SIM_S > message->first_clock_ns + message->expiry_s * SIM_S) {
+        return false;
+    }
     if (message->kind == CHECK_WILL) {
         return message->fate == FATE_MUST && message->qos > 0;
     }
@@ -83,7 +87,7 @@ void check_all_paid(struct check *check)
             check_life_paid(check, check->lives[i]);
         }
     }
-    if (!check->has_refusals) {
+    if (!check->has_refusals && !check->has_bad_disk) {
         check_groups_paid(check);
     }
 }

@@ -17,6 +17,8 @@ struct message {
     enum check_fate fate;                       /* of a will */
     uint64_t first_tick, last_tick, acked_tick; /* 0: not yet */
     uint64_t first_ns, fate_ns;
+    uint32_t expiry_s; /* 0: it does not expire */
+    uint64_t first_clock_ns, acked_clock_ns;
     uint32_t sent_start, acked_start;  /* which start of the node that was said to */
     uint8_t group_count[CHECK_GROUPS]; /* deliveries by a shared subscription at QoS 2 */
     bool group_has[CHECK_GROUPS];
@@ -50,6 +52,7 @@ struct life {
     uint32_t order_count, order_capacity;
 };
 
+/* Times are the broker's clock (check_clock). */
 struct known_client {
     uint32_t expiry_s;
     uint64_t notice_ns;
@@ -59,9 +62,11 @@ struct known_client {
     uint32_t doubt_count;      /* CONNECTs in a row at which its session may have been over */
     uint64_t lost_ns, gone_ns; /* the connection's end; when the broker knows it for certain */
     bool is_connected;
-    uint64_t died_ns; /* when the node of its connection began to go; 0: it did not */
-    uint64_t over_ns; /* since then its last connection with a CONNACK may be over; 0: it is not */
-    uint32_t start;   /* which start of the node the connection is to */
+    uint64_t died_ns;  /* when the node of its connection began to go; 0: it did not */
+    uint64_t over_ns;  /* since then its last connection with a CONNACK may be over; 0: it is not */
+    uint64_t begun_ns; /* its last CONNECT */
+    uint32_t late_will, late_delay_s; /* a will whose delay runs; 0: none */
+    uint32_t start;                   /* which start of the node the connection is to */
 };
 
 struct check {
@@ -75,14 +80,19 @@ struct check {
     uint32_t life_count, life_capacity;
     uint64_t group_unsure_ns[CHECK_GROUPS]; /* a member's session may end until then */
     uint64_t group_lost_ns[CHECK_GROUPS]; /* a member's messages were lost in a crash until then */
-    bool has_refusals;
+    bool has_refusals, has_bad_disk;
     uint32_t start; /* of the node, from 0 */
     bool is_down, forgets;
-    uint64_t restart_ns;
+    uint64_t restart_ns; /* the broker's clock */
+    int64_t ahead_ns;    /* so much is the broker's clock ahead of the world's */
+    uint64_t told_ns;    /* the latest clock that is on disk for certain */
     uint64_t deliveries_hash;
     uint32_t delivery_count;
     uint32_t retained_seen[CHECK_CLIENTS_MAX]; /* by the client in the topic r/<client> */
 };
+
+/* What the broker's clock says now: expiry and delays go by it. */
+uint64_t check_clock(const struct check *check);
 
 struct message *check_message_of(struct check *check, uint32_t number); /* from 1 */
 

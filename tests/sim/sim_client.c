@@ -78,7 +78,11 @@ static void will_ends(struct client *client, enum check_fate fate)
 /* The will of a connection that ended without goodbye. */
 static void will_is_due(struct client *client, bool was_open)
 {
-    will_ends(client, was_open && client->character.will_delay_s == 0 ? FATE_MUST : FATE_MAY);
+    uint32_t delay_s = client->character.will_delay_s, will = client->will;
+    will_ends(client, was_open && delay_s == 0 ? FATE_MUST : FATE_MAY);
+    if (will != 0 && was_open && delay_s > 0) {
+        check_will_runs(client->check, will, delay_s);
+    }
 }
 
 static void lost(struct client *client, bool is_known)
@@ -114,8 +118,8 @@ static void link_ended(struct client *client)
     client_say(client, "lost its link %llu (%s)", (unsigned long long)link->id,
                is_reset ? "reset" : "ended");
     if (client->state == CLIENT_LEAVING) {
-        will_ends(client, is_reset || link->has_fault || is_stray ? FATE_MAY : FATE_MUST_NOT);
-    } else if (client->state == CLIENT_OPEN && !link->has_fault && !is_stray) {
+        will_ends(client, is_reset || !net_is_healthy(link) || is_stray ? FATE_MAY : FATE_MUST_NOT);
+    } else if (client->state == CLIENT_OPEN && net_is_healthy(link) && !is_stray) {
         sim_fail(client->sim, "%s: the broker ended a healthy connection, reason 0x%02x",
                  client->id, client->said_reason);
     }
@@ -447,5 +451,6 @@ uint64_t client_wants_ns(const struct client *client)
 bool client_is_quiet(const struct client *client)
 {
     return client->state == CLIENT_OPEN && client->outbound_count == 0 && client->ack_count == 0 &&
-           client->received_count == 0 && client->pending_id == 0 && buf_count(&client->out) == 0;
+           (client->received_count == 0 || !client->is_received_sure) && client->pending_id == 0 &&
+           buf_count(&client->out) == 0;
 }

@@ -44,6 +44,7 @@ struct client_character {
     bool has_will;
     uint32_t will_delay_s;
     uint32_t payload_max;
+    bool has_expiring;     /* some of its messages expire */
     uint64_t ack_delay_ns; /* at most; it answers after a while, several at once */
 };
 
@@ -81,6 +82,7 @@ struct client {
     uint16_t id_last;
     uint16_t received[CLIENT_RECEIVED_MAX];
     uint32_t received_count;
+    bool is_received_sure;  /* else the session may be a newer one, whose CONNACK was lost */
     uint32_t unfinished_in; /* QoS 1 and 2 of this connection that we have not finished */
     struct client_ack {
         uint8_t type;

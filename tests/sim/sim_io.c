@@ -24,7 +24,6 @@
 
 #define PEER_ENDED_LINGER_NS SIM_S
 #define DRAIN_NS_MAX         (SIM_S / 2)
-#define WALL_MS_START        UINT64_C(1800000000000)
 
 enum { BYTES_PER_EVENT_MAX = 8192, EVENTS_PER_STREAM_MAX = 4 };
 
@@ -607,7 +606,7 @@ uint64_t io_clock_ns(const struct io *io)
 
 uint64_t io_wall_ms(const struct io *io)
 {
-    return WALL_MS_START + io->now_ns / SIM_MS;
+    return WALL_MS_START + io->now_ns / SIM_MS + (uint64_t)io->sim->wall_shift_ms;
 }
 
 static void wake(struct io *io)

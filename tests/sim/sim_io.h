@@ -13,6 +13,9 @@
 
 struct io;
 
+#define WALL_MS_START \
+    UINT64_C(1800000000000) /* when the world begins, as clocks on walls have it */
+
 /* When the io that rests in io_turn() would go on: a completion, a wake-up, its time limit. */
 uint64_t sim_io_wants_ns(const struct io *io);
 

@@ -20,7 +20,8 @@ struct sim_map {
     char folder[PATH_MAX];
     struct past *pasts;
     size_t past_count, handed;
-    struct kv *open; /* NULL: by nobody */
+    struct tree *copy; /* kept aside */
+    struct kv *open;   /* NULL: by nobody */
 };
 
 struct sim_disk {
@@ -31,7 +32,7 @@ struct sim_disk {
     uint64_t free_bytes, cost_ns;
     bool is_stalling;
     struct {
-        bool is_armed;
+        bool is_armed, does_lie;
         uint32_t skip;
         enum err err;
         uint64_t call_ns, kib_ns;
@@ -114,6 +115,7 @@ void sim_kv_disk_free(struct sim_disk *disk)
         ASSERT(map->open == NULL);
         disk->maps = map->next;
         map_forget(map, 0, map->past_count);
+        tree_unref(map->copy);
         free(map->pasts);
         free(map);
     }
@@ -141,11 +143,34 @@ void sim_kv_crash(struct sim_disk *disk, enum sim_kv_crash crash)
     }
 }
 
+void sim_kv_copy(struct sim_disk *disk)
+{
+    for (struct sim_map *map = disk->maps; map != NULL; map = map->next) {
+        tree_unref(map->copy);
+        map->copy = tree_ref(map->pasts[0].tree);
+    }
+}
+
+void sim_kv_restore(struct sim_disk *disk)
+{
+    for (struct sim_map *map = disk->maps; map != NULL; map = map->next) {
+        ASSERT(map->open == NULL);
+        map_forget(map, 0, map->past_count);
+        map_keep(map, tree_ref(map->copy), 0);
+        map->handed = 0;
+    }
+}
+
 void sim_kv_fail(struct sim_disk *disk, enum sim_kv_call call, uint32_t skip, enum err err)
 {
     disk->calls[call].is_armed = true;
     disk->calls[call].skip = skip;
     disk->calls[call].err = err;
+}
+
+void sim_kv_lie(struct sim_disk *disk, enum sim_kv_call call, bool does_lie)
+{
+    disk->calls[call].does_lie = does_lie;
 }
 
 void sim_kv_set_free(struct sim_disk *disk, uint64_t bytes)
@@ -449,6 +474,9 @@ enum err kv_write(struct kv *kv, const struct kv_batch *batch)
     if (kv->disk->free_bytes == 0) {
         return fenced(kv, ERR_NO_SPACE);
     }
+    if (kv->disk->calls[SIM_KV_WRITE].does_lie && kv->config.way == KV_UNLOGGED) {
+        return OK;
+    }
     map_keep(kv->map, apply(tree_ref(map_now(kv->map)), buf_bytes(&batch->changes)), bytes);
     return OK;
 }
@@ -463,6 +491,9 @@ static enum err settle(struct kv *kv, enum sim_kv_call call, bool is_durable)
         bytes += map->pasts[i].bytes;
     }
     TRY(fenced(kv, on_call(kv->disk, call, bytes)));
+    if (kv->disk->calls[call].does_lie) {
+        return OK;
+    }
     if (kv->disk->free_bytes != UINT64_MAX) {
         if (bytes > kv->disk->free_bytes) {
             kv->disk->free_bytes = 0;
@@ -493,6 +524,11 @@ enum err kv_flush(struct kv *kv)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
+static bool is_noticed(const struct sim_disk *disk, const struct tree_item *item)
+{
+    return item->is_damaged && !disk->calls[SIM_KV_READ].does_lie;
+}
+
 enum err kv_get(struct kv *kv, struct slice key, struct kv_value *out)
 {
     if (kv->map == NULL) {
@@ -503,7 +539,7 @@ enum err kv_get(struct kv *kv, struct slice key, struct kv_value *out)
     if (item == NULL) {
         return ERR_NOT_FOUND;
     }
-    if (item->is_damaged) {
+    if (is_noticed(kv->disk, item)) {
         return ERR_CORRUPT;
     }
     out->own = tree_ref(map_now(kv->map));
@@ -562,7 +598,7 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value)
         return false;
     }
     iter->err = on_call(iter->disk, SIM_KV_READ, 0);
-    if (iter->err == OK && item->is_damaged) {
+    if (iter->err == OK && is_noticed(iter->disk, item)) {
         iter->err = ERR_CORRUPT;
     }
     if (iter->err != OK) {

@@ -52,6 +52,10 @@ enum sim_kv_call {
 };
 void sim_kv_fail(struct sim_disk *disk, enum sim_kv_call call, uint32_t skip, enum err err);
 
+/* From here on such a call says that it was done, and does nothing: a write of an unlogged map, a sync,
+ * a flush. SIM_KV_READ: damage is not noticed. */
+void sim_kv_lie(struct sim_disk *disk, enum sim_kv_call call, bool does_lie);
+
 /* Room on the disk: what is synced and flushed uses it up; UINT64_MAX, as at first: without end. */
 void sim_kv_set_free(struct sim_disk *disk, uint64_t bytes);
 
@@ -69,6 +73,10 @@ void sim_kv_set_stalling(struct sim_disk *disk, bool is_stalling);
  * changes. false: there is no such key with a value.
  */
 bool sim_kv_flip(struct sim_disk *disk, const char *folder, struct slice prefix, bool is_noticed);
+
+/* Keep what is safe now aside, in place of what was kept before; put it back: no map is open. */
+void sim_kv_copy(struct sim_disk *disk);
+void sim_kv_restore(struct sim_disk *disk);
 
 /* A hash of all that is safe now, to compare runs. */
 uint64_t sim_kv_digest(const struct sim_disk *disk);

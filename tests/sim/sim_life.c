@@ -8,6 +8,8 @@
 
 enum { FIRST_SUBSCRIPTIONS = 3, SCRIPT_SUBSCRIPTIONS = 4 };
 
+#define PATIENCE_NS (10 * SIM_S)
+
 struct client_life {
     struct life_world *world;
     struct rng script; /* what it sends in calm weather, independent of timing */
@@ -189,6 +191,17 @@ static void leave_deed(struct client *client)
     }
 }
 
+/* What was not acknowledged because of a bad disk is not: it has to be asked for again. */
+static void insist(struct client *client)
+{
+    const struct life_world *world = client->life->world;
+    uint64_t since_ns = client->since_ns > world->quiet_ns ? client->since_ns : world->quiet_ns;
+    if (client->sim->now_ns > since_ns + PATIENCE_NS && !client_is_quiet(client) &&
+        client->link->is_doubtful) {
+        client_vanish(client, CLIENT_ENDS);
+    }
+}
+
 static void deed(struct client *client)
 {
     struct client_life *life = client->life;
@@ -204,6 +217,8 @@ static void deed(struct client *client)
         calm_deed(client);
     } else if (life->world->phase == LIFE_BUSY) {
         busy_deed(client);
+    } else if (life->world->phase == LIFE_QUIET) {
+        insist(client);
     }
     busy_next(client);
 }
@@ -263,6 +278,7 @@ static struct client_character draw_character(struct life_world *world, uint32_t
         character.receive_max = (uint16_t)(sim_below(sim, 2) == 0 ? 0 : sim_between(sim, 1, 10));
         character.alias_max = (uint16_t)sim_below(sim, CLIENT_ALIASES_MAX + 1);
     }
+    character.has_expiring = character.version == MQTT_5 && !world->is_calm;
     character.ack_delay_ns = sim_below(sim, 2) == 0 ? 0 : sim_between(sim, 1, 300) * SIM_MS;
     character.has_will = !world->is_calm && !world->is_rejecting && sim_below(sim, 2) == 0;
     if (character.has_will && character.version == MQTT_5 && sim_below(sim, 2) == 0) {

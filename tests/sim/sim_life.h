@@ -20,6 +20,7 @@ struct life_world {
     struct client *clients[CHECK_CLIENTS_MAX];
     uint32_t client_count;
     enum life_phase phase;
+    uint64_t quiet_ns; /* since when it is LIFE_QUIET */
     bool is_calm;
     bool is_rejecting;        /* full queues refuse the publisher, who must be able to hear it */
     bool fleeting_may_share;  /* QoS 2 groups with members whose sessions end */

@@ -122,6 +122,7 @@ struct net_link *net_connect(struct net *net, uint16_t port)
     link->id = ++net->id_last;
     link->asked_ns = sim->now_ns + delay_ns(sim);
     link->piece_max = UINT32_MAX;
+    link->is_doubtful = sim->disk_is_bad;
     for (uint32_t end = 0; end < 2; end++) {
         list_init(&link->to[end].pieces);
         link->to[end].capacity = sim->options.is_still ? 65536 : capacities[sim_below(sim, 4)];
@@ -282,6 +283,18 @@ void net_excuse(struct net *net)
     LIST_EACH (&net->links, one) {
         CONTAINER_OF(one, struct net_link, all)->has_fault = true;
     }
+}
+
+void net_doubt(struct net *net)
+{
+    LIST_EACH (&net->links, one) {
+        CONTAINER_OF(one, struct net_link, all)->is_doubtful = true;
+    }
+}
+
+bool net_is_healthy(const struct net_link *link)
+{
+    return !link->has_fault && !link->is_doubtful;
 }
 
 void net_crash(struct net *net, bool loses_all)

@@ -39,7 +39,8 @@ struct net_link {
     uint64_t reset_ns[2];  /* when that end hears of a reset; UINT64_MAX: never */
     bool is_closed[2];
     bool is_cut, has_fault;
-    bool is_orphan;     /* its server crashed, and there was no fault before */
+    bool is_orphan;   /* its server crashed, and there was no fault before */
+    bool is_doubtful; /* its server's disk was bad meanwhile: it may have been refused something */
     uint32_t piece_max; /* bytes of a piece: 1 for byte by byte */
 };
 
@@ -81,6 +82,11 @@ void net_cut(struct net_link *link);
 
 /* The server goes: whatever happens to a link from here on is nobody's fault. */
 void net_excuse(struct net *net);
+
+/* The server's disk is bad: it may refuse things, and end connections that are to last. */
+void net_doubt(struct net *net);
+/* Nothing went wrong with that link, nor with the disk behind it. */
+bool net_is_healthy(const struct net_link *link);
 
 /* All servers are gone at once. loses_all: also what was on its way; else it arrives before the end. */
 void net_crash(struct net *net, bool loses_all);

@@ -4,6 +4,7 @@
 #include "core/broker/broker_shared.h"
 #include "storage/store.h"
 #include "tests/sim/sim_fiber.h"
+#include "tests/sim/sim_flaw.h"
 #include "tests/sim/sim_heap.h"
 #include "tests/sim/sim_io.h"
 #include "tests/sim/sim_net.h"
@@ -47,13 +48,13 @@ static void shard_turn_of(void *object)
 
 struct sim_node *sim_node_new(struct sim *sim)
 {
-    static const char *const names[] = {"shard A", "shard B", "shard C", "shard D"};
+    static const char *const names[] = {"shard A", "shard B", "shard C"};
     struct sim_node *node = calloc(1, sizeof(*node));
     ASSERT(node != NULL);
     node->sim = sim;
     node->shard_count = sim->options.shard_count;
-    ASSERT(node->shard_count <= sizeof(names) / sizeof(names[0]));
-    for (uint32_t i = 0; i < node->shard_count; i++) {
+    ASSERT(node->shard_count <= SIM_NODE_SHARDS_MAX);
+    for (uint32_t i = 0; i < SIM_NODE_SHARDS_MAX; i++) {
         struct sim_shard *self = &node->shards[i];
         self->node = node;
         self->actor = sim_actor_add(sim, names[i], self, shard_wants_ns, shard_turn_of);
@@ -74,7 +75,7 @@ static void shards_settle(struct sim_node *node)
     }
 }
 
-static bool shards_open(struct sim_node *node, struct broker_failure *failure)
+static enum err shards_open(struct sim_node *node, struct broker_failure *failure)
 {
     for (uint32_t i = 0; i < node->shard_count; i++) {
         struct sim_shard *self = &node->shards[i];
@@ -83,30 +84,24 @@ static bool shards_open(struct sim_node *node, struct broker_failure *failure)
         self->has_ended = false;
         enum err err = shard_open(self->shard, failure);
         self->io = self->shard->io;
-        if (err != OK) {
-            return false;
-        }
+        TRY(err);
     }
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        if (shard_load(node->shards[i].shard, failure) != OK) {
-            return false;
-        }
+        TRY(shard_load(node->shards[i].shard, failure));
     }
     shards_settle(node);
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        if (shard_listen(node->shards[i].shard, failure) != OK) {
-            return false;
-        }
+        TRY(shard_listen(node->shards[i].shard, failure));
     }
-    return true;
+    return OK;
 }
 
-static bool broker_open(struct sim_node *node, struct broker_failure *failure)
+static enum err broker_open(struct sim_node *node, struct broker_failure *failure)
 {
     struct sim *sim = node->sim;
     struct broker_ports ports = {0};
     if (node->store != NULL) {
-        ports = (struct broker_ports){.journal_new = node_store_journal_new,
+        ports = (struct broker_ports){.journal_new = flaw_journal_new,
                                       .journal_load = node_store_journal_load,
                                       .journal_free = node_store_journal_free,
                                       .context = &node->store->ports};
@@ -151,21 +146,45 @@ static void take_all(struct sim_node *node, bool loses_power)
     sim_heap_crash();
 }
 
-bool sim_node_start(struct sim_node *node, struct broker_failure *failure)
+void sim_node_reshard(struct sim_node *node, uint32_t shard_count)
+{
+    ASSERT(node->broker == NULL);
+    ASSERT(shard_count <= SIM_NODE_SHARDS_MAX);
+    node->shard_count = shard_count;
+}
+
+int64_t sim_node_ahead_ns(const struct sim_node *node)
+{
+    const struct shard *shard = node->shards[0].shard;
+    int64_t at_ns = (int64_t)(io_now_ns(shard->io) / SIM_MS * SIM_MS);
+    return (int64_t)((shard_wall_ms(shard) - WALL_MS_START) * SIM_MS) - at_ns;
+}
+
+enum err sim_node_start(struct sim_node *node, struct broker_failure *failure)
 {
     ASSERT(node->broker == NULL);
     failure->text[0] = 0;
+    if (flaw_is(FLAW_CLOCK_AT_ZERO)) {
+        node->sim->wall_shift_ms = -(int64_t)(WALL_MS_START + node->sim->now_ns / SIM_MS);
+    }
+    if (node->store != NULL) {
+        sim_kv_lie(node->store->disk, SIM_KV_WRITE, flaw_is(FLAW_REPLAY_SKIPS));
+    }
     sim_heap_enter();
-    bool is_up = (node->store == NULL || sim_store_open(node->store, node->shard_count, failure)) &&
-                 broker_open(node, failure);
+    enum err err = node->store != NULL ? sim_store_open(node->store, node->shard_count, failure)
+                                       : OK;
+    err = err == OK ? broker_open(node, failure) : err;
     sim_heap_leave();
-    for (uint32_t i = 0; i < node->shard_count && is_up; i++) {
+    for (uint32_t i = 0; i < node->shard_count && err == OK; i++) {
         node->shards[i].fiber = fiber_new(shard_fiber, &node->shards[i]);
     }
-    if (!is_up) {
+    if (node->store != NULL) {
+        sim_kv_lie(node->store->disk, SIM_KV_WRITE, false);
+    }
+    if (err != OK) {
         take_all(node, true);
     }
-    return is_up;
+    return err;
 }
 
 void sim_node_crash(struct sim_node *node, enum sim_crash how)

@@ -16,6 +16,8 @@
 #include "core/broker/shard.h"
 #include "tests/sim/sim.h"
 
+enum { SIM_NODE_SHARDS_MAX = 3 };
+
 struct fiber;
 struct sim_store;
 
@@ -43,8 +45,14 @@ enum sim_crash { SIM_KILLED, SIM_POWER_LOST };
 struct sim_node *sim_node_new(struct sim *sim);
 void sim_node_free(struct sim_node *node); /* accepts NULL */
 
-/* false: it cannot; failure says why. */
-bool sim_node_start(struct sim_node *node, struct broker_failure *failure);
+/* While it is down: how many shards it will have. */
+void sim_node_reshard(struct sim_node *node, uint32_t shard_count);
+
+/* Not OK: it cannot; failure says why, and nothing of it is left. */
+enum err sim_node_start(struct sim_node *node, struct broker_failure *failure);
+
+/* How far the clock that expiry goes by is ahead of the world's. It is up. */
+int64_t sim_node_ahead_ns(const struct sim_node *node);
 void sim_node_crash(struct sim_node *node, enum sim_crash how);
 
 /* Ask its shards to stop, and close them when they have. The other actors rest meanwhile. */

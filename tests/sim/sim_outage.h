@@ -1,5 +1,6 @@
 /*
- * sim_outage: when the node goes in a storm, how, and when it is back.
+ * sim_outage: when the node goes in a storm, how, and when it is back; and what has become of its disk
+ * meanwhile.
  *
  * Floor:  tests.
  */
@@ -8,6 +9,7 @@
 
 #include "tests/sim/sim_check.h"
 #include "tests/sim/sim_run.h"
+#include "tests/sim/sim_trouble.h"
 
 #include <stdint.h>
 
@@ -19,7 +21,9 @@ struct outages {
     struct check *check;
     struct rng *rng;
     enum run_kind kind;
+    struct trouble trouble;
     uint32_t planned_count, done_count;
+    uint32_t refused_count; /* starts that were refused, as they had to be */
 };
 
 /* rng is borrowed. */

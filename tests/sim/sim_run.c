@@ -5,6 +5,7 @@
 #include "tests/sim/sim_life.h"
 #include "tests/sim/sim_node.h"
 #include "tests/sim/sim_outage.h"
+#include "tests/sim/sim_replay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,7 @@ static void storm(struct sim *sim, struct life_world *world, struct outages *out
     outages_until(outages, end_ns);
     sim->is_stormy = false;
     world->phase = LIFE_QUIET;
+    world->quiet_ns = sim->now_ns;
     for (uint32_t i = 0; i < world->client_count; i++) {
         world->clients[i]->stalled_until_ns = 0;
         world->clients[i]->character.ack_delay_ns = 0;
@@ -134,7 +136,7 @@ static void calm(struct sim *sim, struct life_world *world)
 
 static void shards_are_empty(struct sim *sim)
 {
-    for (uint32_t i = 0; i < sim->options.shard_count; i++) {
+    for (uint32_t i = 0; i < sim->node->shard_count; i++) {
         const struct shard *shard = sim->node->shards[i].shard;
         if (shard->queue_totals.count != 0 || shard->queue_totals.bytes != 0 ||
             shard->inflight_total != 0 || map_count(shard->sessions) != 0 ||
@@ -159,6 +161,9 @@ static void leave(struct sim *sim, struct life_world *world)
     sim_run_until(sim, sim->now_ns + 15 * SIM_S); /* wills and sessions of some seconds */
     if (!sim->has_failed) {
         shards_are_empty(sim);
+    }
+    if (!sim->has_failed && sim->options.is_durable) {
+        replay_is_empty(sim);
     }
 }
 
@@ -237,7 +242,16 @@ void run_seed(const struct run_options *options, struct run_result *out)
         .config = config,
         .stream_count_max = !options->is_calm && rng_below(&rng, 8) == 0 ? STREAMS_FEW : 0,
     };
+    if (options->kind == RUN_DURABLE) {
+        struct rng plan_rng;
+        rng_init(&plan_rng, options->seed ^ UINT64_C(0x706c616e));
+        plan_draw(&sim_options.plan, &plan_rng);
+    }
+    plan_text(&sim_options.plan, out->plan, sizeof(out->plan));
     struct sim *sim = sim_new(&sim_options);
+    if (options->kind == RUN_DURABLE) {
+        sim_trace(sim, "%s", out->plan);
+    }
     world.sim = sim;
     for (uint32_t i = 0; i < sim_options.shard_count; i++) {
         sim->node->shards[i].actor->slowness = rng_below(&rng, 4) == 0
@@ -248,6 +262,9 @@ void run_seed(const struct run_options *options, struct run_result *out)
     if (world.is_rejecting) {
         check_allow_refusals(world.check);
     }
+    if (sim_options.plan.has[PLAN_FULL] || sim_options.plan.has[PLAN_ERRORS]) {
+        check_allow_withheld(world.check);
+    }
     for (uint32_t i = 0; i < world.client_count; i++) {
         world.clients[i] = life_client(&world, i);
     }
@@ -255,13 +272,15 @@ void run_seed(const struct run_options *options, struct run_result *out)
     outages_init(&outages, sim, world.check, options->kind, &rng);
     phases(sim, &world, &outages);
     sim_node_stop(sim->node, rng_below(&rng, 2) == 0);
-    *out = (struct run_result){.has_passed = !sim->has_failed,
-                               .trace_hash = sim->trace_hash,
-                               .deliveries_hash = check_deliveries_hash(world.check),
-                               .message_count = check_message_count(world.check),
-                               .delivery_count = check_delivery_count(world.check),
-                               .step_count = sim->step_count,
-                               .crash_count = outages.done_count};
+    out->has_passed = !sim->has_failed;
+    out->trace_hash = sim->trace_hash;
+    out->deliveries_hash = check_deliveries_hash(world.check);
+    out->message_count = check_message_count(world.check);
+    out->delivery_count = check_delivery_count(world.check);
+    out->step_count = sim->step_count;
+    out->crash_count = outages.done_count;
+    out->refused_count = outages.refused_count;
+    out->trouble_count = outages.trouble.count;
     snprintf(out->why, sizeof(out->why), "%s", sim->why);
     for (uint32_t i = 0; i < world.client_count; i++) {
         life_free(world.clients[i]);

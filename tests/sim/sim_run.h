@@ -36,7 +36,8 @@ struct run_result {
     uint64_t trace_hash, deliveries_hash;
     uint32_t message_count, delivery_count;
     uint64_t step_count;
-    uint32_t crash_count;
+    uint32_t crash_count, refused_count, trouble_count;
+    char plan[256]; /* what the seed chose, in words */
 };
 
 void run_seed(const struct run_options *options, struct run_result *out);

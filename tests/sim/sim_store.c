@@ -3,6 +3,7 @@
 #include "core/base/assert.h"
 #include "storage/lane.h"
 #include "storage/store.h"
+#include "tests/sim/sim_flaw.h"
 #include "tests/sim/sim_heap.h"
 
 #include <stdio.h>
@@ -76,6 +77,9 @@ struct sim_store *sim_store_new(struct sim *sim)
     rng_init(&store->rng, sim->options.seed ^ UINT64_C(0x6469736b));
     store->disk = sim_kv_disk_new("/sim", &store->rng);
     sim_kv_set_free(store->disk, FREE_BYTES);
+    sim_kv_lie(store->disk, SIM_KV_SYNC, flaw_is(FLAW_NO_SYNC));
+    sim_kv_lie(store->disk, SIM_KV_FLUSH, flaw_is(FLAW_NO_FLUSH));
+    sim_kv_lie(store->disk, SIM_KV_READ, flaw_is(FLAW_BLIND));
     store->latency_ns_max = latencies_ns[rng_below(&store->rng, 3)];
     store->flush_bytes = UINT64_C(1) << (10 + rng_below(&store->rng, 10));
     for (uint32_t i = 0; i < 2; i++) {
@@ -97,7 +101,16 @@ void sim_store_free(struct sim_store *store)
     }
 }
 
-bool sim_store_open(struct sim_store *store, uint32_t shard_count, struct broker_failure *failure)
+/* Nothing of the log is ever given up, whatever is flushed: it can be replayed from its beginning. */
+static void keep_log(struct store *store)
+{
+    for (uint32_t i = 0; i < STORE_PARTITIONS; i++) {
+        store_keep_from(store, i, 1);
+    }
+}
+
+enum err sim_store_open(struct sim_store *store, uint32_t shard_count,
+                        struct broker_failure *failure)
 {
     struct store_config config = {
         .folder = folder, .flush_bytes = store->flush_bytes, .gather_ns = STORE_GATHER_NS};
@@ -106,8 +119,10 @@ bool sim_store_open(struct sim_store *store, uint32_t shard_count, struct broker
     enum err err = store_open(&config, &store->ports.store, &why);
     if (err != OK) {
         snprintf(failure->text, sizeof(failure->text), "%.900s (%s)", why.text, err_text(err));
+    } else if (store->sim->options.plan.has[PLAN_WHOLE_LOG]) {
+        keep_log(store->ports.store);
     }
-    return err == OK;
+    return err;
 }
 
 void sim_store_close(struct sim_store *store)
@@ -125,11 +140,54 @@ static void fail_once(struct sim_store *store, enum err err)
                 err);
 }
 
+void sim_store_break_start(struct sim_store *store)
+{
+    static const struct {
+        enum sim_kv_call call;
+        uint32_t skip_max;
+    } calls[] = {{SIM_KV_OPEN, 2},
+                 {SIM_KV_READ, 600},
+                 {SIM_KV_WRITE, 70},
+                 {SIM_KV_SYNC, 3},
+                 {SIM_KV_FLUSH, 1}};
+    uint64_t drawn = rng_below(&store->rng, sizeof(calls) / sizeof(calls[0]));
+    sim_kv_fail(store->disk, calls[drawn].call,
+                (uint32_t)rng_below(&store->rng, calls[drawn].skip_max), ERR_IO);
+}
+
+void sim_store_copy(struct sim_store *store)
+{
+    sim_kv_copy(store->disk);
+}
+
+void sim_store_restore(struct sim_store *store)
+{
+    sim_kv_restore(store->disk);
+}
+
+/* Any record of the log: its own sum has to tell. The state is under the sums of the map's files. */
+const char *sim_store_flip(struct sim_store *store)
+{
+    bool is_log = rng_below(&store->rng, 2) == 0;
+    bool is_noticed = !is_log || rng_below(&store->rng, 4) == 0;
+    char path[64];
+    snprintf(path, sizeof(path), "%s/%s", folder, is_log ? "log" : "state");
+    if (!sim_kv_flip(store->disk, path, (struct slice){0}, is_noticed)) {
+        return NULL;
+    }
+    return !is_log ? "the state" : is_noticed ? "a block of the log" : "a record of the log";
+}
+
 static void fail_no_more(struct sim_store *store)
 {
     for (enum sim_kv_call call = 0; call < SIM_KV_CALLS; call++) {
         sim_kv_fail(store->disk, call, NEVER_SKIPS, OK);
     }
+}
+
+void sim_store_mend(struct sim_store *store)
+{
+    fail_no_more(store);
 }
 
 void sim_store_stall(struct sim_store *store, uint64_t stall_ns)

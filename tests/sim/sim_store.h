@@ -40,8 +40,9 @@ struct sim_store {
 struct sim_store *sim_store_new(struct sim *sim);
 void sim_store_free(struct sim_store *store); /* it is down. Accepts NULL */
 
-/* false: it cannot be opened; text says why. Inside of the node's heap. */
-bool sim_store_open(struct sim_store *store, uint32_t shard_count, struct broker_failure *failure);
+/* Not OK: it cannot be opened; text says why. Inside of the node's heap. */
+enum err sim_store_open(struct sim_store *store, uint32_t shard_count,
+                        struct broker_failure *failure);
 /* As the node does at its end. */
 void sim_store_close(struct sim_store *store);
 
@@ -54,6 +55,14 @@ void sim_store_crash(struct sim_store *store, bool loses_power);
 void sim_store_stall(struct sim_store *store, uint64_t stall_ns);
 /* A write, a sync or a flush to come fails: it is fenced from then on. */
 void sim_store_break(struct sim_store *store);
+/* A call of the next start fails, unless it does not come that far: until sim_store_mend(). */
+void sim_store_break_start(struct sim_store *store);
+void sim_store_mend(struct sim_store *store);
+/* Its disk as it is now, and back to that: while it is down. */
+void sim_store_copy(struct sim_store *store);
+void sim_store_restore(struct sim_store *store);
+/* A bit of what lies on the disk turns over. What it was, in words; NULL: nothing lies there. */
+const char *sim_store_flip(struct sim_store *store);
 /* No space is left, or enough again. */
 void sim_store_fill(struct sim_store *store, bool is_full);
 
