@@ -14,6 +14,16 @@ static void drop(struct session *session, struct delivery *delivery)
     delivery_deinit(delivery);
 }
 
+/*
+ * It may have been sent before a crash, and nobody remembers: at QoS 2 it is treated as if it had been,
+ * or another member would have it, too.
+ */
+static bool is_in_doubt(const struct session *session, const struct delivery *delivery)
+{
+    return delivery->qos == 2 && session->afterlife != NULL &&
+           delivery->sequence <= session->afterlife->doubt_sequence;
+}
+
 /* One entry has both: it is owed no more, and waits for another. false: nothing was logged. */
 static bool by_outbox(struct session *session, struct delivery *delivery)
 {
@@ -47,7 +57,8 @@ void give_back_waiting(struct session *session, uint64_t share, struct deque *re
     shares_recall(session);
     for (uint32_t i = 0; i < count; i++) {
         struct delivery delivery = queue_pop(&session->queue);
-        if (delivery.share != 0 && (share == 0 || delivery.share == share)) {
+        bool is_meant = delivery.share != 0 && (share == 0 || delivery.share == share);
+        if (is_meant && !is_in_doubt(session, &delivery)) {
             give_back(session, &delivery, rest);
         } else if (queue_put_back(&session->queue, &delivery) != OK) {
             drop(session, &delivery);

@@ -1,7 +1,8 @@
 /*
  * give_back: what a member of a shared subscription does not finish goes to another of its group:
  * everything that still waits when the member goes, and with its session's end what is in flight at
- * QoS 1, but not at QoS 2 [MQTT-4.8.2-5].
+ * QoS 1, but not at QoS 2 [MQTT-4.8.2-5]. What waits at QoS 2 and may have been sent before a crash counts
+ * as in flight: with another it could come twice.
  *
  *     on disk     OP_SETTLE of what it was owed and OP_SEND for the group are in one entry of its
  *                 partition: the message lies in one place at any time, and the outbox hands it on

@@ -226,7 +226,7 @@ enum { NUMBER = 40, TAKEN = NUMBER + 1 };
 static void session_on_disk(struct restore *restore, uint64_t key, const char *id,
                             const char *filter)
 {
-    struct restored_session session = {.key = key, .is_closed = true};
+    struct restored_session session = {.key = key};
     session.open.client_id = slice_text(id);
     session.open.expiry_s = EXPIRY_NEVER;
     struct op_subscribe subscribe = {
@@ -322,6 +322,46 @@ static void what_one_group_had_before_the_crash_others_still_get(void **state)
     scene_free(&scene);
 }
 
+/* Of a client that takes one at a time: up to where it had got, nobody remembers. */
+static void waiting_on_disk(struct restore *restore)
+{
+    session_on_disk(restore, 200, "c", SHARE);
+    session_on_disk(restore, 100, "b", SHARE);
+    for (uint32_t i = 0; i < 3; i++) {
+        char payload = (char)('x' + i);
+        struct stored_item item = {
+            .sequence = 1 + i,
+            .stored = 1 + i,
+            .message = {.topic = slice_text("t"), .payload = slice_of(&payload, 1), .qos = 2},
+            .qos = i < 2 ? 2 : 1,
+            .share_text = slice_text(SHARE)};
+        assert_int_equal(restore_item(restore, &item), OK);
+    }
+}
+
+static void what_may_have_been_sent_at_qos_2_before_the_crash_goes_to_no_second_one(void **state)
+{
+    static const char connects[2][16] = {
+        "\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01"
+        "b", /* it comes, and goes again */
+        "\x10\x0d\0\x04MQTT\x04\2\0\0\0\x01"
+        "b" /* its session ends */
+    };
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct scene scene = start(waiting_on_disk);
+        struct client *cleo = add(&scene, connected(scene.house, 'c', false));
+        struct client *ben = add(&scene, client_new(scene.house));
+        say(ben, connects[i], 15);
+        commit(scene.house);
+        SAY(ben, "\xe0\0");
+        commit(scene.house);
+        assert_int_equal(count_of(OP_SEND), 1);
+        EXPECT(cleo, "\x34\x06\0\x01t\0\x02z");
+        scene_free(&scene);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +375,7 @@ int main(void)
         cmocka_unit_test(after_a_crash_it_goes_to_one_member_of_its_group_and_to_nobody_else),
         cmocka_unit_test(what_a_member_had_before_the_crash_goes_to_no_second_one),
         cmocka_unit_test(what_one_group_had_before_the_crash_others_still_get),
+        cmocka_unit_test(what_may_have_been_sent_at_qos_2_before_the_crash_goes_to_no_second_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
