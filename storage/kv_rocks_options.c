@@ -11,6 +11,9 @@ static void set_table(rocksdb_options_t *options, rocksdb_cache_t *cache)
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, cache);
     rocksdb_block_based_options_set_block_size(table, 8 << 10);
+    /* A message of 64 MiB gets a block of its own: whoever looks for its small neighbours, as a start
+     * does for each partition, would read it again and again, as it is too large for the cache. */
+    rocksdb_block_based_options_set_block_size_deviation(table, 99);
     rocksdb_block_based_options_set_format_version(table, 5);
     /* Indexes and filters count as cache, in small pieces, so that they go when they are not used:
      * ten million keys must not cost memory by themselves. */
@@ -48,6 +51,9 @@ static void set_options(rocksdb_options_t *options, const struct kv_config *conf
     rocksdb_options_set_compression(options, config->way == KV_LOGGED ? rocksdb_no_compression
                                                                       : rocksdb_lz4_compression);
     set_table(options, cache);
+    /* Filters know first bytes, too: an iterator that stays within one (kv_rocks.c, K5) does not read
+     * the files that have nothing of it. An index alone cannot tell, and would have it read a block. */
+    rocksdb_options_set_prefix_extractor(options, rocksdb_slicetransform_create_fixed_prefix(1));
 
     rocksdb_options_set_max_open_files(options, 512);
     rocksdb_options_set_max_file_opening_threads(options, 2);
