@@ -10,6 +10,7 @@ struct lines {
     uint64_t number;       /* of the line, from 1 */
     bool has_begun, has_ended;
     uint64_t key;                   /* of the session that the last session line told of; 0: none */
+    uint64_t sequence;              /* of its last message; 0: none yet */
     struct import_session *session; /* NULL: it is left out */
     char problem[DUMP_PROBLEM_BYTES];
 };
@@ -38,11 +39,26 @@ static enum err session_begin(struct lines *lines, const struct dump_line *line)
 {
     TRY(session_end(lines));
     lines->key = line->key;
+    lines->sequence = 0;
     if (lines->import == NULL) {
         return OK;
     }
     enum err err = import_open(lines->import, &line->session, &lines->session);
     return err == ERR_EXISTS ? OK : err;
+}
+
+/* What is owed to a session has a sequence of its own (core/session/op.h), and the queue is in that order. */
+static enum err sequence_check(struct lines *lines, const struct dump_line *line)
+{
+    if (line->number <= lines->sequence) {
+        snprintf(lines->problem, sizeof(lines->problem),
+                 "its \"sequence\" is %llu, and the message before it has %llu: let them grow from "
+                 "one message of a session to the next",
+                 (unsigned long long)line->number, (unsigned long long)lines->sequence);
+        return ERR_INVALID;
+    }
+    lines->sequence = line->number;
+    return OK;
 }
 
 /* A line of a session has to follow it: nothing is kept to look it up. */
@@ -53,6 +69,9 @@ static enum err session_part(struct lines *lines, const struct dump_line *line)
                  "it belongs to another session than the lines before it: put it behind that one's "
                  "line");
         return ERR_INVALID;
+    }
+    if (line->kind == DUMP_ITEM) {
+        TRY(sequence_check(lines, line));
     }
     if (lines->import == NULL) {
         return OK;

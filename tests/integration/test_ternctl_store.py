@@ -331,6 +331,25 @@ def test_a_wrong_line_says_where_it_stands(t):
 
 
 @tern_only
+def test_messages_of_a_session_whose_sequences_do_not_grow_are_refused(t):
+    folder = os.path.join(t.folder(), "new")
+
+    def text(*sequences):
+        key, lines = "0000000000000001", ['{"type":"export","format":1}']
+        lines.append(f'{{"type":"session","session":"{key}","client":"a","expiry_s":null}}')
+        for number in sequences:
+            message = {"type": "message", "session": key, "sequence": number, "qos": 1, "message": {"topic": "x"}}
+            lines.append(json.dumps(message))
+        return "".join(line + "\n" for line in [*lines, json.dumps({"type": "end", "lines": len(lines)})])
+
+    for sequences in ((3, 3), (3, 2)):
+        code, out, err = ternctl("import", folder, stdin=text(*sequences))
+        assert code == DATA and "line 4" in err and "sequence" in err and out == "", (sequences, code, out, err)
+        shutil.rmtree(folder)
+    imported(folder, text(3, 7))
+
+
+@tern_only
 def test_an_import_that_is_killed_leaves_a_whole_store(t):
     folder, count = os.path.join(t.folder(), "new"), 3000
     importing = subprocess.Popen([program(), "import", folder], stdin=subprocess.PIPE)
