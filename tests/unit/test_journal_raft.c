@@ -617,6 +617,26 @@ static void a_full_disk_refuses_new_work_and_keeps_what_waits(void **state)
     msg_unref(msg);
 }
 
+/* The first sync of a new folder finds the disk full: a partition's beginning is no part of what is written
+ * again, and without it its log would be refused as damaged. */
+static void a_disk_that_is_full_from_the_first_sync_on_leaves_a_log_that_can_be_read(void **state)
+{
+    struct house *house = *state;
+    struct told told;
+    sim_kv_fail(house->disk, SIM_KV_SYNC, 0, ERR_NO_SPACE);
+    for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
+        log_open(house->journal, partition, 1 + partition);
+    }
+    assert_int_equal(wait_for(house, 1u << 5, &told), ERR_AGAIN);
+    for (int i = 0; i < 3; i++) {
+        settle(house);
+        assert_int_equal(told.count, i == 0 ? 0 : 1);
+        house->now_ns += SECOND;
+    }
+    assert_int_equal(told.err, OK);
+    crash(house, SIM_KV_POWER_FAILS); /* it opens again */
+}
+
 static void closing_on_a_full_disk_does_not_hang(void **state)
 {
     struct house *house = *state;
@@ -798,6 +818,7 @@ int main(void)
         TEST(closing_writes_what_was_logged_and_tells_who_still_waits),
         TEST(a_sync_that_fails_is_told_to_all_who_wait_once),
         TEST(a_full_disk_refuses_new_work_and_keeps_what_waits),
+        TEST(a_disk_that_is_full_from_the_first_sync_on_leaves_a_log_that_can_be_read),
         TEST(closing_on_a_full_disk_does_not_hang),
         TEST(what_was_told_is_there_after_every_crash),
     };
