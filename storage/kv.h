@@ -64,6 +64,8 @@ enum err kv_reopen(struct kv *kv, struct kv_failure *failure);
 
 /* An empty batch, to be used again and again. NULL: memory is exhausted. */
 struct kv_batch *kv_batch_new(void);
+/* Another one with the same in it. NULL: memory is exhausted. */
+struct kv_batch *kv_batch_copy(const struct kv_batch *batch);
 void kv_batch_free(struct kv_batch *batch); /* accepts NULL */
 
 /* In the order of the calls. Keys and values are copied. */

@@ -385,6 +385,17 @@ struct kv_batch *kv_batch_new(void)
     return batch;
 }
 
+struct kv_batch *kv_batch_copy(const struct kv_batch *batch)
+{
+    struct kv_batch *copy = malloc(sizeof *copy);
+    if (copy != NULL) {
+        size_t count = 0;
+        const char *data = rocksdb_writebatch_data(batch->batch, &count);
+        copy->batch = rocksdb_writebatch_create_from(data, count);
+    }
+    return copy;
+}
+
 void kv_batch_free(struct kv_batch *batch)
 {
     if (batch != NULL) {

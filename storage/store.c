@@ -165,6 +165,7 @@ void store_close(struct store *store)
     }
     write_set_free(store->state_side.writes);
     kv_batch_free(store->state_side.cut.batch);
+    store_log_forget_kept(store);
     kv_close(store->state);
     kv_close(store->log);
     folder_close(&store->folder);

@@ -4,16 +4,18 @@
  *     jobs ──> write each ──> sync ──> give back all
  *                │ no space               ▲
  *                ▼                        │
- *            is_full ── there is space ──> open the map anew, write all that wait again
+ *            is_full ── there is space ──> open the map anew, write again what was kept and what waits
  *
  * Invariants
  *   L1  a job is given back OK only when its batch and all before it are as durable as the setting
  *       says.
- *   L2  what waits is a row without gaps of the newest batches. Writing such a row again over any part
- *       of itself comes to the same map, as the last word on each key is the same. So a full disk
- *       needs no undoing.
+ *   L2  what is kept and then what waits is a row without gaps of the newest batches. Writing such a row
+ *       again over any part of itself comes to the same map, as the last word on each key is the same.
+ *       So a full disk needs no undoing.
  *   L3  after the first error that is not ERR_NO_SPACE nothing is written any more. Pages that the
  *       system failed to write may count as clean from then on, so a second sync would lie.
+ *   L4  kept are copies of all that was given back OK and is not synced: a map that found no space has
+ *       lost what it had not handed to the system, and the system may lose the rest.
  */
 #include "core/base/assert.h"
 #include "core/base/list.h"
@@ -96,17 +98,133 @@ static void look_at_space(struct store *store)
     tell_space(store);
 }
 
-/* The map takes nothing more after ERR_NO_SPACE (kv.h). OK: it does again. */
+static void became_full(struct store *store)
+{
+    struct store_log_side *side = &store->log_side;
+    side->is_full = true;
+    /* The file system may call itself not quite empty: wait for as much as would be refused at. */
+    side->is_low = true;
+    tell_space(store);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static enum err sync_log(struct store *store, bool is_durable)
+{
+    uint64_t begin_ns = lane_clock_ns(store->log_lane);
+    enum err err = kv_sync(store->log, is_durable);
+    uint64_t took_ns = lane_clock_ns(store->log_lane) - begin_ns;
+    if (err == OK && is_durable) {
+        store->log_side.unsynced_ns = UINT64_MAX;
+        store_log_forget_kept(store);
+        store_count(&store->sync_count, 1);
+        store_count(&store->sync_ns_total, took_ns);
+        if (took_ns > atomic_load_explicit(&store->sync_ns_max, memory_order_relaxed)) {
+            atomic_store_explicit(&store->sync_ns_max, took_ns, memory_order_relaxed);
+        }
+    }
+    return err;
+}
+
+/* false: there is no room for a copy. */
+static bool keep(struct store_log_side *side, const struct store_append *append)
+{
+    if (side->kept_count == STORE_KEPT_COUNT ||
+        append->bytes > STORE_KEPT_BYTES - side->kept_bytes) {
+        return false;
+    }
+    struct kv_batch *copy = kv_batch_copy(append->batch);
+    if (copy == NULL) {
+        return false;
+    }
+    side->kept[side->kept_count++] = copy;
+    side->kept_bytes += append->bytes;
+    return true;
+}
+
+/* L4, before it is given back: what cannot be kept is synced instead. */
+static enum err keep_waiting(struct store *store)
+{
+    struct store_log_side *side = &store->log_side;
+    for (struct job *job = side->waiting.first; job != NULL; job = job->next) {
+        if (!keep(side, append_of(job))) {
+            return sync_log(store, true);
+        }
+    }
+    if (side->unsynced_ns == UINT64_MAX) {
+        side->unsynced_ns = lane_now_ns(store->log_lane);
+    }
+    return OK;
+}
+
+void store_log_forget_kept(struct store *store)
+{
+    struct store_log_side *side = &store->log_side;
+    while (side->kept_count > 0) {
+        kv_batch_free(side->kept[--side->kept_count]);
+    }
+    side->kept_bytes = 0;
+}
+
+/* As durable as the setting asks for, before anybody is answered. */
+static enum err sync_as_set(struct store *store)
+{
+    switch (store->config.durability) {
+    case STORE_FSYNC:
+        return sync_log(store, true);
+    case STORE_QUORUM:
+        TRY(sync_log(store, false));
+        return keep_waiting(store);
+    case STORE_RELAXED:
+        return keep_waiting(store);
+    }
+    ASSERT(false);
+    return ERR_INVALID;
+}
+
+static enum err write_waiting(struct store *store)
+{
+    uint64_t bytes = 0, count = 0;
+    for (struct job *job = store->log_side.waiting.first; job != NULL; job = job->next) {
+        TRY(kv_write(store->log, append_of(job)->batch));
+        bytes += append_of(job)->bytes;
+        count++;
+    }
+    TRY(sync_as_set(store));
+    store->log_side.looked_bytes += bytes;
+    store_count(&store->append_bytes, bytes);
+    store_count(&store->append_count, count);
+    store_count(&store->gathered_bytes, bytes);
+    return OK;
+}
+
+/* ---- after a full disk ---------------------------------------------------------------------- */
+
+static enum err write_kept(struct store *store)
+{
+    const struct store_log_side *side = &store->log_side;
+    for (uint32_t i = 0; i < side->kept_count; i++) {
+        TRY(kv_write(store->log, side->kept[i]));
+    }
+    return side->kept_count == 0 ? OK : sync_log(store, true);
+}
+
+/* The map takes nothing more after ERR_NO_SPACE (kv.h). OK: it does again, and nothing that was
+ * answered is missing; nobody sees it before. */
 static enum err open_again(struct store *store)
 {
     struct kv_failure failure = {""};
     pthread_rwlock_wrlock(&store->log_gate);
-    enum err err = kv_reopen(store->log, &failure);
+    enum err opened = kv_reopen(store->log, &failure);
+    enum err err = opened == OK ? write_kept(store) : opened;
     pthread_rwlock_unlock(&store->log_gate);
-    if (err != OK && err != ERR_NO_SPACE && err != ERR_NOMEM) {
-        log_event(LOG_ERROR, "the log cannot be opened again", LOG_TEXT("reason", failure.text));
-        store_fence(store, "opening the log again", err);
+    if (err == OK || err == ERR_NO_SPACE || err == ERR_NOMEM) {
+        return err;
     }
+    if (opened != OK) {
+        log_event(LOG_ERROR, "the log cannot be opened again", LOG_TEXT("reason", failure.text));
+    }
+    store_fence(store, opened != OK ? "opening the log again" : "writing the log", err);
     return err;
 }
 
@@ -125,72 +243,7 @@ static bool recover(struct store *store)
     return true;
 }
 
-static void became_full(struct store *store)
-{
-    struct store_log_side *side = &store->log_side;
-    if (store->config.durability == STORE_RELAXED && side->unsynced_ns != UINT64_MAX) {
-        /* What was answered lies in the memory of a map that cannot write it. Opened anew it would have
-         * a hole there, so it ends here as the end of the process would: with the last 100 ms. */
-        store_fence(store, "writing what was acknowledged already", ERR_NO_SPACE);
-        return;
-    }
-    side->is_full = true;
-    /* The file system may call itself not quite empty: wait for as much as would be refused at. */
-    side->is_low = true;
-    tell_space(store);
-}
-
-/* ---- writing -------------------------------------------------------------------------------- */
-
-static enum err sync_log(struct store *store, bool is_durable)
-{
-    uint64_t begin_ns = lane_clock_ns(store->log_lane);
-    enum err err = kv_sync(store->log, is_durable);
-    uint64_t took_ns = lane_clock_ns(store->log_lane) - begin_ns;
-    if (err == OK && is_durable) {
-        store->log_side.unsynced_ns = UINT64_MAX;
-        store_count(&store->sync_count, 1);
-        store_count(&store->sync_ns_total, took_ns);
-        if (took_ns > atomic_load_explicit(&store->sync_ns_max, memory_order_relaxed)) {
-            atomic_store_explicit(&store->sync_ns_max, took_ns, memory_order_relaxed);
-        }
-    }
-    return err;
-}
-
-/* As durable as the setting asks for, before anybody is answered. */
-static enum err sync_as_set(struct store *store)
-{
-    switch (store->config.durability) {
-    case STORE_FSYNC:
-        return sync_log(store, true);
-    case STORE_QUORUM:
-        return sync_log(store, false);
-    case STORE_RELAXED:
-        return OK;
-    }
-    ASSERT(false);
-    return ERR_INVALID;
-}
-
-static enum err write_waiting(struct store *store)
-{
-    uint64_t bytes = 0, count = 0;
-    for (struct job *job = store->log_side.waiting.first; job != NULL; job = job->next) {
-        TRY(kv_write(store->log, append_of(job)->batch));
-        bytes += append_of(job)->bytes;
-        count++;
-    }
-    TRY(sync_as_set(store));
-    if (store->config.durability != STORE_FSYNC && store->log_side.unsynced_ns == UINT64_MAX) {
-        store->log_side.unsynced_ns = lane_now_ns(store->log_lane);
-    }
-    store->log_side.looked_bytes += bytes;
-    store_count(&store->append_bytes, bytes);
-    store_count(&store->append_count, count);
-    store_count(&store->gathered_bytes, bytes);
-    return OK;
-}
+/* ---- the lane's turn ------------------------------------------------------------------------ */
 
 /* When what is written, but not synced, has to be. */
 static uint64_t sync_due_ns(const struct store *store)
@@ -251,6 +304,7 @@ void store_log_run(void *context, struct job *jobs)
 uint64_t store_log_wake_ns(void *context)
 {
     const struct store *store = context;
-    uint64_t sync_ns = store_is_fenced(store) ? UINT64_MAX : sync_due_ns(store);
+    bool can_sync = !store_is_fenced(store) && !store->log_side.is_full;
+    uint64_t sync_ns = can_sync ? sync_due_ns(store) : UINT64_MAX;
     return sync_ns < store->log_side.retry_ns ? sync_ns : store->log_side.retry_ns;
 }

@@ -19,6 +19,8 @@ enum {
     STORE_RETRY_NS = 100 * 1000 * 1000,       /* between two tries on a full disk */
     STORE_SYNC_SOON_NS = 100 * 1000 * 1000,   /* STORE_RELAXED: what it may lose */
     STORE_SYNC_LATER_NS = 1000 * 1000 * 1000, /* STORE_QUORUM */
+    STORE_KEPT_BYTES = 8 * 1024 * 1024,       /* of what is answered and not synced; beyond, */
+    STORE_KEPT_COUNT = 4096,                  /* or as many batches, it is synced at once */
 };
 
 /* Jobs that a lane could not do yet, oldest first. */
@@ -35,6 +37,9 @@ struct store_log_side {
     uint64_t looked_ns; /* when free space was looked at last; and what was written since */
     uint64_t looked_bytes;
     uint64_t unsynced_ns; /* since when something answered is not synced; UINT64_MAX: all is */
+    struct kv_batch *kept[STORE_KEPT_COUNT]; /* copies of that, oldest first */
+    uint32_t kept_count;
+    uint64_t kept_bytes;
 };
 
 /* Where the state of a partition stands. */
@@ -88,6 +93,8 @@ struct store {
 /* The lanes' work; the owner is the store. */
 void store_log_run(void *context, struct job *jobs);
 uint64_t store_log_wake_ns(void *context);
+/* It is synced, or nobody will write it any more. */
+void store_log_forget_kept(struct store *store);
 void store_state_run(void *context, struct job *jobs);
 uint64_t store_state_wake_ns(void *context);
 

@@ -326,8 +326,13 @@ void store_state_end(struct store *store)
     }
     err = err == OK ? kv_sync(store->log, true) : err;
     if (err != OK) {
-        log_event(LOG_WARNING,
-                  "the store could not be flushed at its end: the next start reads more of the log",
+        bool may_lose = store->log_side.kept_count > 0;
+        log_event(may_lose ? LOG_ERROR : LOG_WARNING,
+                  may_lose
+                      ? "the store could not be flushed at its end: what was acknowledged last "
+                        "and not synced, as `durability` allows, may be lost"
+                      : "the store could not be flushed at its end: the next start reads more "
+                        "of the log",
                   LOG_TEXT("folder", store->folder.path), LOG_TEXT("error", err_text(err)));
     }
 }

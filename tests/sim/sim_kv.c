@@ -354,7 +354,8 @@ enum err kv_reopen(struct kv *kv, struct kv_failure *failure)
     if (err != OK) {
         return fail(failure, kv->map->folder, err);
     }
-    map_draw(kv->map, kv->disk->rng, kv->map->handed);
+    /* The system may find only at a sync that there is no room, and forget what it had been handed. */
+    map_draw(kv->map, kv->disk->rng, 0);
     kv->fence = OK;
     return OK;
 }
@@ -384,6 +385,14 @@ struct change {
 struct kv_batch *kv_batch_new(void)
 {
     return lend(sizeof(struct kv_batch));
+}
+
+struct kv_batch *kv_batch_copy(const struct kv_batch *batch)
+{
+    struct kv_batch *copy = kv_batch_new();
+    bool is_copied = buf_append(&copy->changes, buf_bytes(&batch->changes)) == OK;
+    ASSERT(is_copied);
+    return copy;
 }
 
 void kv_batch_free(struct kv_batch *batch)

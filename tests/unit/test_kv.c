@@ -175,6 +175,30 @@ static void a_batch_stays_the_callers_and_can_be_written_twice(void **state)
     assert_value(house.kv, "a", "1");
 }
 
+static void a_copy_of_a_batch_is_the_same_and_lives_by_itself(void **state)
+{
+    (void)state;
+    put("a", "1");
+    put("b", "1");
+    write_batch();
+    put("c", "1");
+    kv_batch_delete(house.batch, slice_text("a"));
+    kv_batch_delete_range(house.batch, slice_text("b"), slice_text("c"));
+    struct kv_batch *written, *copy = kv_batch_copy(house.batch);
+    assert_int_equal(kv_batch_bytes(copy), kv_batch_bytes(house.batch));
+    kv_batch_clear(house.batch);
+    put("a", "2");
+    put("b", "2");
+    written = kv_batch_copy(house.batch);
+    write_batch();
+    assert_int_equal(kv_write(house.kv, copy), OK);
+    assert_range("", "", "c=1 ");
+    assert_int_equal(kv_write(house.kv, written), OK);
+    assert_range("", "", "a=2 b=2 c=1 ");
+    kv_batch_free(copy);
+    kv_batch_free(written);
+}
+
 static void keys_are_bytes_and_sort_as_bytes(void **state)
 {
     (void)state;
@@ -572,6 +596,7 @@ int main(void)
         STORY(a_batch_counts_in_the_order_of_its_calls),
         STORY(a_batch_that_was_cleared_is_empty_and_can_be_used_again),
         STORY(a_batch_stays_the_callers_and_can_be_written_twice),
+        STORY(a_copy_of_a_batch_is_the_same_and_lives_by_itself),
         STORY(keys_are_bytes_and_sort_as_bytes),
         STORY(long_keys_and_values_come_back_whole),
         STORY(a_range_begins_with_its_first_key_and_ends_before_its_last),

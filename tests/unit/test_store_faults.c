@@ -267,48 +267,168 @@ static void closing_does_not_wait_for_space(void **state)
     append_free(&append);
 }
 
-/* relaxed has answered already: a hole in the log would be worse than the end. */
-static void relaxed_ends_when_it_cannot_keep_what_it_answered(void **state)
+/* ---- answered before it was synced ---------------------------------------------------------- */
+
+enum { AT_ONCE = 0, LATER = 2000 }; /* ms: a sync is due by then in both settings */
+
+/*
+ * What was answered and not synced is there after a full disk, with what waited behind it, also after a
+ * loss of power: again and again, as the disk draws what it has lost.
+ */
+static void assert_answered_outlives_a_full_disk(struct faults *faults,
+                                                 enum store_durability durability,
+                                                 enum sim_kv_call call, uint64_t found_ms)
 {
-    struct faults *faults = *state;
+    enum { ROUNDS = 20, ANSWERED = 3, EACH = 5 };
     struct store_config config = config_of(faults->place);
-    struct append append;
-    config.durability = STORE_RELAXED;
+    config.durability = durability;
     begin(faults, &config);
-    append_new(&append, 1, 1, 1);
-    store_append(&faults->log_desk, &append.append);
-    turn(faults, SECOND);
-    assert_int_equal(append.err, OK);
-    sim_kv_fail(faults->disk, SIM_KV_SYNC, 0, ERR_NO_SPACE);
-    turn(faults, SECOND);
-    assert_int_equal(store_admits(faults->place->store), ERR_IO);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        struct append appends[EACH];
+        struct store *store = faults->place->store;
+        for (uint32_t i = 0; i < EACH; i++) {
+            append_new(&appends[i], 1, round * EACH + i + 1, 1);
+        }
+        for (uint32_t i = 0; i < ANSWERED; i++) {
+            store_append(&faults->log_desk, &appends[i].append);
+            turn(faults, SECOND / 1000);
+            assert_int_equal(appends[i].err, OK);
+        }
+        sim_kv_fail(faults->disk, call, 0, ERR_NO_SPACE);
+        if (found_ms == AT_ONCE) {
+            store_append(&faults->log_desk, &appends[ANSWERED].append);
+        }
+        turn(faults, found_ms * (SECOND / 1000));
+        assert_int_equal(store_admits(store), ERR_NO_SPACE);
+        sim_kv_set_free(faults->disk, 0);
+        for (int i = 0; i < 15; i++) {
+            turn(faults,
+                 SECOND / 10); /* longer than a sync is put off, and no turn is due before */
+            assert_int_equal(lane_turn_ns(store_log_lane(store)), faults->now_ns + SECOND / 10);
+        }
+        if (found_ms != AT_ONCE) {
+            store_append(&faults->log_desk, &appends[ANSWERED].append);
+        }
+        sim_kv_set_free(faults->disk, UINT64_MAX);
+        enum sim_kv_call again = round % 4 == ANSWERED ? SIM_KV_SYNC : SIM_KV_WRITE; /* once more */
+        sim_kv_fail(faults->disk, again, again == SIM_KV_SYNC ? 0 : round % 4, ERR_NO_SPACE);
+        turn(faults, SECOND / 10);
+        assert_int_equal(appends[ANSWERED].err, ERR_COUNT);
+        assert_int_equal(store_admits(store), ERR_NO_SPACE);
+        turn(faults, SECOND / 10);
+        assert_int_equal(store_admits(store), OK);
+        assert_int_equal(appends[ANSWERED].err, OK);
+        store_append(&faults->log_desk, &appends[ANSWERED + 1].append);
+        turn(faults, SECOND / 10);
+        assert_int_equal(appends[ANSWERED + 1].err, OK);
+        turn(faults, 2 * SECOND);
+        lose_power(faults, &config);
+        assert_int_equal(last_of(faults, 1), (round + 1) * EACH); /* nor did it find a hole */
+        for (uint32_t i = 0; i < EACH; i++) {
+            append_free(&appends[i]);
+        }
+    }
     end(faults);
-    append_free(&append);
 }
 
-static void quorum_survives_a_full_disk_like_fsync(void **state)
+static void relaxed_keeps_what_it_answered_when_a_write_finds_the_disk_full(void **state)
+{
+    assert_answered_outlives_a_full_disk(*state, STORE_RELAXED, SIM_KV_WRITE, AT_ONCE);
+}
+
+static void relaxed_keeps_what_it_answered_when_the_sync_finds_the_disk_full(void **state)
+{
+    assert_answered_outlives_a_full_disk(*state, STORE_RELAXED, SIM_KV_SYNC, LATER);
+}
+
+static void quorum_keeps_what_it_answered_when_a_write_finds_the_disk_full(void **state)
+{
+    assert_answered_outlives_a_full_disk(*state, STORE_QUORUM, SIM_KV_WRITE, AT_ONCE);
+}
+
+static void quorum_keeps_what_it_answered_when_handing_over_finds_the_disk_full(void **state)
+{
+    assert_answered_outlives_a_full_disk(*state, STORE_QUORUM, SIM_KV_SYNC, AT_ONCE);
+}
+
+static void quorum_keeps_what_it_answered_when_the_sync_finds_the_disk_full(void **state)
+{
+    assert_answered_outlives_a_full_disk(*state, STORE_QUORUM, SIM_KV_SYNC, LATER);
+}
+
+/* The end does not wait for space, and what was handed in and not answered is given back. */
+static void relaxed_ends_on_a_full_disk(void **state)
 {
     struct faults *faults = *state;
     struct store_config config = config_of(faults->place);
     struct append appends[2];
-    config.durability = STORE_QUORUM;
+    config.durability = STORE_RELAXED;
     begin(faults, &config);
-    append_new(&appends[0], 1, 1, 1);
-    append_new(&appends[1], 1, 2, 1);
-    store_append(&faults->log_desk, &appends[0].append);
-    turn(faults, SECOND / 100);
+    for (uint32_t i = 0; i < 2; i++) {
+        append_new(&appends[i], 1, i + 1, 1);
+        store_append(&faults->log_desk, &appends[i].append);
+        turn(faults, 0);
+        sim_kv_fail(faults->disk, SIM_KV_WRITE, 0, ERR_NO_SPACE);
+        sim_kv_set_free(faults->disk, 0);
+    }
     assert_int_equal(appends[0].err, OK);
-    sim_kv_fail(faults->disk, SIM_KV_SYNC, 0, ERR_NO_SPACE);
-    store_append(&faults->log_desk, &appends[1].append);
-    turn(faults, SECOND / 100);
     assert_int_equal(appends[1].err, ERR_COUNT);
-    turn(faults, SECOND / 10);
-    turn(faults, SECOND / 10);
-    assert_int_equal(appends[1].err, OK);
-    assert_int_equal(last_of(faults, 1), 2);
+    store_close_soon(faults->place->store);
+    turn(faults, 0);
+    assert_int_equal(appends[1].err, ERR_NO_SPACE);
     end(faults);
     append_free(&appends[0]);
     append_free(&appends[1]);
+}
+
+/* Memory for what is not synced has a bound: what lies beyond is synced before it is answered. */
+static void what_is_too_much_to_keep_is_synced_at_once(void **state)
+{
+    enum { BYTES = 5 << 20 };
+    struct faults *faults = *state;
+    struct store_config config = config_of(faults->place);
+    struct store_figures figures;
+    struct append appends[3];
+    uint8_t *much = calloc(1, BYTES);
+    assert_non_null(much);
+    config.durability = STORE_RELAXED;
+    begin(faults, &config);
+    for (uint32_t i = 0; i < 3; i++) {
+        append_new(&appends[i], 1, i + 1, 1);
+        kv_batch_put(appends[i].append.batch, slice_text("\x02much"), slice_of(much, BYTES));
+        store_append(&faults->log_desk, &appends[i].append);
+        turn(faults, 0);
+        assert_int_equal(appends[i].err, OK);
+        store_look(faults->place->store, &figures);
+        assert_int_equal(figures.sync_count, i == 0 ? 0 : 1); /* the third is kept again */
+        append_free(&appends[i]);
+    }
+    lose_power(faults, &config);
+    assert_true(last_of(faults, 1) >= 2);
+    end(faults);
+    free(much);
+}
+
+/* The same where many batches are small. */
+static void too_many_to_keep_are_synced_at_once(void **state)
+{
+    enum { COUNT = 4096 };
+    struct faults *faults = *state;
+    struct store_config config = config_of(faults->place);
+    struct store_figures figures;
+    config.durability = STORE_RELAXED;
+    begin(faults, &config);
+    for (uint32_t i = 0; i <= COUNT; i++) {
+        struct append append;
+        append_new(&append, 1, i + 1, 1);
+        store_append(&faults->log_desk, &append.append);
+        turn(faults, 0);
+        assert_int_equal(append.err, OK);
+        store_look(faults->place->store, &figures);
+        assert_int_equal(figures.sync_count, i < COUNT ? 0 : 1);
+        append_free(&append);
+    }
+    end(faults);
 }
 
 static void state_that_finds_the_disk_full_is_written_later(void **state)
@@ -479,8 +599,14 @@ int main(void)
         TEST(a_log_that_cannot_be_opened_again_fences),
         TEST(new_work_is_refused_while_what_was_admitted_still_fits),
         TEST(closing_does_not_wait_for_space),
-        TEST(relaxed_ends_when_it_cannot_keep_what_it_answered),
-        TEST(quorum_survives_a_full_disk_like_fsync),
+        TEST(relaxed_keeps_what_it_answered_when_a_write_finds_the_disk_full),
+        TEST(relaxed_keeps_what_it_answered_when_the_sync_finds_the_disk_full),
+        TEST(quorum_keeps_what_it_answered_when_a_write_finds_the_disk_full),
+        TEST(quorum_keeps_what_it_answered_when_handing_over_finds_the_disk_full),
+        TEST(quorum_keeps_what_it_answered_when_the_sync_finds_the_disk_full),
+        TEST(relaxed_ends_on_a_full_disk),
+        TEST(what_is_too_much_to_keep_is_synced_at_once),
+        TEST(too_many_to_keep_are_synced_at_once),
         TEST(what_gathers_and_finds_the_disk_full_is_written_later),
         TEST(state_that_finds_the_disk_full_is_written_later),
         TEST(a_flush_that_fails_cuts_nothing),
