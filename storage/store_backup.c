@@ -26,7 +26,7 @@ static const char sum_name[] = "SUMS";
 static enum err fail(struct kv_failure *failure, enum err err, const char *folder, const char *file,
                      const char *what)
 {
-    snprintf(failure->text, sizeof(failure->text), "%.400s%s%.400s: %s", folder,
+    snprintf(failure->text, sizeof(failure->text), "%.380s%s%.380s: %s", folder,
              file[0] == '\0' ? "" : "/", file, what);
     return err;
 }

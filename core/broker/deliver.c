@@ -281,6 +281,12 @@ static bool is_stable(const struct session *session, const struct delivery *deli
            delivery->sequence <= afterlife->stable_sequence;
 }
 
+/* Before a crash; nobody knows. */
+static bool may_have_been_sent(const struct session *session, const struct delivery *delivery)
+{
+    return session->afterlife != NULL && delivery->sequence <= session->afterlife->doubt_sequence;
+}
+
 /*
  * Try to send one delivery that was taken from the queue or was just offered. On true it is dealt
  * with, and what it held has been taken over; on false it has to wait and nothing changed.
@@ -299,8 +305,7 @@ static bool send_now(struct session *session, struct delivery *delivery)
     }
     if (delivery->qos > 0) {
         packet_id = inflight_id(delivery->sequence);
-        delivery->is_dup |= session->afterlife != NULL &&
-                            delivery->sequence <= session->afterlife->doubt_sequence;
+        delivery->is_dup |= may_have_been_sent(session, delivery);
     }
     if (!write_delivery(conn, delivery, packet_id)) {
         /* As if it had been sent and acknowledged [MQTT-3.1.2-25] */
@@ -323,9 +328,15 @@ static bool send_now(struct session *session, struct delivery *delivery)
     return true;
 }
 
-static bool is_expired(const struct shard *shard, const struct msg *msg)
+/*
+ * [MQTT-3.3.2-5] is about what was not begun. At QoS 2 the client may be waiting for PUBREL, and would
+ * take a later message of the same packet id for this one.
+ */
+static bool is_expired(const struct session *session, const struct delivery *next)
 {
-    return msg->expires_wall_ms != 0 && msg->expires_wall_ms <= shard_wall_ms(shard);
+    uint64_t expires_ms = next->msg->expires_wall_ms;
+    return expires_ms != 0 && expires_ms <= shard_wall_ms(shard_of_session(session)) &&
+           !(next->qos == 2 && may_have_been_sent(session, next));
 }
 
 /* Looked up only when a queue is at its bound, which is where it matters. */
@@ -614,7 +625,6 @@ static void resend(struct session *session)
 
 void deliver_pump(struct session *session)
 {
-    struct shard *shard = shard_of_session(session);
     struct conn *conn = conn_of(session);
     if (conn == NULL || conn->state != CONN_OPEN) {
         return;
@@ -624,7 +634,7 @@ void deliver_pump(struct session *session)
     }
     struct delivery *next;
     while ((next = queue_peek(&session->queue)) != NULL) {
-        if (is_expired(shard, next->msg)) { /* [MQTT-3.3.2-5] */
+        if (is_expired(session, next)) {
             struct delivery late = queue_pop(&session->queue);
             deliver_drop(session, TRAIL_DROP_EXPIRED, ERR_TIMEOUT, late.msg);
             deliver_settled(session, &late);

@@ -64,12 +64,10 @@ static void alias_use(struct client *client, struct mqtt_publish *publish, const
     }
 }
 
-/* Some go after seconds, some only when a clock jumps. None at QoS 2: what was sent before a crash and
- * has expired after it may never hear its PUBREL (README.md). */
-static uint32_t expiry_of(const struct client *client, uint32_t number, const char *topic,
-                          uint8_t qos)
+/* Some go after seconds, some only when a clock jumps. */
+static uint32_t expiry_of(const struct client *client, uint32_t number, const char *topic)
 {
-    if (!client->character.has_expiring || topic[0] != 't' || number % 5 != 0 || qos == 2) {
+    if (!client->character.has_expiring || topic[0] != 't' || number % 5 != 0) {
         return 0;
     }
     return number % 3 == 0 ? 3600 : 1 + number % 4;
@@ -93,7 +91,7 @@ static void publish_write(struct client *client, uint32_t number, uint8_t qos, u
                                    .topic = slice_text(topic),
                                    .payload = slice_of(payload, count)};
     props_clear(&publish.props);
-    uint32_t expiry_s = expiry_of(client, number, topic, qos);
+    uint32_t expiry_s = expiry_of(client, number, topic);
     if (expiry_s > 0) {
         publish.props.present |= PROP_BIT(PROP_MESSAGE_EXPIRY);
         publish.props.message_expiry_s = expiry_s;

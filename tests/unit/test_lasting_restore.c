@@ -13,6 +13,7 @@
 static struct story {
     uint32_t expiry_s, item_count, awaits_pubcomp; /* of the first ones */
     uint64_t sent_sequence, closed_ago_ms, outbox_number, received_number;
+    uint64_t expired_from; /* sequence; 0: none has expired */
     uint32_t will_delay_s;
     uint8_t qos;
     uint16_t packet_id;
@@ -56,6 +57,10 @@ static void restore_all(struct shard *shard)
                                    .message = message,
                                    .qos = 2,
                                    .awaits_pubcomp = i < story.awaits_pubcomp};
+        if (story.expired_from != 0 && item.sequence >= story.expired_from) {
+            item.message.expiry_s = 1;
+            item.message.expires_wall_ms = 1;
+        }
         assert_int_equal(restore_item(restore, &item), OK);
     }
     assert_int_equal(restore_end(restore, OK), OK);
@@ -119,6 +124,44 @@ static void without_an_end_of_the_connection_everything_may_have_been_sent(void 
     assert_true(was_logged(OP_CLOSE)); /* it is away from now on */
     struct client *client = back(&scene);
     EXPECT(client, CONNACK_AGAIN "\x3c\x06\0\x01t\0\x02x\x3c\x06\0\x01t\0\x03x");
+    scene_free(&scene);
+}
+
+/* The first one is answered to its end, with a window of one; the second has expired. */
+static struct client *second_is_due(struct scene *scene, struct story what)
+{
+    story = what;
+    story.expiry_s = 100;
+    story.qos = 2;
+    story.item_count = story.expired_from = 2;
+    *scene = (struct scene){
+        .house = house_new_on(&story_ports, 1, 0, 1000, "max_inflight_messages 1\n")};
+    struct client *client = back(scene);
+    EXPECT(client, CONNACK_AGAIN "\x3c\x06\0\x01t\0\x02x");
+    SAY(client, "\x50\x02\0\x02");
+    commit(scene->house);
+    EXPECT(client, "\x62\x02\0\x02");
+    SAY(client, "\x70\x02\0\x02");
+    commit(scene->house);
+    return client;
+}
+
+static void what_may_have_been_begun_at_qos_2_is_finished_though_it_has_expired(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct client *client = second_is_due(&scene, (struct story){.is_closed = false});
+    EXPECT(client, "\x3c\x06\0\x01t\0\x03x");
+    scene_free(&scene);
+}
+
+static void what_was_not_begun_expires(void **state)
+{
+    (void)state;
+    struct scene scene;
+    struct client *client = second_is_due(&scene,
+                                          (struct story){.is_closed = true, .sent_sequence = 1});
+    EXPECT_NOTHING(client);
     scene_free(&scene);
 }
 
@@ -307,6 +350,8 @@ int main(void)
             what_was_sent_before_a_close_is_sent_again_as_a_duplicate_and_the_rest_is_not),
         cmocka_unit_test(without_an_end_of_the_connection_everything_may_have_been_sent),
         cmocka_unit_test(also_what_waits_behind_the_window_may_have_been_sent),
+        cmocka_unit_test(what_may_have_been_begun_at_qos_2_is_finished_though_it_has_expired),
+        cmocka_unit_test(what_was_not_begun_expires),
         cmocka_unit_test(of_what_waits_for_pubcomp_only_pubrel_comes),
         cmocka_unit_test(packet_ids_go_on_behind_the_last_one_that_was_sent),
         cmocka_unit_test(a_packet_id_of_the_client_is_still_taken),
