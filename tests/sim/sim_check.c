@@ -25,7 +25,8 @@ const struct check_filter check_filters[CHECK_FILTERS] = {
 
 enum { DELIVERIES_COUNTED_MAX = 255 };
 
-/* How long the end of a connection, once known, may take to be on disk. Nobody waits for it. */
+/* How long the end of a connection, once known, and what comes of it may take to be on disk. Nobody
+ * waits for it. */
 #define CLOSE_KEPT_NS (3 * SIM_S)
 
 static void *grown(void *items, uint32_t count, uint32_t *capacity, size_t size)
@@ -250,6 +251,7 @@ static void life_begin(struct check *check, uint32_t client)
     life->index = known->life_count++;
     if (known->life != NULL) {
         known->life->is_over = true;
+        known->life->next_ns = check->sim->now_ns;
     }
     known->life = life;
     check->lives = grown(check->lives, check->life_count, &check->life_capacity,
@@ -326,6 +328,31 @@ void check_lost(struct check *check, uint32_t client, bool is_known)
 
 /* ---- the node's end ------------------------------------------------------------------------ */
 
+static void group_messages_lost(struct check *check, const struct life *life, uint64_t until_ns)
+{
+    for (uint32_t i = 0; i < life->interval_count; i++) {
+        int group = check_filters[life->intervals[i].filter].group;
+        if (group >= 0 && until_ns > check->group_lost_ns[group]) {
+            check->group_lost_ns[group] = until_ns;
+        }
+    }
+}
+
+/*
+ * A session that ends with its connection is not on disk, nor is its end: what it gave back went to
+ * another member by memory, and nobody waits until it is on that one's disk.
+ */
+static void short_lives_lost(struct check *check, uint32_t client)
+{
+    for (uint32_t i = 0; check->clients[client].expiry_s == 0 && i < check->life_count; i++) {
+        const struct life *life = check->lives[i];
+        bool is_late = life->next_ns + CLOSE_KEPT_NS >= check->sim->now_ns;
+        if (life->client == client && life->next_ns > 0 && is_late) {
+            group_messages_lost(check, life, life->next_ns);
+        }
+    }
+}
+
 static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns)
 {
     struct known_client *known = &check->clients[client];
@@ -346,11 +373,9 @@ static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns
         return;
     }
     groups_unsure(check, client);
-    for (uint32_t i = 0; life != NULL && i < life->interval_count; i++) {
-        int group = check_filters[life->intervals[i].filter].group;
-        if (group >= 0) {
-            check->group_lost_ns[group] = check->sim->now_ns;
-        }
+    short_lives_lost(check, client);
+    if (life != NULL) {
+        group_messages_lost(check, life, check->sim->now_ns);
     }
 }
 

@@ -32,7 +32,7 @@
  *   P7  Whoever was connected has lost the connection without goodbye: the will comes, once. A
  *       goodbye of the last seconds may have been forgotten with the rest that nobody acknowledged.
  *   P8  What a member had whose session ends with the crash, or some seconds after it, ends with it,
- *       at any QoS.
+ *       at any QoS. So does what a session that ends with its connection gave back in the last seconds.
  *
  * A node without a disk forgets everything: no session is there, nothing is retained, no will comes.
  *

@@ -44,6 +44,7 @@ struct order {
 struct life {
     uint32_t client, index; /* index: how many the client had before */
     bool is_over;           /* nothing is owed to it any more */
+    uint64_t next_ns;       /* when its client heard of the next one; 0: it is the last */
     struct interval *intervals;
     uint32_t interval_count, interval_capacity;
     struct got *got;
