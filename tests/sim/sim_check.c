@@ -28,6 +28,8 @@ enum { DELIVERIES_COUNTED_MAX = 255 };
 /* How long the end of a connection, once known, and what comes of it may take to be on disk. Nobody
  * waits for it. */
 #define CLOSE_KEPT_NS (3 * SIM_S)
+/* How long the broker surely keeps a connection after DISCONNECT, for want of a disk (parting.c: 5 s). */
+#define PARTING_SURE_NS (4 * SIM_S)
 
 static void *grown(void *items, uint32_t count, uint32_t *capacity, size_t size)
 {
@@ -228,6 +230,8 @@ void check_connect_sent(struct check *check, uint32_t client, bool clean)
     known->begun_ns = check_clock(check);
     known->connect_count++;
     known->is_connected = true;
+    known->is_answered = false;
+    known->has_parted = false;
     known->start = check->start;
     known->died_ns = 0;
     known->doubt_count += !clean && known->life != NULL && !must_be_there(check, known);
@@ -294,6 +298,7 @@ bool check_connack(struct check *check, uint32_t client, bool clean, bool sessio
         check->told_ns = known->begun_ns;
     }
     known->doubt_count = 0;
+    known->is_answered = true;
     known->session = SESSION_SURE;
     known->over_ns = known->died_ns;
     if (check_is_forgotten(check, client)) { /* the word of a dead node */
@@ -316,13 +321,28 @@ void check_lost(struct check *check, uint32_t client, bool is_known)
     known->is_connected = false;
     known->lost_ns = check_clock(check);
     known->over_ns = known->over_ns == 0 ? known->lost_ns : known->over_ns;
-    known->gone_ns = known->lost_ns + (is_known ? SIM_S : known->notice_ns);
+    uint64_t gone_ns = known->lost_ns + (is_known ? SIM_S : known->notice_ns);
+    if (known->is_answered || gone_ns > known->gone_ns) { /* else the one before may live still */
+        known->gone_ns = gone_ns;
+    }
     if (has_crashed) {
         known->gone_ns = check->is_down ? UINT64_MAX : check->restart_ns + SIM_S;
     }
     if (known->expiry_s != UINT32_MAX) {
         groups_unsure(check, client);
         known->session = SESSION_MAYBE;
+    }
+}
+
+void check_parted(struct check *check, uint32_t client, uint32_t will)
+{
+    struct known_client *known = &check->clients[client];
+    bool is_told = known->start == check->start && !check->sim->disk_is_bad &&
+                   check_clock(check) < known->over_ns + PARTING_SURE_NS;
+    known->has_parted = is_told;
+    known->gone_ns = is_told ? known->lost_ns : known->gone_ns;
+    if (will != 0) {
+        check_message_of(check, will)->is_withdrawn = is_told;
     }
 }
 
@@ -353,6 +373,7 @@ static void short_lives_lost(struct check *check, uint32_t client)
     }
 }
 
+/* A node that stops keeps nothing more on a full disk, however long it tries: begun_ns counts. */
 static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns)
 {
     struct known_client *known = &check->clients[client];
@@ -366,7 +387,7 @@ static void crash_client(struct check *check, uint32_t client, uint64_t begun_ns
     if (check->forgets && life != NULL) {
         life->is_over = true;
     }
-    if (known->is_connected || known->gone_ns + CLOSE_KEPT_NS >= check_clock(check)) {
+    if (known->is_connected || (!known->has_parted && known->gone_ns + CLOSE_KEPT_NS >= begun_ns)) {
         known->gone_ns = UINT64_MAX; /* as far as the disk knows it is still connected */
     }
     if (known->expiry_s == UINT32_MAX) {
@@ -384,17 +405,21 @@ void check_crash(struct check *check, uint64_t begun_ns, bool forgets)
     check->start++;
     check->is_down = true;
     check->forgets = forgets;
-    begun_ns += (uint64_t)check->ahead_ns;
     for (uint32_t i = 0; i < check->client_count; i++) {
-        crash_client(check, i, begun_ns);
+        crash_client(check, i, begun_ns + (uint64_t)check->ahead_ns);
     }
     for (uint32_t i = 0; i < check->message_count; i++) {
         struct message *message = &check->messages[i];
-        bool is_late = message->fate_ns + CLOSE_KEPT_NS >= check->sim->now_ns;
-        if (message->fate == FATE_MUST_NOT && is_late && !forgets) {
+        bool is_late = message->fate_ns + CLOSE_KEPT_NS >= begun_ns;
+        if (message->fate == FATE_MUST_NOT && is_late && !message->is_withdrawn && !forgets) {
             message->fate = FATE_MAY;
         }
     }
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 void check_restart(struct check *check, int64_t ahead_ns, int64_t wall_ns)
@@ -417,6 +442,10 @@ void check_restart(struct check *check, int64_t ahead_ns, int64_t wall_ns)
         if (known->gone_ns == UINT64_MAX) {
             known->gone_ns = check->restart_ns + SIM_S;
         }
+        /* The clock may be behind what it was. What the disk knows to have ended did so before what
+         * the clock says now; for the rest the time begins now. */
+        known->died_ns = sooner(known->died_ns, check->restart_ns);
+        known->over_ns = sooner(known->over_ns, check->restart_ns);
     }
 }
 
@@ -663,24 +692,4 @@ void check_delivered(struct check *check, uint32_t client, const struct check_de
     if (group >= 0) {
         check_shared(check, life, message, number, delivery);
     }
-}
-
-uint64_t check_deliveries_hash(const struct check *check)
-{
-    return check->deliveries_hash;
-}
-
-uint32_t check_delivery_count(const struct check *check)
-{
-    return check->delivery_count;
-}
-
-uint32_t check_message_count(const struct check *check)
-{
-    return check->message_count;
-}
-
-const char *check_topic(const struct check *check, uint32_t number)
-{
-    return check->messages[number - 1].topic;
 }

@@ -30,7 +30,8 @@
  *       end with their connection have ended.
  *   P6  as ever: the last one acknowledged, or a later one.
  *   P7  Whoever was connected has lost the connection without goodbye: the will comes, once. A
- *       goodbye of the last seconds may have been forgotten with the rest that nobody acknowledged.
+ *       goodbye of the last seconds may have been forgotten with the rest that nobody acknowledged:
+ *       the broker acknowledges one by closing the connection.
  *   P8  What a member had whose session ends with the crash, or some seconds after it, ends with it,
  *       at any QoS. So does what a session that ends with its connection gave back in the last seconds.
  *
@@ -108,6 +109,8 @@ bool check_connack(struct check *check, uint32_t client, bool clean, bool sessio
 void check_leaves(struct check *check, uint32_t client);
 /* The connection is gone. is_known: the broker knows that already. */
 void check_lost(struct check *check, uint32_t client, bool is_known);
+/* Lost, as the broker closed it after a DISCONNECT: the end is on disk, and so is that of its will (0: none). */
+void check_parted(struct check *check, uint32_t client, uint32_t will);
 
 void check_subscribe_sent(struct check *check, uint32_t client, uint32_t filter, uint8_t qos);
 void check_suback(struct check *check, uint32_t client, uint32_t filter);

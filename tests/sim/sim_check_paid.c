@@ -1,4 +1,4 @@
-/* What is owed to whom when all is quiet, and what is retained then. */
+/* What is owed to whom when all is quiet, what is retained then, and how much there was. */
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_check_parts.h"
 
@@ -148,4 +148,24 @@ uint32_t check_retained_seen(const struct check *check, const char *topic)
         }
     }
     return 0;
+}
+
+uint64_t check_deliveries_hash(const struct check *check)
+{
+    return check->deliveries_hash;
+}
+
+uint32_t check_delivery_count(const struct check *check)
+{
+    return check->delivery_count;
+}
+
+uint32_t check_message_count(const struct check *check)
+{
+    return check->message_count;
+}
+
+const char *check_topic(const struct check *check, uint32_t number)
+{
+    return check->messages[number - 1].topic;
 }

@@ -15,6 +15,7 @@ struct message {
     bool retain;
     enum check_kind kind;
     enum check_fate fate;                       /* of a will */
+    bool is_withdrawn;                          /* and that is on disk */
     uint64_t first_tick, last_tick, acked_tick; /* 0: not yet */
     uint64_t first_ns, fate_ns;
     uint32_t expiry_s; /* 0: it does not expire */
@@ -63,6 +64,8 @@ struct known_client {
     uint32_t doubt_count;      /* CONNECTs in a row at which its session may have been over */
     uint64_t lost_ns, gone_ns; /* the connection's end; when the broker knows it for certain */
     bool is_connected;
+    bool has_parted;   /* its end, by DISCONNECT, is on disk */
+    bool is_answered;  /* its last CONNECT, and not with a refusal */
     uint64_t died_ns;  /* when the node of its connection began to go; 0: it did not */
     uint64_t over_ns;  /* since then its last connection with a CONNACK may be over; 0: it is not */
     uint64_t begun_ns; /* its last CONNECT */

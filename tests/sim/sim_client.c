@@ -42,12 +42,20 @@ void client_say(struct client *client, const char *format, ...)
     sim_trace(client->sim, "%s %s", client->id, text);
 }
 
+/* It lets the broker close after its DISCONNECT, and so learns that this is on disk; who ends its own
+ * side first learns nothing. */
+static bool awaits_close(const struct client *client)
+{
+    return client->character.expiry_s != UINT32_MAX;
+}
+
 void client_write(struct client *client)
 {
     if (client->link != NULL && buf_count(&client->out) > 0) {
         buf_consume(&client->out, net_write(client->link, NET_CLIENT, buf_bytes(&client->out)));
     }
-    if (client->link != NULL && client->state == CLIENT_LEAVING && buf_count(&client->out) == 0) {
+    if (client->link != NULL && client->state == CLIENT_LEAVING && !awaits_close(client) &&
+        buf_count(&client->out) == 0) {
         net_shutdown(client->link, NET_CLIENT);
     }
 }
@@ -115,6 +123,9 @@ static void link_ended(struct client *client)
     struct net_link *link = client->link;
     bool is_reset = net_is_reset(link, NET_CLIENT);
     bool is_stray = client->stray_until_ns > client->sim->now_ns;
+    bool has_parted = client->state == CLIENT_LEAVING && awaits_close(client) && !is_reset &&
+                      net_is_healthy(link) && !is_stray && !link->is_orphan;
+    uint32_t will = client->will;
     client_say(client, "lost its link %llu (%s)", (unsigned long long)link->id,
                is_reset ? "reset" : "ended");
     if (client->state == CLIENT_LEAVING) {
@@ -130,6 +141,9 @@ static void link_ended(struct client *client)
     will_is_due(client, client->state == CLIENT_OPEN);
     net_close(link, NET_CLIENT);
     lost(client, !is_reset && !is_stray);
+    if (has_parted) {
+        check_parted(client->check, client->index, will);
+    }
 }
 
 /* ---- connecting ---------------------------------------------------------------------------- */
