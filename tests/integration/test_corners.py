@@ -76,7 +76,7 @@ def test_qos_0_that_waits_is_not_overtaken_by_qos_0(t):
 def test_the_first_word_of_a_client_finds_no_memory(t, which):
     """It connected while there was some, and was silent since."""
     version, qos = which
-    broker = t.broker(["memory_limit 32M"], env={"TERN_THREADS": "1"})
+    broker = t.broker(["persistence false", "memory_limit 32M"], env={"TERN_THREADS": "1"})
     late = t.client(broker.port, "late", version)
     publisher = t.client(broker.port, "publisher", 5)
     for number in range(500):
