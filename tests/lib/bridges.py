@@ -273,7 +273,7 @@ def state(t, port, wanted, topic="$SYS/broker/connection/+/state", name="watcher
     client.subscribe(topic, qos=1)
     while client.receive(timeout=30).payload != wanted:
         pass
-    client.disconnect()
+    client.leave()
 
 
 def joined(t, pair, sender, receiver, topic, as_topic=None):
@@ -291,7 +291,7 @@ def joined(t, pair, sender, receiver, topic, as_topic=None):
             return False
 
     eventually(arrives, 30, f"{topic} over the bridge")
-    listener.disconnect()
+    listener.leave()
     speaker.disconnect()
 
 

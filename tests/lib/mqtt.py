@@ -755,6 +755,12 @@ class Client:
         assert self.expect_close() == [], "something came after DISCONNECT"
         self.close()
 
+    def leave(self):
+        """DISCONNECT of somebody to whom a message may be on its way: that comes before the close."""
+        self.send(disconnect())
+        assert all(p.kind == PUBLISH for p in self.expect_close()), "something else than messages came"
+        self.close()
+
 
 def websocket_client(port, version=5, host="127.0.0.1", **how):
     return Client(port, version, transport=WebSocket((host, port), **how))
