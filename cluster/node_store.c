@@ -215,7 +215,7 @@ static const struct machine_reader reader = {.received = on_received,
 enum err node_store_journal_load(void *context, struct journal *journal, struct shard *shard,
                                  struct broker_failure *failure)
 {
-    (void)context;
+    struct node_store *self = context;
     journal_raft_set_clock(journal, shard_wall_ms(shard));
     struct loading loading = {.restore = restore_begin(shard)};
     if (loading.restore == NULL) {
@@ -236,6 +236,9 @@ enum err node_store_journal_load(void *context, struct journal *journal, struct 
             "partition %u of the store cannot be loaded: %s: `ternctl check` says more; restore "
             "a backup with `ternctl restore`",
             loading.partition, err_text(err));
+    }
+    if (atomic_fetch_add(&self->loaded_count, 1) + 1 == self->shard_count) {
+        store_loaded(self->store);
     }
     return restore_end(loading.restore, err);
 }

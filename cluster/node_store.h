@@ -11,6 +11,8 @@
 #include "core/base/err.h"
 #include "core/broker/broker.h"
 
+#include <stdatomic.h>
+
 struct store;
 
 struct node_store {
@@ -18,6 +20,7 @@ struct node_store {
     char folder[4096];   /* where it lies */
     uint32_t shard_count;
     uint64_t seed;
+    _Atomic uint32_t loaded_count; /* shards that have read what is theirs */
 };
 
 /*

@@ -38,6 +38,7 @@ struct kv_config {
     uint64_t cache_bytes;  /* of blocks read; 0: a small default */
     uint64_t buffer_bytes; /* of what was written and is not in files yet; 0: a default */
     bool must_exist;       /* do not make a new one: ternctl check */
+    bool is_read_first;    /* merge no files before kv_merge() */
 };
 
 /* One line for people: which file, what is wrong with it, and what to do. */
@@ -61,6 +62,12 @@ void kv_close(struct kv *kv);
  * everything with ERR_IO, and may be reopened again or closed.
  */
 enum err kv_reopen(struct kv *kv, struct kv_failure *failure);
+
+/*
+ * Of a map that was opened with is_read_first: from now on files are merged in the background, as of
+ * any other. A start reads all there is, and whatever merges meanwhile takes its processors.
+ */
+void kv_merge(struct kv *kv);
 
 /* An empty batch, to be used again and again. NULL: memory is exhausted. */
 struct kv_batch *kv_batch_new(void);

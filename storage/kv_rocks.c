@@ -306,6 +306,19 @@ static enum err open_db(struct kv *kv, struct kv_failure *failure)
     return OK;
 }
 
+void kv_merge(struct kv *kv)
+{
+    const char *key = "disable_auto_compactions", *value = "false";
+    char *text = NULL;
+    if (!kv->config.is_read_first || kv->db == NULL) {
+        return;
+    }
+    kv->config.is_read_first = false;
+    rocksdb_set_options(kv->db, 1, &key, &value, &text);
+    rocksdb_free(text); /* the list of its options again, which it cannot finish */
+    remove_unfinished(kv);
+}
+
 static void free_kv(struct kv *kv)
 {
     close_db(kv);

@@ -45,6 +45,7 @@ static void set_options(rocksdb_options_t *options, const struct kv_config *conf
 
     /* A flush must not wait behind a merge; two of these, as two maps share the threads. */
     rocksdb_options_set_max_background_jobs(options, 3);
+    rocksdb_options_set_disable_auto_compactions(options, config->is_read_first);
     rocksdb_options_set_bytes_per_sync(options, 1 << 20);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
     /* The log has compressed its entries itself. */

@@ -59,7 +59,8 @@ static enum err open_maps(struct store *store, struct kv_failure *failure)
     const struct kv_config state = {.folder = store->state_folder,
                                     .way = KV_UNLOGGED,
                                     .cache_bytes = store->config.memory_bytes / 2,
-                                    .buffer_bytes = store->config.memory_bytes / 4};
+                                    .buffer_bytes = store->config.memory_bytes / 4,
+                                    .is_read_first = true};
     struct kv_figures figures;
     TRY(kv_open(&log, &store->log, failure));
     TRY(kv_open(&state, &store->state, failure));
@@ -139,6 +140,11 @@ enum err store_open(const struct store_config *config, struct store **out,
     }
     *out = store;
     return OK;
+}
+
+void store_loaded(struct store *store)
+{
+    kv_merge(store->state);
 }
 
 void store_close_soon(struct store *store)

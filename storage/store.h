@@ -66,6 +66,8 @@ struct store_config {
  */
 enum err store_open(const struct store_config *config, struct store **out,
                     struct kv_failure *failure);
+/* Whoever wanted to read all of it at the start has done so: only now its files are merged. */
+void store_loaded(struct store *store);
 /* Applies and flushes what was handed in, if it can. No desk is open. Accepts NULL. */
 void store_close(struct store *store);
 /* It is going to be closed: what cannot be written for lack of space is given back (ERR_NO_SPACE)

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 
 import mqtt
-from suite import equal, tern_only
+from suite import equal, eventually, tern_only
 
 EXPIRY = {"session_expiry": 3600}
 
@@ -52,3 +52,18 @@ def test_mosquittos_file_may_go_and_come_and_ours_stays_where_it_is(t):
     kept_by(t, ours, "two")
     os.rename(os.path.join(t.folder(), "away"), os.path.join(ours, "mosquitto.db"))
     assert kept_by(t, ours, "two"), "a session, after mosquitto's file was put beside the store"
+
+
+@tern_only
+def test_files_are_merged_once_all_that_is_kept_was_read(t):
+    """While it starts nothing merges; each stop leaves a file, and many starts must not leave many."""
+    folder = os.path.join(t.folder(), "kept")
+    for _ in range(8):
+        kept_by(t, folder, "somebody")
+    broker = t.broker(["persistence true", f"persistence_location {folder}"])
+
+    def tables():
+        return [name for name in os.listdir(os.path.join(folder, "state")) if name.endswith(".sst")]
+
+    eventually(lambda: len(tables()) <= 4, what=f"few files, not {tables()}")
+    broker.stop()

@@ -2,6 +2,7 @@
 #include "storage/kv.h"
 #include "tests/lib/kv_disk.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -429,6 +431,41 @@ static void several_threads_share_a_map(void **state)
     kv_close(opened(KV_LOGGED));
 }
 
+static int table_files(void)
+{
+    int count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        count += strstr(entry->d_name, ".sst") != NULL;
+    }
+    closedir(dir);
+    return count;
+}
+
+static void who_reads_all_of_a_map_first_has_no_merge_beside_him(void **state)
+{
+    (void)state;
+    struct kv_config config = {.folder = folder, .way = KV_UNLOGGED, .is_read_first = true};
+    struct kv *kv = NULL;
+    assert_int_equal(kv_open(&config, &kv, &failure), OK);
+    for (int round = 0; round < 10; round++) { /* RocksDB merges four */
+        assert_int_equal(write_numbers(kv, 0, 100, 1000), OK);
+        assert_int_equal(kv_flush(kv), OK);
+    }
+    usleep(200000);
+    assert_int_equal(table_files(), 10);
+    kv_merge(kv);
+    for (int i = 0; table_files() > 4 && i < 2000; i++) {
+        usleep(10000);
+    }
+    assert_in_range(table_files(), 1, 4);
+    assert_int_equal(numbers_there(kv), 100);
+    kv_close(kv);
+    assert_int_equal(kv_open(&config, &kv, &failure), OK);
+    assert_int_equal(numbers_there(kv), 100);
+    kv_close(kv);
+}
+
 /* More than the buffers hold, again and again over the same keys: files are flushed and merged. */
 static void a_map_larger_than_its_memory_stays_within_it(void **state)
 {
@@ -477,6 +514,7 @@ int main(void)
         STORY(a_map_that_is_opened_often_does_not_fill_its_folder),
         STORY(a_folder_whose_parent_is_missing_is_refused),
         STORY(several_threads_share_a_map),
+        STORY(who_reads_all_of_a_map_first_has_no_merge_beside_him),
         STORY(a_map_larger_than_its_memory_stays_within_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
