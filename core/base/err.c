@@ -35,9 +35,11 @@ enum err err_from_errno(int errno_value)
         return ERR_INVALID;
     case EMFILE:
     case ENFILE:
-    case ENOSPC:
     case EADDRNOTAVAIL: /* of connect(): no local port is left; bind() has its own word for it */
         return ERR_LIMIT;
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_NO_SPACE;
     case ENOSYS:
     case EOPNOTSUPP:
     case EAFNOSUPPORT:
