@@ -70,10 +70,10 @@ static int run(const char *folder, const char *mosquitto)
     }
     struct import_figures figures = import->figures;
     bool is_fresh = import->is_fresh;
-    import_store_close(store);
+    bool is_gone = import_store_close(store, code == TERNCTL_OK);
     if (code == TERNCTL_OK) {
         tell(&figures);
-    } else if (figures.sessions + figures.retained > 0) {
+    } else if (!is_gone && figures.sessions + figures.retained > 0) {
         fprintf(stderr, "ternctl import: a part of it is in %s: %s before you try again\n", folder,
                 is_fresh ? "remove that folder" : "restore your backup of it");
     }

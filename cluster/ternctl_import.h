@@ -121,6 +121,7 @@ struct import_store;
 /* Opens it, or makes a new one. TERNCTL_OK; else the exit code, and stderr has been told. */
 int import_store_open(const char *folder, struct import_store **out);
 struct import *import_store_sink(struct import_store *store);
-void import_store_close(struct import_store *store);
+/* is_wanted false: a store that was new is removed. Was it? Accepts NULL. */
+bool import_store_close(struct import_store *store, bool is_wanted);
 
 #endif

@@ -116,7 +116,7 @@ int import_store_open(const char *folder, struct import_store **out)
         *out = self;
         return TERNCTL_OK;
     }
-    import_store_close(self);
+    import_store_close(self, false);
     fprintf(stderr, "ternctl import: %s\n", failure.text[0] == '\0' ? err_text(err) : failure.text);
     if (err == ERR_BUSY) {
         fprintf(stderr, "ternctl import: a broker runs on it: stop it first\n");
@@ -131,10 +131,10 @@ struct import *import_store_sink(struct import_store *store)
     return &store->sink;
 }
 
-void import_store_close(struct import_store *store)
+bool import_store_close(struct import_store *store, bool is_wanted)
 {
     if (store == NULL) {
-        return;
+        return false;
     }
     if (store->store != NULL) {
         store_close_soon(store->store); /* what has no space on the disk is not waited for */
@@ -142,8 +142,12 @@ void import_store_close(struct import_store *store)
     if (store->journal != NULL) {
         journal_raft_free(store->journal);
     }
-    store_close(store->store);
+    bool is_gone = !is_wanted && store_discard(store->store);
+    if (is_wanted) {
+        store_close(store->store);
+    }
     io_free(store->io);
     import_deinit(&store->sink);
     free(store);
+    return is_gone;
 }

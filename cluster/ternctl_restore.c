@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char words[] = "restore";
 
@@ -67,8 +68,10 @@ static int run(const char *from, const char *to)
     }
     uint32_t format = backup.format;
     folder_close(&backup);
+    bool is_made = access(to, F_OK) != 0;
     err = restore(from, to, format, &failure);
     if (err != OK) {
+        folder_clear(to, is_made);
         return failed(err, &failure, TERNCTL_CANNOT_CREATE);
     }
     printf("store in %s\n", to);

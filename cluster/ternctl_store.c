@@ -149,30 +149,6 @@ enum err tree_copy(const char *from, const char *to, enum tree_copy how, struct 
     return level_copy(from, to, how, true, failure);
 }
 
-static void level_remove(const char *path, bool is_top)
-{
-    char item_path[PATH_MAX];
-    const struct dirent *item;
-    DIR *folder = opendir(path);
-    while (folder != NULL && (item = readdir(folder)) != NULL) {
-        if (is_dots(item->d_name) || !join(item_path, path, item->d_name)) {
-            continue;
-        }
-        if (unlink(item_path) != 0 && is_top) {
-            level_remove(item_path, false);
-        }
-    }
-    if (folder != NULL) {
-        closedir(folder);
-    }
-    rmdir(path);
-}
-
-void tree_remove(const char *path)
-{
-    level_remove(path, true);
-}
-
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 static int refuse(const char *words, const char *path, enum err err, const char *text)
@@ -282,6 +258,6 @@ void closed_store_close(struct closed_store *store)
         folder_close(&store->folder);
     }
     if (store->scratch[0] != '\0') {
-        tree_remove(store->scratch);
+        folder_clear(store->scratch, true);
     }
 }

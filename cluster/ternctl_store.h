@@ -41,10 +41,9 @@ enum tree_copy {
 };
 /*
  * The files of a store or a backup, but for SUMS and FORMAT, into a new folder. failure as kv.h; what
- * was made stays.
+ * was made stays: folder_clear().
  */
 enum err tree_copy(const char *from, const char *to, enum tree_copy how,
                    struct kv_failure *failure);
-void tree_remove(const char *path); /* of a folder that tree_copy() filled */
 
 #endif

@@ -1,5 +1,7 @@
 #include "storage/folder.h"
 
+#include "core/base/assert.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -210,6 +212,7 @@ uint64_t folder_disk_bytes(const struct folder *folder)
 static enum err lock_it(struct folder *folder, bool must_exist, struct kv_failure *failure)
 {
     if (!must_exist && mkdir(folder->path, 0700) == 0) {
+        folder->is_made = true;
         sync_parent(folder->path);
     } else if (!must_exist && errno != EEXIST) {
         return fail(failure, errno, "make the folder %s", folder->path);
@@ -243,6 +246,7 @@ static enum err find_format(struct folder *folder, uint32_t format_new, bool mus
         return OK;
     }
     if (is_empty(folder->path, other, sizeof(other)) && !must_exist) {
+        folder->is_new = true;
         return folder_set_format(folder, format_new, failure);
     }
     if (strcmp(other, "log") == 0 || strcmp(other, "state") == 0) {
@@ -265,7 +269,7 @@ enum err folder_open(const char *path, uint32_t format_new, bool must_exist, str
     err = err != OK ? err : lock_it(&folder, must_exist, failure);
     err = err != OK ? err : find_format(&folder, format_new, must_exist, failure);
     if (err != OK) {
-        folder_close(&folder);
+        folder.is_new ? folder_discard(&folder) : folder_close(&folder);
         return err;
     }
     *out = folder;
@@ -293,4 +297,49 @@ void folder_close(struct folder *folder)
         close(folder->handle); /* and the lock with it */
         folder->handle = -1;
     }
+}
+
+/* ---- leaving nothing -------------------------------------------------------------------------- */
+
+/* A file, or a folder of files. */
+static void part_remove(const char *path)
+{
+    char file[PATH_MAX];
+    const struct dirent *item;
+    if (unlink(path) == 0) {
+        return;
+    }
+    DIR *walk = opendir(path);
+    while (walk != NULL && (item = readdir(walk)) != NULL) {
+        if (snprintf(file, sizeof(file), "%s/%s", path, item->d_name) < (int)sizeof(file)) {
+            unlink(file); /* of "." and ".." it is refused */
+        }
+    }
+    if (walk != NULL) {
+        closedir(walk);
+    }
+    rmdir(path);
+}
+
+void folder_clear(const char *path, bool is_made)
+{
+    /* .tmp: of a map that is being copied. */
+    static const char *const parts[] = {"SUMS",  "FORMAT",  "FORMAT.new", "log",
+                                        "state", "log.tmp", "state.tmp"};
+    char part[PATH_MAX];
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (snprintf(part, sizeof(part), "%s/%s", path, parts[i]) < (int)sizeof(part)) {
+            part_remove(part);
+        }
+    }
+    if (is_made) {
+        rmdir(path);
+    }
+}
+
+void folder_discard(struct folder *folder)
+{
+    ASSERT(folder->is_new);
+    folder_clear(folder->path, folder->is_made);
+    folder_close(folder);
 }

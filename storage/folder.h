@@ -24,6 +24,8 @@ struct folder {
     char path[PATH_MAX]; /* without a / at its end */
     int handle;          /* open and locked; -1: not */
     uint32_t format;     /* 0 is a format too; of a new folder: the one that was asked for */
+    bool is_new;         /* nothing was in it when it was opened */
+    bool is_made;        /* nor was it there itself */
 };
 
 /*
@@ -34,6 +36,13 @@ struct folder {
 enum err folder_open(const char *path, uint32_t format_new, bool must_exist, struct folder *out,
                      struct kv_failure *failure);
 void folder_close(struct folder *folder); /* of one that was opened */
+
+/* Close one that is new, and leave nothing of it; its maps are closed. */
+void folder_discard(struct folder *folder);
+
+/* Remove what a store, a backup, or a part of one has put into a folder that was empty before; is_made:
+ * and the folder. Anything else in it stays. */
+void folder_clear(const char *path, bool is_made);
 
 /* A folder whose maps are there already gets its FORMAT: the end of a copy. As folder_open(). */
 enum err folder_make(const char *path, uint32_t format, struct folder *out,

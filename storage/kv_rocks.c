@@ -109,7 +109,7 @@ static const char *advice_for(enum err err)
         return "stored data are damaged: restore a backup (ternctl restore), or look closer with "
                "ternctl check";
     case ERR_NO_SPACE:
-        return "no space left on the disk: make room and start again";
+        return "no space left on the disk: make room and try again";
     case ERR_PERMISSION:
         return "the system forbids it: let the folder and all in it belong to the user of tern, "
                "writable";

@@ -135,7 +135,7 @@ enum err store_open(const struct store_config *config, struct store **out,
             snprintf(failure->text, sizeof(failure->text), "cannot open the store in %.700s: %s",
                      config->folder, err_text(err));
         }
-        store_close(store);
+        store_discard(store);
         return err;
     }
     *out = store;
@@ -166,7 +166,7 @@ void store_close(struct store *store)
     }
     bool was_open = store->state_lane != NULL;
     lane_free(store->log_lane);
-    if (was_open) {
+    if (was_open && !store->is_unwanted) {
         store_state_end(store);
     }
     write_set_free(store->state_side.writes);
@@ -174,11 +174,21 @@ void store_close(struct store *store)
     store_log_forget_kept(store);
     kv_close(store->state);
     kv_close(store->log);
-    folder_close(&store->folder);
+    store->is_unwanted ? folder_discard(&store->folder) : folder_close(&store->folder);
     pthread_rwlock_destroy(&store->log_gate);
     pthread_mutex_destroy(&store->cut_lock);
     pthread_mutex_destroy(&store->place_lock);
     free(store);
+}
+
+bool store_discard(struct store *store)
+{
+    bool is_new = store != NULL && store->folder.is_new;
+    if (store != NULL) {
+        store->is_unwanted = is_new;
+    }
+    store_close(store);
+    return is_new;
 }
 
 struct kv *store_log(struct store *store)

@@ -70,6 +70,8 @@ enum err store_open(const struct store_config *config, struct store **out,
 void store_loaded(struct store *store);
 /* Applies and flushes what was handed in, if it can. No desk is open. Accepts NULL. */
 void store_close(struct store *store);
+/* The same of a store that nobody wants: one that was new when it was opened is removed. Was it? */
+bool store_discard(struct store *store);
 /* It is going to be closed: what cannot be written for lack of space is given back (ERR_NO_SPACE)
  * instead of waiting. Any thread; before the desks are closed. */
 void store_close_soon(struct store *store);
@@ -140,7 +142,7 @@ void store_look_quickly(const struct store *store, struct store_figures *out);
 /*
  * A consistent copy in a new folder while it runs: state, then the log from there on, FORMAT, and a
  * file SUMS with the XXH3 of each file, as `xxhsum -c` reads it. Blocks: a thread of the caller's.
- * failure: what to do.
+ * failure: what to do; then nothing is left of it.
  */
 enum err store_backup(struct store *store, const char *folder, struct kv_failure *failure);
 

@@ -36,7 +36,7 @@ static enum err fail_errno(struct kv_failure *failure, const char *folder, const
     char reason[128], text[256];
     enum err err = err_from_errno(errno);
     snprintf(text, sizeof(text), "%s: %s", strerror_r(errno, reason, sizeof(reason)),
-             err == ERR_NO_SPACE     ? "make space, and begin again with an empty folder"
+             err == ERR_NO_SPACE     ? "make space, and try again"
              : err == ERR_PERMISSION ? "tern has to be allowed to write there"
                                      : "look at the path, and at the disk (dmesg)");
     return fail(failure, err, folder, file, text);
@@ -145,9 +145,10 @@ static enum err write_sums(const char *folder, struct kv_failure *failure)
 /* ---- backup --------------------------------------------------------------------------------- */
 
 /* The folder is there, ours, and nothing is in it. */
-static enum err make_empty(const char *folder, struct kv_failure *failure)
+static enum err make_empty(const char *folder, bool *is_made, struct kv_failure *failure)
 {
-    if (mkdir(folder, 0700) == 0) {
+    *is_made = mkdir(folder, 0700) == 0;
+    if (*is_made) {
         return OK;
     }
     if (errno != EEXIST) {
@@ -188,8 +189,19 @@ static enum err write_format(const char *path, uint32_t format, struct kv_failur
     return OK;
 }
 
+static enum err fill(struct store *store, const char *folder, struct kv_failure *failure)
+{
+    pthread_mutex_lock(&store->cut_lock);
+    enum err err = copy_maps(store, folder, failure);
+    pthread_mutex_unlock(&store->cut_lock);
+    TRY(err);
+    TRY(write_format(folder, store->folder.format, failure));
+    return write_sums(folder, failure);
+}
+
 enum err store_backup(struct store *store, const char *folder, struct kv_failure *failure)
 {
+    bool is_made;
     failure->text[0] = '\0';
     if (strlen(folder) > PATH_MAX - 64) {
         return fail(failure, ERR_INVALID, "", "", "the path of the backup is too long");
@@ -198,13 +210,12 @@ enum err store_backup(struct store *store, const char *folder, struct kv_failure
         return fail(failure, ERR_IO, store->folder.path, "",
                     "the disk failed: start tern again before you copy from it");
     }
-    TRY(make_empty(folder, failure));
-    pthread_mutex_lock(&store->cut_lock);
-    enum err err = copy_maps(store, folder, failure);
-    pthread_mutex_unlock(&store->cut_lock);
-    TRY(err);
-    TRY(write_format(folder, store->folder.format, failure));
-    return write_sums(folder, failure);
+    TRY(make_empty(folder, &is_made, failure));
+    enum err err = fill(store, folder, failure);
+    if (err != OK) {
+        folder_clear(folder, is_made);
+    }
+    return err;
 }
 
 /* ---- verify --------------------------------------------------------------------------------- */

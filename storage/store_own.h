@@ -64,6 +64,7 @@ struct store_state_side {
 struct store {
     struct store_config config;
     struct folder folder;
+    bool is_unwanted; /* it is new, and goes when it is closed */
     char log_folder[PATH_MAX + 16], state_folder[PATH_MAX + 16];
     struct kv *log, *state;
     /* Held for writing while the log map is opened again, for reading by who uses it and is not the

@@ -3,23 +3,20 @@
 Faults come from the preloaded disk (lib/powerloss.c), a small tmpfs, and bytes that the test turns over.
 """
 
-import ctypes
-import errno
 import os
 import random
 import re
 import shutil
-import threading
 import urllib.error
 import urllib.request
 
 import durable
 import mqtt
 import powerloss
-from suite import Skip, each, equal, eventually, port_told, tern_only
+import small_disk
+from suite import each, equal, eventually, port_told, tern_only
 
 BAD_DATA, NO_CREATE, IO_ERROR = 65, 73, 74
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def start(t, **how):
@@ -178,45 +175,8 @@ def test_a_full_disk_refuses_what_must_last_and_serves_the_rest_until_there_is_s
 @tern_only
 @each("fsync", "quorum", "relaxed")
 def test_a_small_file_system_fills_up_and_nothing_accepted_is_lost(t, durability):
-    """The same with the kernel's own ENOSPC: 96 MiB of tmpfs, seen by this test's thread alone."""
-    trouble = []
-    thread = threading.Thread(target=lambda: trouble.append(on_tmpfs(t, durability)))
-    thread.start()
-    thread.join()
-    if isinstance(trouble[0], Exception):
-        raise trouble[0]
-
-
-def on_tmpfs(t, durability):
-    """In a thread of its own, as its mounts stay its own until it ends."""
-    try:
-        clone_newns, clone_fs = 0x20000, 0x200
-        if LIBC.unshare(clone_newns | clone_fs) != 0:
-            raise Skip(f"no mounts of one's own: {os.strerror(ctypes.get_errno())} (needs CAP_SYS_ADMIN)")
-        folder = os.path.join(t.folder(), "small")
-        os.makedirs(folder)
-        if LIBC.mount(b"none", b"/", None, 0x4000 | 0x40000, None) != 0:  # MS_REC | MS_PRIVATE
-            raise Skip(f"mounts would not stay our own: {os.strerror(ctypes.get_errno())}")
-        if LIBC.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, b"size=96m") != 0:
-            raise Skip(f"no tmpfs: {os.strerror(ctypes.get_errno())}")
-        fill_and_free(t, folder, durability)
-    except Exception as error:  # carried to the thread of the test
-        return error
-    finally:
-        mqtt.forget_clients()
-    return None
-
-
-def fill(path):
-    """A file that takes all the space there is."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        while True:
-            os.write(file, b"x" * 65536)
-    except OSError as error:
-        equal(error.errno, errno.ENOSPC, "what ended the writing")
-    finally:
-        os.close(file)
+    """The same with the kernel's own ENOSPC."""
+    small_disk.on(t, 96, lambda folder: fill_and_free(t, folder, durability))
 
 
 def fill_and_free(t, folder, durability):
@@ -227,7 +187,7 @@ def fill_and_free(t, folder, durability):
         early = Sender(t, broker)
         for _ in range(200):
             equal(early.send(), 0, "reason before")
-        fill(ballast)
+        small_disk.fill(ballast)
         for _ in range(1000):  # the last one's answer may come when there is space
             if early.send(timeout=2.0) != 0:
                 break

@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import mqtt
+import small_disk
 from broker import program as broker_program
 from suite import equal, eventually, plain_build, short, tern_only
 from ternctl import CANNOT_CREATE, DATA, OK, UNAVAILABLE, USAGE, program, ternctl
@@ -186,6 +187,50 @@ def test_a_backup_goes_into_a_new_folder_only(t):
 
 
 @tern_only
+def test_a_backup_on_a_full_disk_leaves_nothing_and_says_to_make_room(t):
+    def work(small):
+        broker, _ = durable(t)
+        sender = fill(t, broker)
+        sender.publish("r/large", os.urandom(300000), qos=1, retain=True)
+        backup, ballast = os.path.join(small, "backup"), os.path.join(small, "ballast")
+        http = ("--http", f"127.0.0.1:{broker.http_port}")
+        small_disk.fill(ballast)
+        for space in (0, 100000):  # for nothing of it, and for a part
+            os.truncate(ballast, os.path.getsize(ballast) - space)
+            code, out, err = ternctl("backup", backup, *http)
+            equal((code, out), (CANNOT_CREATE, ""), f"ternctl backup ({err})")
+            assert re.search("make (room|space),? and try again", err), err
+            equal(os.listdir(small), ["ballast"], "what is left")
+        sender.publish("q/4", b"after", qos=1)
+        os.remove(ballast)
+        equal(ternctl("backup", backup, *http)[0], OK, "ternctl backup when there is room")
+        whole(backup)
+
+    small_disk.on(t, 2, work)
+
+
+@tern_only
+def test_a_restore_on_a_full_disk_leaves_nothing(t):
+    def work(small):
+        broker, _ = durable(t)
+        fill(t, broker).publish("r/large", os.urandom(300000), qos=1, retain=True)
+        backup, ballast = os.path.join(t.folder(), "backup"), os.path.join(small, "ballast")
+        equal(ternctl("backup", backup, "--http", f"127.0.0.1:{broker.http_port}")[0], OK, "ternctl backup")
+        small_disk.fill(ballast)
+        os.truncate(ballast, os.path.getsize(ballast) - 100000)
+        for into in ("new", "there"):
+            code, out, err = ternctl("restore", backup, "--into", os.path.join(small, into))
+            assert code == CANNOT_CREATE and out == "" and "make space" in err, (code, out, err)
+            os.makedirs(os.path.join(small, "there"), exist_ok=True)
+        equal(sorted(os.listdir(small)), ["ballast", "there"], "what is left")
+        equal(os.listdir(os.path.join(small, "there")), [], "what is left in an empty folder")
+        os.remove(ballast)
+        equal(ternctl("restore", backup, "--into", os.path.join(small, "there"))[0], OK, "ternctl restore")
+
+    small_disk.on(t, 2, work)
+
+
+@tern_only
 def test_nothing_is_restored_from_what_is_damaged_or_over_what_is_there(t):
     broker, folder = durable(t)
     fill(t, broker)
@@ -328,6 +373,26 @@ def test_a_wrong_line_says_where_it_stands(t):
     assert code == DATA and "line 2" in err and "topic" in err and out == "", (code, out, err)
     code, out, err = ternctl("import", folder, stdin="")
     assert code == DATA and "empty" in err, (code, out, err)
+    assert not os.path.exists(folder), "a store that nobody wanted"
+
+
+@tern_only
+def test_an_import_on_a_full_disk_leaves_nothing(t):
+    def work(small):
+        folder, ballast = os.path.join(small, "new"), os.path.join(small, "ballast")
+        lines = [json.dumps({"type": "retained", "message": {"topic": f"t/{i}", "payload": os.urandom(500).hex()}})
+                 for i in range(3000)]
+        text = "\n".join(['{"type":"export","format":1}', *lines, '{"type":"end"}']) + "\n"
+        for space in (0, 16384, 1 << 20):
+            small_disk.fill(ballast)
+            os.truncate(ballast, os.path.getsize(ballast) - space)
+            code, out, err = ternctl("import", folder, stdin=text)
+            assert code == CANNOT_CREATE and out == "" and "make" in err, (space, code, out, err)
+            equal(os.listdir(small), ["ballast"], f"what is left, of {space} bytes")
+        os.remove(ballast)
+        imported(folder, text)
+
+    small_disk.on(t, 16, work)
 
 
 @tern_only
@@ -345,7 +410,6 @@ def test_messages_of_a_session_whose_sequences_do_not_grow_are_refused(t):
     for sequences in ((3, 3), (3, 2)):
         code, out, err = ternctl("import", folder, stdin=text(*sequences))
         assert code == DATA and "line 4" in err and "sequence" in err and out == "", (sequences, code, out, err)
-        shutil.rmtree(folder)
     imported(folder, text(3, 7))
 
 

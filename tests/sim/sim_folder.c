@@ -19,6 +19,17 @@ void folder_close(struct folder *folder)
     folder->handle = -1;
 }
 
+void folder_discard(struct folder *folder)
+{
+    folder_close(folder);
+}
+
+void folder_clear(const char *path, bool is_made)
+{
+    (void)path;
+    (void)is_made;
+}
+
 enum err folder_make(const char *path, uint32_t format, struct folder *out,
                      struct kv_failure *failure)
 {

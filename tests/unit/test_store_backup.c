@@ -117,6 +117,38 @@ static void a_backup_needs_a_folder_of_its_own(void **state)
     assert_non_null(strstr(place->failure.text, "SUMS is missing"));
 }
 
+static enum err backup_that_fails(struct place *place, const char *folder)
+{
+    limit_files(1);
+    enum err err = store_backup(place->store, folder, &place->failure);
+    limit_files(RLIM_INFINITY);
+    return err;
+}
+
+static void a_backup_that_fails_leaves_nothing(void **state)
+{
+    struct place *place = *state;
+    struct store_config config = config_of(place);
+    char made[160], found[160], others[200];
+    open_with(place, &config);
+    snprintf(made, sizeof(made), "%s/made", place->root);
+    assert_int_equal(backup_that_fails(place, made), ERR_IO);
+    assert_int_equal(access(made, F_OK), -1);
+
+    snprintf(found, sizeof(found), "%s/found", place->root);
+    assert_int_equal(mkdir(found, 0700), 0);
+    assert_int_equal(backup_that_fails(place, found), ERR_IO);
+    assert_int_equal(rmdir(found), 0); /* it is there, and nothing is in it */
+
+    snprintf(others, sizeof(others), "%s/state", place->root); /* named like a part, and not ours */
+    assert_int_equal(mkdir(others, 0700), 0);
+    assert_int_equal(backup_that_fails(place, place->root), ERR_EXISTS);
+    assert_int_equal(access(others, F_OK), 0);
+
+    assert_int_equal(store_backup(place->store, made, &place->failure), OK);
+    assert_int_equal(store_backup_verify(made, &place->failure), OK);
+}
+
 static void flip(const char *path)
 {
     struct stat status;
@@ -177,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(shards_live_on_while_the_store_is_copied),
         TEST(a_backup_needs_a_folder_of_its_own),
+        TEST(a_backup_that_fails_leaves_nothing),
         TEST(what_happened_to_a_backup_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

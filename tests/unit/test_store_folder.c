@@ -132,6 +132,68 @@ static void a_newer_format_is_refused_with_both_numbers(void **state)
     open_with(place, &config);
 }
 
+static void discard(struct place *place, bool was_new)
+{
+    assert_int_equal(store_discard(place->store), was_new);
+    place->store = NULL;
+}
+
+static void of_a_new_store_that_nobody_wants_nothing_is_left(void **state)
+{
+    struct place *place = *state;
+    struct store_config config = config_of(place);
+    char path[200];
+    open_with(place, &config);
+    discard(place, true);
+    assert_int_equal(access(place->folder, F_OK), -1);
+
+    assert_int_equal(mkdir(place->folder, 0755),
+                     0); /* one that was there stays, with what is not ours */
+    open_with(place, &config);
+    write_file(place, "notes", "mine");
+    discard(place, true);
+    snprintf(path, sizeof(path), "%s/notes", place->folder);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(place->folder), 0);
+
+    open_with(place, &config);
+    close_store(place);
+    open_with(place, &config);
+    discard(place, false);
+    open_with(place, &config); /* an old one is only closed */
+    assert_false(store_discard(NULL));
+}
+
+static enum err open_with_limit(struct place *place, rlim_t bytes)
+{
+    struct store_config config = config_of(place);
+    limit_files(bytes);
+    enum err err = store_open(&config, &place->store, &place->failure);
+    limit_files(RLIM_INFINITY);
+    return err;
+}
+
+/* FORMAT fails, or it alone can be written. */
+static void a_start_that_fails_in_a_new_folder_leaves_nothing(void **state)
+{
+    struct place *place = *state;
+    struct store_config config = config_of(place);
+    char format[256];
+    assert_int_equal(open_with_limit(place, 1), ERR_IO);
+    assert_int_equal(access(place->folder, F_OK), -1);
+    open_with(place, &config);
+    read_format(place, format, sizeof(format));
+    discard(place, true);
+    assert_int_equal(open_with_limit(place, strlen(format)), ERR_IO);
+    assert_non_null(strstr(place->failure.text, "MANIFEST"));
+    assert_int_equal(access(place->folder, F_OK), -1);
+
+    open_with(place, &config);
+    close_store(place);
+    assert_int_equal(open_with_limit(place, 1), ERR_IO);
+    open_with(place, &config); /* what was there is there */
+}
+
 /* A made-up format 0: its state said "old" where ours says "new". */
 static uint32_t step_count;
 static enum err step_answer;
@@ -202,6 +264,8 @@ int main(void)
         TEST(a_file_is_no_folder),
         TEST(a_damaged_or_missing_FORMAT_is_refused),
         TEST(a_newer_format_is_refused_with_both_numbers),
+        TEST(of_a_new_store_that_nobody_wants_nothing_is_left),
+        TEST(a_start_that_fails_in_a_new_folder_leaves_nothing),
         TEST(an_older_format_is_upgraded_also_after_an_interrupted_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
