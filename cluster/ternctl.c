@@ -99,11 +99,15 @@ static const struct ternctl_command commands[] = {
      ternctl_check},
     {"export", "FOLDER", "what a store, or a backup, holds, as JSON lines",
      "Of a store that no broker runs on. Sessions, their subscriptions, what is owed to them,\n"
-     "retained messages: an object a line, on standard output. Passwords are not in it.\n",
+     "retained messages: an object a line, on standard output. Passwords are not in it. Of a\n"
+     "damaged store what can be read is written, without the last line, and the exit code is 65.\n",
      ternctl_export},
     {"import", "FOLDER [--mosquitto FILE]", "put sessions and messages into a store",
      "Reads what ternctl export wrote from standard input. FOLDER is a store that no broker runs\n"
-     "on, or a new one. What the store has already stays as it is.\n"
+     "on, or a new one. What the store has already stays as it is. 65: a line is wrong, or the last\n"
+     "one, {\"type\":\"end\",\"lines\":N}, is missing: a file that was written or changed by hand\n"
+     "ends with {\"type\":\"end\"}. Then a file has changed nothing (a pipe is read but once), and\n"
+     "a new store is removed again.\n"
      "\n"
      "  --mosquitto FILE   from mosquitto's persistence file (mosquitto.db) instead: sessions,\n"
      "                     subscriptions, queued and retained messages. Stop mosquitto first, so\n"

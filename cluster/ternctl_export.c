@@ -113,8 +113,9 @@ static int dump_all(struct closed_store *store)
     err = err == OK && is_whole ? dump_end(&dumper) : err;
     dumper_deinit(&dumper);
     if (!is_whole || err != OK) {
-        fprintf(stderr, "ternctl export: what was written is not complete; ternctl check says what "
-                        "is damaged\n");
+        fprintf(stderr,
+                "ternctl export: what was written is not complete, so it has no last line of "
+                "type \"end\"; ternctl check says what is damaged\n");
     }
     return err != OK ? TERNCTL_CANNOT_CREATE : is_whole ? TERNCTL_OK : TERNCTL_DATA;
 }

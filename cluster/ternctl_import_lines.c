@@ -18,7 +18,7 @@ struct lines {
 int import_failed(enum err err)
 {
     static const char *const ways_out[ERR_COUNT] = {
-        [ERR_NO_SPACE] = ": make room and import into a new folder",
+        [ERR_NO_SPACE] = ": make room and try again",
         [ERR_UNAVAILABLE] = ": the disk failed: see what the system's log says of it",
         [ERR_IO] = ": the disk failed: see what the system's log says of it",
         [ERR_CORRUPT] = ": ternctl check says what is damaged",
@@ -93,10 +93,10 @@ static enum err session_part(struct lines *lines, const struct dump_line *line)
 static enum err end_check(struct lines *lines, const struct dump_line *line)
 {
     lines->has_ended = true;
-    if (line->number != lines->number - 1) {
+    if (line->number != 0 && line->number != lines->number - 1) {
         snprintf(lines->problem, sizeof(lines->problem),
-                 "it says that %llu lines come before it, and %llu do: remove it if you have "
-                 "changed the file",
+                 "it says that %llu lines come before it, and %llu do: export again, or, if you "
+                 "have changed the file, let this line be {\"type\":\"end\"}",
                  (unsigned long long)line->number, (unsigned long long)(lines->number - 1));
         return ERR_INVALID;
     }
@@ -122,6 +122,12 @@ static enum err line_take(struct lines *lines, const struct dump_line *line)
     if (!lines->has_begun && line->kind != DUMP_EXPORT) {
         snprintf(lines->problem, sizeof(lines->problem),
                  "the first line has to be {\"type\":\"export\",\"format\":%d}", DUMP_FORMAT);
+        return ERR_INVALID;
+    }
+    if (lines->has_ended) {
+        snprintf(lines->problem, sizeof(lines->problem),
+                 "the line of type \"end\" before it has to be the last one: import files one by "
+                 "one, or remove that line");
         return ERR_INVALID;
     }
     lines->has_begun = true;
@@ -188,6 +194,13 @@ static int run(struct lines *lines, FILE *in)
                         "wrote\n");
         return TERNCTL_DATA;
     }
+    if (status == TERNCTL_OK && !lines->has_ended) {
+        fprintf(stderr,
+                "ternctl import: the last line, of type \"end\", is missing, so it is not all that "
+                "was exported: export again, or, if you want what there is, add the line "
+                "{\"type\":\"end\"}\n");
+        return TERNCTL_DATA;
+    }
     return status;
 }
 
@@ -209,9 +222,5 @@ int import_lines(struct import *import, FILE *in)
     }
     int status = run(&lines, in);
     enum err err = status == TERNCTL_OK ? session_end(&lines) : OK;
-    if (status == TERNCTL_OK && !lines.has_ended) {
-        fprintf(stderr, "ternctl import: warning: there is no last line of type \"end\": perhaps "
-                        "something is missing\n");
-    }
     return err == OK ? status : import_failed(err);
 }

@@ -28,6 +28,7 @@
  *   {"type":"taken","partition":3,"source":5,"number":9,"group":"7d1c5fc2b84e1f06"}
  *        that one message of the outbox, for the group whose name has that XXH3
  *   {"type":"end","lines":123}                                  last: the lines before this one
+ *   {"type":"end"}                                              the same of a file that people made
  *
  * A message is
  *   {"topic":"a/b","qos":1,"retain":true,"payload":"text" or "payload_base64":"AP8=",
@@ -89,7 +90,7 @@ struct dump_line {
     uint64_t key;       /* of the session it is of; the group of a taken */
     uint32_t partition; /* of an outbox, of a received, of a taken */
     uint32_t source;
-    uint64_t number; /* sequence, packet id, number in an outbox, lines, format */
+    uint64_t number; /* sequence, packet id, number in an outbox, lines (0: not counted), format */
     union {
         struct session_record session;
         struct op_subscribe subscription;

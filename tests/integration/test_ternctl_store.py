@@ -377,6 +377,32 @@ def test_a_wrong_line_says_where_it_stands(t):
 
 
 @tern_only
+def test_an_export_that_was_cut_off_is_refused_and_leaves_nothing(t):
+    broker, folder = durable(t)
+    fill(t, broker)
+    broker.stop()
+    lines = ternctl("export", folder)[1].splitlines(keepends=True)
+    cut, other = os.path.join(t.folder(), "cut"), os.path.join(t.folder(), "other")
+    for text in ("".join(lines[:-1]), "".join(lines[:-3]), "".join(lines)[:-30]):
+        with open(cut, "w", encoding="utf-8") as file:
+            file.write(text)
+        with open(cut, encoding="utf-8") as file:
+            done = subprocess.run([program(), "import", other], stdin=file, capture_output=True, text=True, timeout=60)
+        by_file, by_pipe = (done.returncode, done.stdout, done.stderr), ternctl("import", other, stdin=text)
+        for code, out, err in (by_file, by_pipe):
+            assert code == DATA and out == "" and re.search("line \\d+: |the last line", err), (code, out, err)
+            assert not os.path.exists(other), "a part of it was kept"
+    os.mkdir(other)
+    equal(ternctl("import", other, stdin="".join(lines[:-1]))[0], DATA, "exit code")
+    equal(os.listdir(other), [], "files in a folder that was empty")
+    imported(other, "".join(lines[:-1]) + '{"type":"end"}\n')
+    before = without_times(exported(other))
+    code, out, err = ternctl("import", other, stdin="".join(lines[:-1]))
+    assert code == DATA and out == "" and "missing" in err, (code, out, err)
+    equal(without_times(exported(other)), before, "what an older store has after an import that was refused")
+
+
+@tern_only
 def test_an_import_on_a_full_disk_leaves_nothing(t):
     def work(small):
         folder, ballast = os.path.join(small, "new"), os.path.join(small, "ballast")

@@ -181,6 +181,7 @@ static int lines_in(const char *text)
 }
 
 #define HEAD      "{\"type\":\"export\",\"format\":1}\n"
+#define END       "{\"type\":\"end\"}\n"
 #define A         "\"session\":\"00000000000000aa\""
 #define B         "\"session\":\"00000000000000bb\""
 #define OF(bytes) "\"message\":{\"topic\":\"t\",\"payload\":\"" bytes "\"}"
@@ -236,7 +237,7 @@ static void time_runs_on_while_it_is_exported(void **state)
                      "{\"type\":\"session\"," B ",\"client\":\"willed\",\"expiry_s\":100,"
                      "\"closed_ms\":1795286065000,\"will\":{\"topic\":\"w\",\"delay_s\":150}}\n"
                      "{\"type\":\"retained\",\"message\":{\"topic\":\"r\",\"payload\":\"x\","
-                     "\"expires_ms\":1795286165000}}\n"),
+                     "\"expires_ms\":1795286165000}}\n" END),
         TERNCTL_OK);
     assert_string_equal(story, "open willed user - expiry 1 will w in 50\n"
                                "close expiry 1 sent 0\n");
@@ -258,7 +259,8 @@ static void what_the_store_has_stays_as_it_is(void **state)
                                "{\"type\":\"session\"," A ",\"client\":\"a\",\"expiry_s\":60}\n"
                                "{\"type\":\"packet_id\"," A ",\"packet_id\":9}\n"
                                "{\"type\":\"session\"," B ",\"client\":\"b\",\"expiry_s\":60}\n"
-                               "{\"type\":\"session\"," B ",\"client\":\"b\",\"expiry_s\":60}\n"),
+                               "{\"type\":\"session\"," B
+                               ",\"client\":\"b\",\"expiry_s\":60}\n" END),
         TERNCTL_OK);
     assert_string_equal(story, "send 41 t=o\n"
                                "open b user - expiry 60\n"
@@ -270,14 +272,14 @@ static void what_the_store_has_stays_as_it_is(void **state)
 static void into_a_new_store_numbers_of_an_outbox_stay(void **state)
 {
     (void)state;
-    assert_int_equal(
-        lines_in(HEAD
-                 "{\"type\":\"received\",\"partition\":1,\"source\":5,\"number\":9}\n"
-                 "{\"type\":\"outbox\",\"partition\":5,\"number\":8,"
-                 "\"group\":\"g/t\"," OF("o") "}\n"
-                                              "{\"type\":\"taken\",\"partition\":1,\"source\":5,"
-                                              "\"number\":11,\"group\":\"00000000000000ab\"}\n"),
-        TERNCTL_OK);
+    assert_int_equal(lines_in(HEAD
+                              "{\"type\":\"received\",\"partition\":1,\"source\":5,\"number\":9}\n"
+                              "{\"type\":\"outbox\",\"partition\":5,\"number\":8,"
+                              "\"group\":\"g/t\"," OF(
+                                  "o") "}\n"
+                                       "{\"type\":\"taken\",\"partition\":1,\"source\":5,"
+                                       "\"number\":11,\"group\":\"00000000000000ab\"}\n" END),
+                     TERNCTL_OK);
     assert_string_equal(story,
                         "received 1 of 5 to 9\nsend 8 t=o for g/t\ntaken 1 of 5: 11 for ab\n");
     assert_int_equal(import.figures.perhaps_twice, 0);
@@ -288,14 +290,17 @@ static void wrong_lines_end_it(void **state)
     static const char *const wrong[] = {
         "",
         "{\"type\":\"end\",\"lines\":0}\n",
-        HEAD "nonsense\n",
+        END,
+        HEAD "nonsense\n" END,
         HEAD "{\"type\":\"end\",\"lines\":7}\n",
-        HEAD "{\"type\":\"packet_id\"," A ",\"packet_id\":9}\n",
+        HEAD END END,
+        HEAD END "{\"type\":\"retained\"," OF("behind the end") "}\n",
+        HEAD "{\"type\":\"packet_id\"," A ",\"packet_id\":9}\n" END,
         HEAD "{\"type\":\"session\"," A ",\"client\":\"a\",\"expiry_s\":60}\n"
-             "{\"type\":\"packet_id\"," B ",\"packet_id\":9}\n",
-        HEAD "{\"type\":\"taken\",\"partition\":1,\"source\":5,\"number\":11}\n",
-        HEAD "{\"type\":\"outbox\",\"partition\":5,\"number\":8,\"group\":\"t\"," OF("o") "}\n",
-        "{\"type\":\"export\",\"format\":2}\n",
+             "{\"type\":\"packet_id\"," B ",\"packet_id\":9}\n" END,
+        HEAD "{\"type\":\"taken\",\"partition\":1,\"source\":5,\"number\":11}\n" END,
+        HEAD "{\"type\":\"outbox\",\"partition\":5,\"number\":8,\"group\":\"t\"," OF("o") "}\n" END,
+        "{\"type\":\"export\",\"format\":2}\n" END,
     };
     (void)state;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -319,26 +324,46 @@ static void a_file_with_a_wrong_line_changes_nothing(void **state)
     assert_string_equal(story, "");
 }
 
-static void a_pipe_is_read_once(void **state)
+/* Exit code, of a text that can be read but once. */
+static int pipe_in(const char *text)
 {
     int ends[2];
-    (void)state;
     assert_int_equal(pipe(ends), 0);
-    static const char text[] = HEAD "{\"type\":\"retained\"," OF("kept") "}\nwrong\n";
-    assert_int_equal(write(ends[1], text, sizeof(text) - 1), sizeof(text) - 1);
+    assert_int_equal(write(ends[1], text, strlen(text)), strlen(text));
     close(ends[1]);
     FILE *in = fdopen(ends[0], "r");
     assert_non_null(in);
-    assert_int_equal(import_lines(&import, in), TERNCTL_DATA);
+    int code = import_lines(&import, in);
     fclose(in);
+    return code;
+}
+
+static void a_pipe_is_read_once(void **state)
+{
+    (void)state;
+    assert_int_equal(pipe_in(HEAD "{\"type\":\"retained\"," OF("kept") "}\nwrong\n" END),
+                     TERNCTL_DATA);
     assert_string_equal(story, "retain t=kept for 0\n");
+}
+
+/* What broke off between two lines looks whole but for the last one. */
+static void without_a_last_line_it_is_not_taken_for_the_whole(void **state)
+{
+    static const char text[] = HEAD "{\"type\":\"retained\"," OF("kept") "}\n";
+    (void)state;
+    assert_int_equal(lines_in(text), TERNCTL_DATA);
+    assert_string_equal(story, "");
+    assert_int_equal(pipe_in(text), TERNCTL_DATA);
+    assert_string_equal(story, "retain t=kept for 0\n");
+    assert_int_equal(lines_in(HEAD "{\"type\":\"retained\"," OF("by hand") "}\n" END), TERNCTL_OK);
+    assert_string_equal(story, "retain t=kept for 0\nretain t=by hand for 0\n");
 }
 
 static void a_journal_that_admits_nothing_ends_it(void **state)
 {
     (void)state;
     admitted = ERR_NO_SPACE;
-    assert_int_equal(lines_in(HEAD "{\"type\":\"retained\"," OF("kept") "}\n"),
+    assert_int_equal(lines_in(HEAD "{\"type\":\"retained\"," OF("kept") "}\n" END),
                      TERNCTL_CANNOT_CREATE);
     assert_string_equal(story, "");
 }
@@ -347,7 +372,7 @@ static void a_busy_journal_is_waited_for_and_a_full_disk_is_not(void **state)
 {
     (void)state;
     is_congested = true;
-    assert_int_equal(lines_in(HEAD "{\"type\":\"retained\"," OF("kept") "}\n"), TERNCTL_OK);
+    assert_int_equal(lines_in(HEAD "{\"type\":\"retained\"," OF("kept") "}\n" END), TERNCTL_OK);
     assert_int_equal(turn_count, 1);
     assert_int_equal(import_finish(&import), OK);
     assert_int_equal(turn_count, 3);
@@ -484,6 +509,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_lines_end_it, begin, end),
         cmocka_unit_test_setup_teardown(a_file_with_a_wrong_line_changes_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_pipe_is_read_once, begin, end),
+        cmocka_unit_test_setup_teardown(without_a_last_line_it_is_not_taken_for_the_whole, begin,
+                                        end),
         cmocka_unit_test_setup_teardown(a_journal_that_admits_nothing_ends_it, begin, end),
         cmocka_unit_test_setup_teardown(a_busy_journal_is_waited_for_and_a_full_disk_is_not, begin,
                                         end),
