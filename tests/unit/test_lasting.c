@@ -32,6 +32,58 @@ static void what_comes_behind_the_connect_waits_with_it(void **state)
     scene_free(&scene);
 }
 
+#define FRAME(bytes) "\x82" bytes /* masked with nothing: as it is */
+#define MASK         "\0\0\0\0"
+
+/* The first frame ends inside a packet. */
+static void so_do_the_frames_of_a_websocket_in_their_order(void **state)
+{
+    (void)state;
+    struct scene scene = {.house = house_new_on(&ports, 1, 0, 1000, "protocol websockets\n")};
+    struct client *client = add(&scene, client_new(scene.house));
+    SAY(client, "GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Protocol: mqtt\r\n\r\n");
+    assert_true(client->heard_count > 0);
+    client->heard_count = 0;
+    SAY(client, FRAME("\x90" MASK "\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01s\xc0")
+                    FRAME("\x85" MASK "\0\x82\x06\0\x01") FRAME("\x86" MASK "\0\x01t\x01\xc0\0"));
+    EXPECT_NOTHING(client);
+    tell_all(OK);
+    turns(scene.house);
+    EXPECT(client, "\x82\x04\x20\x02\0\0\x82\x02\xd0\0\x82\x02\xd0\0");
+    commit(scene.house);
+    EXPECT(client, "\x82\x05\x90\x03\0\x01\x01");
+    scene_free(&scene);
+}
+
+static void nothing_is_heard_behind_a_disconnect_that_waited_with_the_connect(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    struct client *client = add(&scene, client_new(scene.house));
+    SAY(client, "\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01s\xe0\0\xc0\0");
+    commit(scene.house);
+    EXPECT(client, "\x20\x02\0\0");
+    assert_true(link_is_closed(client->link));
+    scene_free(&scene);
+}
+
+/* Whoever is open is looked at when the rules change (logins_renew); this one is not open yet. */
+static void who_is_not_wanted_any_more_is_sent_away_when_its_session_is_there(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    struct client *client = add(&scene, client_new(scene.house));
+    SAY(client, "\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01s\xc0\0");
+    struct config *config = (struct config *)(uintptr_t)house_shard(scene.house, 0)->config;
+    config->listeners[0].allow_anonymous = false;
+    commit(scene.house);
+    EXPECT(client, "\x20\x02\0\0"); /* as it was promised, and what it said is not heard */
+    assert_true(link_is_closed(client->link));
+    scene_free(&scene);
+}
+
 static void a_client_that_goes_before_its_session_is_there_hears_nothing(void **state)
 {
     (void)state;
@@ -260,6 +312,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connack_waits_for_the_session),
         cmocka_unit_test(what_comes_behind_the_connect_waits_with_it),
+        cmocka_unit_test(so_do_the_frames_of_a_websocket_in_their_order),
+        cmocka_unit_test(nothing_is_heard_behind_a_disconnect_that_waited_with_the_connect),
+        cmocka_unit_test(who_is_not_wanted_any_more_is_sent_away_when_its_session_is_there),
         cmocka_unit_test(a_client_that_goes_before_its_session_is_there_hears_nothing),
         cmocka_unit_test(a_session_that_ends_with_its_connection_costs_no_op),
         cmocka_unit_test(suback_and_unsuback_wait),

@@ -214,6 +214,45 @@ static void what_is_on_disk_alone_is_counted_when_its_session_ends(void **state)
     scene_free(&scene);
 }
 
+/* A letter that is a client id of that shard. */
+static char id_of_shard(const struct scene *scene, uint32_t index)
+{
+    for (char id = 'a';; id++) {
+        if (shard_of(house_shard(scene->house, 0), slice_of(&id, 1)) == index) {
+            return id;
+        }
+    }
+}
+
+/* Without a disk: a full queue on another shard says no while the publisher comes again. */
+static void who_repeats_a_message_on_its_next_connection_hears_what_became_of_it(void **state)
+{
+    static const struct broker_ports none;
+    (void)state;
+    struct scene scene = {
+        .house = house_new_on(&none, 2, 0, 1000, "queue_policy reject\nmax_queued_messages 1\n")};
+    char writer_id = id_of_shard(&scene, 0);
+    struct client *reader = add(&scene, connected(scene.house, id_of_shard(&scene, 1), false));
+    struct client *writer = add(&scene, connected(scene.house, writer_id, false));
+    SAY(reader, SUBSCRIBE_T2 "\xe0\0");
+    SAY(writer, "\x32\x06\0\x01t\0\x06x");
+    EXPECT(writer, "\x40\x02\0\x06");
+
+    struct client *again = add(&scene, client_new(scene.house));
+    uint8_t both[] = "\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01?\x3c\x06\0\x01t\0\x07x";
+    both[14] = (uint8_t)writer_id;
+    link_say(writer->link, slice_of(PUBLISH_T2, sizeof(PUBLISH_T2) - 1));
+    link_say(again->link, slice_of(both, sizeof(both) - 1));
+    turns(scene.house);
+    EXPECT_NOTHING(writer);
+    EXPECT(again, "\x20\x02\x01\0"); /* 3.1.1 has no word for it: no PUBREC */
+    assert_int_equal(dropped(&scene, TRAIL_DROP_QUEUE_FULL), 0);
+    assert_int_equal(metric_label_value(house_shard(scene.house, 1)->metrics, METRIC_dropped,
+                                        TRAIL_DROP_QUEUE_FULL),
+                     1); /* it came there once */
+    scene_free(&scene);
+}
+
 /* core/README.md, Decisions: a PUBREC speaks for the outbox, not for every queue. */
 static void a_queue_that_rejects_what_an_outbox_brings_says_so_in_the_trail(void **state)
 {
@@ -257,6 +296,7 @@ int main(void)
         cmocka_unit_test(what_is_under_way_when_the_disk_fills_up_is_told_when_there_is_space),
         cmocka_unit_test(what_an_outbox_has_accepted_waits_on_disk_when_memory_is_full),
         cmocka_unit_test(what_is_on_disk_alone_is_counted_when_its_session_ends),
+        cmocka_unit_test(who_repeats_a_message_on_its_next_connection_hears_what_became_of_it),
         cmocka_unit_test(a_queue_that_rejects_what_an_outbox_brings_says_so_in_the_trail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

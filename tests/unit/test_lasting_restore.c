@@ -12,12 +12,13 @@
 
 static struct story {
     uint32_t expiry_s, item_count, awaits_pubcomp; /* of the first ones */
-    uint64_t sent_sequence, closed_ago_ms, outbox_number, received_number;
+    uint64_t sent_sequence, closed_ago_ms, outbox_number, outbox_next, received_number;
     uint64_t expired_from; /* sequence; 0: none has expired */
     uint32_t will_delay_s;
     uint8_t qos;
     uint16_t packet_id;
     bool is_closed, has_will;
+    bool has_second; /* a session "z" with nothing */
 } story;
 
 static void restore_all(struct shard *shard)
@@ -27,6 +28,9 @@ static void restore_all(struct shard *shard)
     struct msg_spec message = {.topic = slice_text("t"), .payload = slice_text("x"), .qos = 2};
     if (story.received_number != 0) {
         assert_int_equal(restore_received(restore, mine, other, story.received_number), OK);
+    }
+    if (story.outbox_next != 0) {
+        assert_int_equal(restore_outbox_next(restore, other, story.outbox_next), OK);
     }
     if (story.outbox_number != 0) {
         assert_int_equal(
@@ -63,6 +67,11 @@ static void restore_all(struct shard *shard)
         }
         assert_int_equal(restore_item(restore, &item), OK);
     }
+    if (story.has_second) {
+        session.key += SHARD_COUNT_MAX;
+        session.open.client_id = slice_text("z");
+        assert_int_equal(restore_session(restore, &session), OK);
+    }
     assert_int_equal(restore_end(restore, OK), OK);
 }
 
@@ -77,15 +86,25 @@ static enum err story_load(void *context, struct journal *journal, struct shard 
 static const struct broker_ports story_ports = {
     .journal_new = held_new, .journal_load = story_load, .journal_free = held_free};
 
-static struct scene begin(struct story what)
+static struct scene begin_with(struct story what, const char *lines)
 {
     story = what;
-    return (struct scene){.house = house_new_on(&story_ports, 1, 0, 1000, "")};
+    return (struct scene){.house = house_new_on(&story_ports, 1, 0, 1000, lines)};
+}
+
+static struct scene begin(struct story what)
+{
+    return begin_with(what, "");
+}
+
+static struct session *session_by_id(const struct scene *scene, const char *id)
+{
+    return map_get(house_shard(scene->house, 0)->sessions, slice_text(id));
 }
 
 static struct session *session_of(const struct scene *scene)
 {
-    return map_get(house_shard(scene->house, 0)->sessions, slice_text("s"));
+    return session_by_id(scene, "s");
 }
 
 static uint64_t left_s(const struct scene *scene, const struct timer *timer)
@@ -130,12 +149,10 @@ static void without_an_end_of_the_connection_everything_may_have_been_sent(void 
 /* The first one is answered to its end, with a window of one; the second has expired. */
 static struct client *second_is_due(struct scene *scene, struct story what)
 {
-    story = what;
-    story.expiry_s = 100;
-    story.qos = 2;
-    story.item_count = story.expired_from = 2;
-    *scene = (struct scene){
-        .house = house_new_on(&story_ports, 1, 0, 1000, "max_inflight_messages 1\n")};
+    what.expiry_s = 100;
+    what.qos = 2;
+    what.item_count = what.expired_from = 2;
+    *scene = begin_with(what, "max_inflight_messages 1\n");
     struct client *client = back(scene);
     EXPECT(client, CONNACK_AGAIN "\x3c\x06\0\x01t\0\x02x");
     SAY(client, "\x50\x02\0\x02");
@@ -168,9 +185,8 @@ static void what_was_not_begun_expires(void **state)
 static void also_what_waits_behind_the_window_may_have_been_sent(void **state)
 {
     (void)state;
-    story = (struct story){.expiry_s = 100, .qos = 2, .item_count = 2};
-    struct scene scene = {
-        .house = house_new_on(&story_ports, 1, 0, 1000, "max_inflight_messages 1\n")};
+    struct scene scene = begin_with((struct story){.expiry_s = 100, .qos = 2, .item_count = 2},
+                                    "max_inflight_messages 1\n");
     struct client *client = back(&scene);
     EXPECT(client, CONNACK_AGAIN "\x3c\x06\0\x01t\0\x02x");
     SAY(client, "\x50\x02\0\x02");
@@ -203,6 +219,30 @@ static void packet_ids_go_on_behind_the_last_one_that_was_sent(void **state)
     SAY(writer, "\x32\x06\0\x01t\0\x07x");
     commit(scene.house);
     EXPECT(client, "\x32\x06\0\x01t\0\x0bx");
+    scene_free(&scene);
+}
+
+/* No more can have been in flight than there are packet ids: what is behind them is only counted. */
+static void a_queue_longer_than_all_packet_ids_goes_on_where_it_ended(void **state)
+{
+    enum { COUNT = UINT16_MAX + 3 };
+    (void)state;
+    struct scene scene = begin_with(
+        (struct story){
+            .expiry_s = 100, .is_closed = true, .qos = 2, .item_count = COUNT, .has_second = true},
+        "max_queued_messages 0\n");
+    const struct shard *shard = house_shard(scene.house, 0);
+    const struct queue *queue = &session_of(&scene)->queue;
+    assert_int_equal(queue_count(queue), COUNT);
+    assert_int_equal(queue->spilled_from + queue->spilled_count, COUNT + 1);
+    assert_int_equal(queue_count(&session_by_id(&scene, "z")->queue), 0);
+    assert_int_equal(shard->queue_totals.count, COUNT);
+    assert_int_equal(shard->queue_totals.bytes, queue->bytes);
+    assert_int_equal(queue->bytes, COUNT * (uint64_t)msg_bytes(queue_peek(queue)->msg));
+    struct client *writer = add(&scene, connected(scene.house, 'c', true));
+    SAY(writer, "\x32\x06\0\x01t\0\x07x");
+    assert_int_equal(held.ops[held.op_count - 1], OP_ENQUEUE);
+    assert_int_equal(held.details[held.op_count - 1].number, COUNT + 1);
     scene_free(&scene);
 }
 
@@ -280,6 +320,20 @@ static void a_will_of_a_session_without_an_afterlife_is_published_at_the_start(v
     scene_free(&scene);
 }
 
+static void of_a_session_without_an_afterlife_nothing_is_written_but_its_end(void **state)
+{
+    (void)state;
+    struct scene scene = begin((struct story){.has_will = true});
+    assert_false(session_of(&scene)->is_kept);
+    assert_int_equal(held.op_count, 0);
+    for (uint32_t i = 0; i < 300; i++) {
+        house_turn(scene.house);
+    }
+    assert_true(was_logged(OP_END));
+    assert_false(was_logged(OP_CLOSE));
+    scene_free(&scene);
+}
+
 static void a_will_that_is_due_is_published_though_its_client_comes_first(void **state)
 {
     (void)state;
@@ -343,6 +397,44 @@ static void what_the_outbox_still_has_is_routed_to_those_it_has_not_reached(void
     }
 }
 
+/* outbox.h: it was there before a restart, and may have been sent then. */
+static void what_the_outbox_still_has_goes_to_nobody_at_qos_0(void **state)
+{
+    (void)state;
+    struct scene scene = begin_with(
+        (struct story){.expiry_s = 100, .is_closed = true, .qos = 0, .outbox_number = 4},
+        "queue_qos0_messages true\n");
+    commit(scene.house);
+    struct client *writer = add(&scene, connected(scene.house, 'p', false));
+    SAY(writer, "\x34\x06\0\x01t\0\x07y");
+    commit(scene.house);
+    EXPECT(writer, "\x50\x02\0\x07");
+    struct client *client = back(&scene);
+    EXPECT(client, CONNACK_AGAIN "\x30\x04\0\x01ty");
+    scene_free(&scene);
+}
+
+/* What is sent as a number, even, is routed as the next one: else the last one of before were this. */
+static void numbers_of_an_outbox_go_on_behind_what_was_routed(void **state)
+{
+    (void)state;
+    for (uint64_t next = 43; next <= 44; next++) {
+        struct scene scene = begin((struct story){.expiry_s = 100,
+                                                  .is_closed = true,
+                                                  .qos = 2,
+                                                  .outbox_next = next,
+                                                  .received_number = 43});
+        struct client *writer = add(&scene, connected(scene.house, 'p', false));
+        SAY(writer, "\x34\x06\0\x01t\0\x07y");
+        assert_int_equal(held.ops[held.op_count - 1], OP_SEND);
+        assert_int_equal(held.details[held.op_count - 1].number, 44);
+        commit(scene.house);
+        struct client *client = back(&scene);
+        EXPECT(client, CONNACK_AGAIN "\x34\x06\0\x01t\0\x02y");
+        scene_free(&scene);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,14 +446,18 @@ int main(void)
         cmocka_unit_test(what_was_not_begun_expires),
         cmocka_unit_test(of_what_waits_for_pubcomp_only_pubrel_comes),
         cmocka_unit_test(packet_ids_go_on_behind_the_last_one_that_was_sent),
+        cmocka_unit_test(a_queue_longer_than_all_packet_ids_goes_on_where_it_ended),
         cmocka_unit_test(a_packet_id_of_the_client_is_still_taken),
         cmocka_unit_test(expiry_and_the_will_s_delay_have_gone_on),
         cmocka_unit_test(of_a_connection_that_was_open_they_begin_now),
         cmocka_unit_test(a_session_that_has_expired_is_not_there_however_soon_its_client_comes),
         cmocka_unit_test(a_will_of_a_session_without_an_afterlife_is_published_at_the_start),
+        cmocka_unit_test(of_a_session_without_an_afterlife_nothing_is_written_but_its_end),
         cmocka_unit_test(a_will_that_is_due_is_published_though_its_client_comes_first),
         cmocka_unit_test(a_client_may_answer_what_was_not_sent_again_yet),
         cmocka_unit_test(what_the_outbox_still_has_is_routed_to_those_it_has_not_reached),
+        cmocka_unit_test(what_the_outbox_still_has_goes_to_nobody_at_qos_0),
+        cmocka_unit_test(numbers_of_an_outbox_go_on_behind_what_was_routed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

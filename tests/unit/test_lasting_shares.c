@@ -322,6 +322,27 @@ static void what_one_group_had_before_the_crash_others_still_get(void **state)
     scene_free(&scene);
 }
 
+/* The group chooses ben, who had it by his other subscription, and what was sent after it. */
+static void a_later_one_has_come(struct restore *restore)
+{
+    sent_on_disk(restore, "");
+    assert_int_equal(
+        restore_received(restore, partition_of_text("b"), partition_of_text("a"), TAKEN + 4), OK);
+    session_on_disk(restore, 100, "b", SHARE);
+    struct op_subscribe subscribe = {.text = slice_text("t"), .filter = slice_text("t"), .qos = 2};
+    assert_int_equal(restore_subscription(restore, &subscribe), OK);
+}
+
+static void a_partition_never_notes_less_than_has_come_there(void **state)
+{
+    (void)state;
+    struct scene scene = start(a_later_one_has_come);
+    assert_int_equal(count_of(OP_ENQUEUE), 1);
+    assert_int_equal(count_of(OP_RECEIVED), 1);
+    assert_int_equal(find(OP_RECEIVED, 0)->group, hash_bytes(slice_text(GROUP)));
+    scene_free(&scene);
+}
+
 /* Of a client that takes one at a time: up to where it had got, nobody remembers. */
 static void waiting_on_disk(struct restore *restore)
 {
@@ -375,6 +396,7 @@ int main(void)
         cmocka_unit_test(after_a_crash_it_goes_to_one_member_of_its_group_and_to_nobody_else),
         cmocka_unit_test(what_a_member_had_before_the_crash_goes_to_no_second_one),
         cmocka_unit_test(what_one_group_had_before_the_crash_others_still_get),
+        cmocka_unit_test(a_partition_never_notes_less_than_has_come_there),
         cmocka_unit_test(what_may_have_been_sent_at_qos_2_before_the_crash_goes_to_no_second_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,36 @@ static void a_receipt_outlives_its_connection(void **state)
     world_free(world);
 }
 
+/* [MQTT-4.3.3-9] Else it were accepted there, and forgotten when the verdict is a refusal. */
+static void a_verdict_is_told_on_the_connection_that_repeats_the_message(void **state)
+{
+    struct world *world = world_new(MQTT_5);
+    struct conn *conn = &world->conn;
+    struct session session = {0}, other = {0};
+    (void)state;
+    conn->session = &session;
+    assert_int_equal(inbound_add(&session.inbound, 7), OK);
+    struct receipt *seven = receive(world, 7, 2), *eight = receive(world, 8, 1);
+    receipts_orphan(conn);                /* and from here on it is the next one */
+    assert_false(receipt_adopt(conn, 8)); /* at QoS 1 a repeat is a new message */
+    assert_false(receipt_adopt(conn, 9));
+    conn->session = &other;
+    assert_false(receipt_adopt(conn, 7));
+    conn->session = &session;
+    assert_true(receipt_adopt(conn, 7));
+    assert_false(receipt_adopt(conn, 7));
+    struct receipt *ten = receive(world, 10, 1);
+    receipt_done(ten, OK);
+    expect_written(world, "", 0); /* it waits for its turn there */
+    receipt_done(seven, ERR_QUOTA);
+    expect_written(world, "\x50\x03\x00\x07\x97\x40\x02\x00\x0a", 9);
+    assert_false(inbound_has(&session.inbound, 7));
+    receipt_done(eight, OK);
+    expect_written(world, "", 0);
+    inbound_deinit(&session.inbound);
+    world_free(world);
+}
+
 /* [MQTT-3.3.4-7] */
 static void a_message_takes_a_place_until_it_is_finished(void **state)
 {
@@ -182,6 +212,7 @@ int main(void)
         cmocka_unit_test(nobody_subscribed_is_told_to_those_who_understand),
         cmocka_unit_test(a_refusal_for_lack_of_room_is_withheld_from_3_1_1),
         cmocka_unit_test(a_receipt_outlives_its_connection),
+        cmocka_unit_test(a_verdict_is_told_on_the_connection_that_repeats_the_message),
         cmocka_unit_test(a_message_takes_a_place_until_it_is_finished),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
