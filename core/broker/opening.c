@@ -18,7 +18,10 @@ struct opening {
     uint8_t connack[];
 };
 
-/* What came behind the CONNECT: first what was left of its buffer, then what the socket brought. */
+/*
+ * What came behind the CONNECT: first what was left of its buffer, then what the socket brought. When the
+ * CONNACK has been sent it is read on; of a client that has gone meanwhile the flush makes an end.
+ */
 static void catch_up(struct conn *conn)
 {
     struct partial packet = conn->packet, stash = {0};
@@ -30,15 +33,11 @@ static void catch_up(struct conn *conn)
     if (packet.count > 0) {
         conn_feed_mqtt(conn, slice_of(packet.blob->bytes, packet.count));
     }
-    if (stash.count > 0 && conn->state < CONN_PARTING) {
+    if (stash.count > 0) {
         conn_feed(conn, slice_of(stash.blob->bytes, stash.count));
     }
     partial_deinit(&packet);
     partial_deinit(&stash);
-    conn_unpause(conn);
-    if (conn->is_finishing) {
-        conn_mark_dirty(conn); /* it has been heard out, and ends with this turn */
-    }
 }
 
 static void open_now(struct conn *conn, const struct opening *opening)

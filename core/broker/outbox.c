@@ -30,7 +30,7 @@ struct outbox_item {
 
 /* What a partition has from the outbox of another. */
 struct source {
-    uint64_t received;    /* up to that number */
+    uint64_t received;    /* up to that number, before the restart: since then each comes once */
     uint32_t taken_count; /* notes for share groups since some were forgotten */
 };
 
@@ -304,7 +304,6 @@ void outbox_received(struct shard *shard, uint64_t partitions)
         op.received.partition = origin.partition;
         op.received.number = origin.number;
         journal_log(shard->journal, &op);
-        shard->outbox->sources[partition][origin.partition].received = origin.number;
     }
 }
 

@@ -84,7 +84,7 @@ static void on_read(void *context, enum err err, const struct stored_item *items
     }
     session->queue.is_loading = false;
     for (uint32_t i = 0; i < count && err == OK; i++) {
-        if (items[i].sequence >= session->queue.spilled_from && !items[i].awaits_pubcomp) {
+        if (!items[i].awaits_pubcomp) {
             err = take(session, &items[i]);
         }
     }
