@@ -381,7 +381,8 @@ static enum err queue_up(struct session *session, const struct delivery *deliver
         deliver_settled(session, &victim);
     }
     if (err != OK) {
-        deliver_drop(session, TRAIL_DROP_QUEUE_FULL, err, delivery->msg);
+        enum trail_what what = err == ERR_NOMEM ? TRAIL_DROP_MEMORY : TRAIL_DROP_QUEUE_FULL;
+        deliver_drop(session, what, err, delivery->msg);
         return err;
     }
     if (victim.msg != NULL) {
@@ -401,8 +402,9 @@ static enum err queue_up(struct session *session, const struct delivery *deliver
 static enum err enqueue(struct session *session, const struct delivery *delivery, bool is_noted)
 {
     struct delivery copy = *delivery;
-    if (is_noted) {
-        TRY(session_prepare_afterlife(session));
+    if (is_noted && session_prepare_afterlife(session) != OK) {
+        deliver_drop(session, TRAIL_DROP_MEMORY, ERR_NOMEM, copy.msg);
+        return ERR_NOMEM;
     }
     if (copy.qos > 0) {
         copy.sequence = ++session->sequence;
@@ -492,12 +494,15 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
         return OK; /* before a crash; of a share outbox_was_taken() tells */
     }
     struct delivery delivery;
-    enum err err = apply_admit(session);
+    enum err err = offer->qos > 0 ? apply_admit(session) : OK; /* QoS 0 waits in memory */
     if (err == ERR_NO_SPACE && shard->origin.number != 0) {
         err = OK; /* of an outbox: it was accepted for good when there was space */
     }
     err = err != OK ? err : delivery_init(&delivery, offer);
     if (err != OK) {
+        if (err == ERR_NOMEM) {
+            deliver_drop(session, TRAIL_DROP_MEMORY, err, offer->msg);
+        }
         offer_settled(session, offer);
         return err;
     }

@@ -15,22 +15,15 @@
 
 static void on_mail_publish(struct shard *shard, struct mail *mail)
 {
-    struct receipt *relay = NULL;
-    enum err err = OK;
-    if (mail->receipt != NULL) {
-        relay = receipt_relay(shard, mail->from, mail->receipt);
-        err = relay == NULL ? ERR_NOMEM : OK;
-    }
-    hold_begin(shard);
-    shard->origin = mail->origin;
-    err = err == OK ? route_local(shard, mail->msg, relay) : err;
-    shard->origin.number = 0;
-    hold_remote_publisher(shard);
-    if (relay != NULL) {
+    struct receipt *relay;
+    bool is_promised = receipt_relay(shard, mail, &relay);
+    if (receipt_may_go_on(shard, mail, is_promised)) {
+        hold_begin(shard);
+        shard->origin = mail->origin;
+        enum err err = route_local(shard, mail->msg, relay);
+        shard->origin.number = 0;
+        hold_remote_publisher(shard);
         receipt_done(relay, err);
-    } else if (mail->receipt != NULL) {
-        struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = err};
-        mailbox_post(shard->mailbox, mail->from, &answer);
     }
     msg_unref(mail->msg);
 }

@@ -33,18 +33,48 @@ struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t pac
     return receipt;
 }
 
-struct receipt *receipt_relay(struct shard *shard, uint32_t from, struct receipt *upstream)
+bool receipt_relay(struct shard *shard, const struct mail *mail, struct receipt **out)
 {
-    struct receipt *receipt = pool_take(shard->receipts);
-    if (receipt != NULL) {
-        *receipt = (struct receipt){.upstream = upstream,
-                                    .shard = shard,
-                                    .open_count = 1,
-                                    .kind = RECEIPT_RELAY,
-                                    .from = (uint8_t)from};
-        list_init(&receipt->link);
+    *out = NULL;
+    if (mail->receipt == NULL) {
+        return true;
     }
-    return receipt;
+    struct receipt *receipt = pool_take(shard->receipts);
+    if (receipt == NULL) {
+        return false;
+    }
+    *receipt = (struct receipt){.upstream = mail->receipt,
+                                .shard = shard,
+                                .open_count = 1,
+                                .kind = RECEIPT_RELAY,
+                                .from = mail->from};
+    list_init(&receipt->link);
+    *out = receipt;
+    return true;
+}
+
+static void answer(struct shard *shard, uint32_t target, struct receipt *upstream, enum err err)
+{
+    struct mail mail = {.kind = MAIL_RECEIPT, .receipt = upstream, .err = err};
+    mailbox_post(shard->mailbox, target, &mail);
+}
+
+void receipt_answer(struct shard *shard, const struct mail *mail, enum err err)
+{
+    answer(shard, mail->from, mail->receipt, err);
+}
+
+bool receipt_may_go_on(struct shard *shard, const struct mail *mail, bool is_promised)
+{
+    if (is_promised) {
+        return true;
+    }
+    bool is_from_outbox = mail->origin.number != 0;
+    if (!is_from_outbox) {
+        shard_count_drop(shard, TRAIL_DROP_MEMORY, ERR_NOMEM, slice_of(NULL, 0), mail->msg->topic);
+    }
+    receipt_answer(shard, mail, is_from_outbox ? ERR_UNAVAILABLE : ERR_NOMEM);
+    return is_from_outbox;
 }
 
 struct receipt *receipt_outbox(struct shard *shard, struct outbox_item *item)
@@ -191,8 +221,7 @@ static void orphan_end(struct receipt *receipt)
 
 static void relay_end(struct receipt *receipt)
 {
-    struct mail answer = {.kind = MAIL_RECEIPT, .receipt = receipt->upstream, .err = receipt->err};
-    mailbox_post(receipt->shard->mailbox, receipt->from, &answer);
+    answer(receipt->shard, receipt->from, receipt->upstream, receipt->err);
     pool_give(receipt->shard->receipts, receipt);
 }
 

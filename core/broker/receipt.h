@@ -26,6 +26,7 @@ enum {
 };
 
 struct conn;
+struct mail;
 struct outbox_item;
 struct session;
 struct shard;
@@ -57,8 +58,22 @@ struct receipt {
 /* The maker holds one promise until receipt_done(). NULL: memory is exhausted. */
 struct receipt *receipt_new(struct conn *conn, enum mqtt_type type, uint16_t packet_id);
 
-/* A receipt of this shard for one of shard `from`, which is told when it is done. NULL: memory. */
-struct receipt *receipt_relay(struct shard *shard, uint32_t from, struct receipt *upstream);
+/*
+ * A receipt of this shard for that of another one, which a mail about a message bears, and which is told
+ * when this one is done; *out is NULL where nobody waits. false: there is no memory for it (*out is NULL,
+ * too), and receipt_answer() has to follow.
+ */
+bool receipt_relay(struct shard *shard, const struct mail *mail, struct receipt **out);
+
+/* Tell the receipt that a mail bears, without a relay. */
+void receipt_answer(struct shard *shard, const struct mail *mail, enum err err);
+
+/*
+ * May a message that came by mail go on here, after receipt_relay() has said so? Without a relay nobody
+ * knows when it is committed. What is from an outbox goes on all the same, and stays there for the next
+ * start, which finds that it has come. All else is refused and counted: it may be sent again.
+ */
+bool receipt_may_go_on(struct shard *shard, const struct mail *mail, bool is_promised);
 
 /* One that the message waits for before it leaves the outbox. NULL: memory. */
 struct receipt *receipt_outbox(struct shard *shard, struct outbox_item *item);

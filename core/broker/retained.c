@@ -92,36 +92,42 @@ static void ask(struct shard *shard, uint32_t owner, struct msg *msg, struct rec
     mailbox_post(shard->mailbox, owner, &mail);
 }
 
+static void count_not_retained(struct shard *shard, const struct msg *msg, enum err why)
+{
+    enum trail_what what = why == ERR_NOMEM ? TRAIL_DROP_MEMORY : TRAIL_DROP_RETAINED_LIMIT;
+    shard_count_drop(shard, what, why, slice_of(NULL, 0), msg->topic);
+}
+
 /* The outbox's message came here before a crash, or it is set now. */
 static enum err set_from_outbox(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     if (outbox_has_come(shard, partition_of(msg->topic))) {
         return OK;
     }
-    TRY(retain_set(shard->retain, msg));
+    enum err err = retain_set(shard->retain, msg);
+    if (err != OK) {
+        count_not_retained(shard, msg, err);
+        return err;
+    }
     log_now(shard, msg, receipt);
     return OK;
 }
 
 void retained_on_mail(struct shard *shard, struct mail *mail)
 {
-    struct receipt *relay = NULL;
-    if (mail->receipt != NULL) {
-        relay = receipt_relay(shard, mail->from, mail->receipt);
-    }
-    enum err err = mail->receipt != NULL && relay == NULL ? ERR_NOMEM : OK;
+    struct receipt *relay;
+    bool is_promised = receipt_relay(shard, mail, &relay);
+    enum err err = OK;
     shard->origin = mail->origin;
     if (mail->origin.number == 0) {
         log_now(shard, mail->msg, relay);
-    } else if (err == OK) {
+    } else {
         err = set_from_outbox(shard, mail->msg, relay);
     }
     shard->origin.number = 0;
-    if (relay != NULL) {
-        receipt_done(relay, err);
-    } else if (mail->receipt != NULL) {
-        struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = err};
-        mailbox_post(shard->mailbox, mail->from, &answer);
+    receipt_done(relay, err);
+    if (!is_promised) {
+        receipt_answer(shard, mail, ERR_NOMEM); /* an outbox goes on with it */
     }
     msg_unref(mail->msg);
 }
@@ -154,6 +160,9 @@ bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *rece
 {
     if (msg->retain) {
         enum err err = retained_set(shard, msg, receipt);
+        if (err != OK) {
+            count_not_retained(shard, msg, err);
+        }
         if (receipt != NULL && receipt->err == OK) {
             receipt->err = err;
         }

@@ -185,6 +185,7 @@ static enum err gather_targets(struct shard *shard, struct msg *msg,
             } else {
                 target = target_add(route, count);
                 if (target == NULL) {
+                    deliver_drop(session, TRAIL_DROP_MEMORY, ERR_NOMEM, msg);
                     err = worst(err, ERR_NOMEM);
                     continue;
                 }
@@ -251,10 +252,20 @@ static enum err serve(struct shard *shard, struct msg *msg, const struct topic_m
     return err;
 }
 
+/* The match for a message that goes nowhere here without it. */
+static enum err match_or_drop(struct shard *shard, const struct msg *msg, struct topic_match *out)
+{
+    enum err err = match(shard, msg, out);
+    if (err != OK) {
+        shard_count_drop(shard, TRAIL_DROP_MEMORY, err, slice_of(NULL, 0), msg->topic);
+    }
+    return err;
+}
+
 enum err route_local(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     struct topic_match matched;
-    TRY(match(shard, msg, &matched));
+    TRY(match_or_drop(shard, msg, &matched));
     return serve(shard, msg, &matched, receipt);
 }
 
@@ -263,9 +274,8 @@ enum err route_local(struct shard *shard, struct msg *msg, struct receipt *recei
 bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     struct topic_match matched;
-    enum err err = match(shard, msg, &matched);
+    enum err err = match_or_drop(shard, msg, &matched);
     if (err != OK) {
-        shard_count_drop(shard, TRAIL_DROP_MEMORY, err, slice_of(NULL, 0), msg->topic);
         if (receipt != NULL) {
             receipt->err = err;
         }

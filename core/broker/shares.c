@@ -486,13 +486,18 @@ void shares_forget_session(struct shard *shard, struct session *session)
 /* A message to a member, or back from one; whoever waits for it waits for what becomes of it here. */
 static void on_message(struct shard *shard, struct mail *mail)
 {
-    struct receipt *relay = NULL;
-    if (mail->receipt != NULL) {
-        relay = receipt_relay(shard, mail->from, mail->receipt);
+    struct receipt *relay;
+    enum err err;
+    bool is_promised = receipt_relay(shard, mail, &relay);
+    if (!receipt_may_go_on(shard, mail, is_promised)) {
+        if (mail->kind == MAIL_SHARE_RETURN) {
+            settled_here(shard, mail->b, mail->a);
+        }
+        msg_unref(mail->msg);
+        return;
     }
     shard->touched = 0;
     shard->origin = mail->origin;
-    enum err err;
     if (mail->kind == MAIL_SHARE_OFFER) {
         err = offer_here(shard, mail->a, mail->b, mail->msg, mail->qos, mail->retain, mail->id,
                          relay);
@@ -505,13 +510,8 @@ static void on_message(struct shard *shard, struct mail *mail)
         err = return_here(shard, mail->b, mail->a, mail->msg, relay);
     }
     shard->origin.number = 0;
-    if (relay != NULL) {
-        receipt_await(relay, shard->touched);
-        receipt_done(relay, err);
-    } else if (mail->receipt != NULL) {
-        struct mail answer = {.kind = MAIL_RECEIPT, .receipt = mail->receipt, .err = ERR_NOMEM};
-        mailbox_post(shard->mailbox, mail->from, &answer);
-    }
+    receipt_await(relay, shard->touched);
+    receipt_done(relay, err);
 }
 
 void shares_on_mail(struct shard *shard, struct mail *mail)

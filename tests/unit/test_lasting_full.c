@@ -137,6 +137,24 @@ static void version_5_hears_why_and_3_1_1_no_acknowledgement(void **state)
     }
 }
 
+static void what_waits_in_memory_alone_needs_no_disk(void **state)
+{
+    (void)state;
+    struct scene scene = {.house = house_new_on(&ports, 1, 0, 1000, "queue_qos0_messages true\n")};
+    struct client *reader = reader_new(&scene);
+    struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    SAY(reader, "\xe0\0");
+    commit(scene.house);
+    held.admits = ERR_NO_SPACE;
+    SAY(writer, "\x30\x04\0\x01tx");
+    struct client *again = add(&scene, client_new(scene.house));
+    held.admits = OK;
+    SAY(again, "\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01s");
+    commit(scene.house);
+    EXPECT(again, "\x20\x02\x01\0\x30\x04\0\x01tx");
+    scene_free(&scene);
+}
+
 /* What is refused may be sent again: nobody has had it then. */
 static void what_cannot_be_retained_is_routed_only_where_nobody_is_told(void **state)
 {
@@ -292,6 +310,7 @@ int main(void)
         cmocka_unit_test(an_unsubscribe_makes_room_and_is_not_refused),
         cmocka_unit_test(an_unsubscribe_that_cannot_be_kept_is_not_acknowledged),
         cmocka_unit_test(version_5_hears_why_and_3_1_1_no_acknowledgement),
+        cmocka_unit_test(what_waits_in_memory_alone_needs_no_disk),
         cmocka_unit_test(what_cannot_be_retained_is_routed_only_where_nobody_is_told),
         cmocka_unit_test(what_is_under_way_when_the_disk_fills_up_is_told_when_there_is_space),
         cmocka_unit_test(what_an_outbox_has_accepted_waits_on_disk_when_memory_is_full),
