@@ -37,6 +37,9 @@ void link_free(struct link *link);
  */
 void link_say(struct link *link, struct slice bytes);
 
+/* So much time passes until the next turn. */
+void door_wait(struct io *io, uint64_t wait_ns);
+
 /* What was said has been read. */
 bool link_is_quiet(const struct link *link);
 

@@ -68,7 +68,8 @@
     X(ERR_CONNECT_TIME,   "maximum connect time")                                                   \
     X(ERR_TLS,            "TLS failed")                                                             \
     X(ERR_SUBSCRIPTION_ID,"subscription identifiers not supported")                                 \
-    X(ERR_WILDCARD,       "wildcard subscriptions not supported")
+    X(ERR_WILDCARD,       "wildcard subscriptions not supported")                                   \
+    X(ERR_WITHHELD,       "acknowledgements were withheld, it may send again")
 /* clang-format on */
 
 #define ERR_NAME(name, text) name,

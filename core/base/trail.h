@@ -59,7 +59,8 @@
     X(TRAIL_SESSION_ENDED,       "session_expired",   false, LIFE,   "session ended")              \
     X(TRAIL_REAUTHENTICATED,     "reauthenticated",   false, LIFE,   "authenticated again")        \
     X(TRAIL_FLAPPING,            "flapping",          false, DENIED, "connects and goes again and again") \
-    X(TRAIL_THROTTLED,           "throttled",         false, DENIED, "slowed down")
+    X(TRAIL_THROTTLED,           "throttled",         false, DENIED, "slowed down")                \
+    X(TRAIL_WITHHELD,            "withheld",          false, DENIED, "acknowledgements withheld")
 /* clang-format on */
 
 #define TRAIL_NAME(name, label, counts, shelf, text) name,

@@ -283,6 +283,7 @@ static void work_stop(struct conn *conn)
         subacks_orphan(conn);
         replays_free(conn);
         hold_drop(conn);
+        withhold_drop(conn);
         list_remove(&conn->work->stalled_link);
         list_remove(&conn->work->replaying_link);
     }
@@ -317,6 +318,7 @@ enum err conn_prepare(struct conn *conn)
     work->alias_in.count_max = conn->alias_in_max;
     work->alias_out.count_max = conn->alias_out_max;
     list_init(&work->hold.link);
+    list_init(&work->withheld.link);
     list_init(&work->stalled_link);
     list_init(&work->replaying_link);
     list_init(&work->receipts);

@@ -18,6 +18,7 @@
 #include "core/base/wheel.h"
 #include "core/broker/conn_out.h"
 #include "core/broker/hold.h"
+#include "core/broker/withhold.h"
 #include "core/io/io.h"
 #include "core/session/alias.h"
 #include "core/session/inbound.h"
@@ -93,6 +94,7 @@ struct conn_work {
     struct conn *conn;
     struct list stalled_link, replaying_link;
     struct hold hold;
+    struct withheld withheld;
 
     size_t http_scanned;
     struct partial stash;       /* raw bytes that wait while the connection moves */

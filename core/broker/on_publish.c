@@ -12,6 +12,7 @@
 #include "core/broker/retained.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
+#include "core/broker/withhold.h"
 #include "core/pubsub/topic.h"
 #include "core/wire/props.h"
 #include "core/wire/publish.h"
@@ -215,10 +216,11 @@ static enum err answer_repeat(struct conn *conn, uint16_t packet_id)
 }
 
 /* Nothing was remembered of it. */
-static enum err refuse_at_once(struct conn *conn, const struct mqtt_publish *publish, enum err why)
+static enum err refuse_at_once(struct conn *conn, uint8_t qos, uint16_t packet_id,
+                               struct slice topic, enum err why)
 {
-    refuse(conn, publish, why);
-    struct receipt *receipt = receipt_new(conn, MQTT_PUBREC, publish->packet_id);
+    shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), topic);
+    struct receipt *receipt = receipt_new(conn, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, packet_id);
     if (receipt == NULL) {
         return ERR_NOMEM;
     }
@@ -231,14 +233,15 @@ static enum err on_publish_acked(struct conn *conn, const struct mqtt_publish *p
 {
     /* Before the id is remembered: what is not accepted must be new when it comes again. */
     TRY(inbound_count(conn, publish->qos, publish->packet_id));
-    if (publish->qos == 2) {
-        enum err err = apply_seen(conn->session, publish->packet_id);
-        if (err == ERR_EXISTS) { /* a repeat ends here [MQTT-4.3.3-10] */
-            return answer_repeat(conn, publish->packet_id);
-        }
-        if (err != OK) {
-            return refuse_at_once(conn, publish, err);
-        }
+    if (publish->qos == 2 && inbound_has(&conn->session->inbound, publish->packet_id)) {
+        return answer_repeat(conn, publish->packet_id); /* it ends here [MQTT-4.3.3-10] */
+    }
+    enum err err = withhold_why(conn);
+    if (err == OK && publish->qos == 2) {
+        err = apply_seen(conn->session, publish->packet_id);
+    }
+    if (err != OK) {
+        return refuse_at_once(conn, publish->qos, publish->packet_id, publish->topic, err);
     }
     struct receipt *receipt = receipt_new(conn, publish->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
                                           publish->packet_id);
@@ -273,16 +276,11 @@ enum err publish_refuse(struct conn *conn, uint8_t qos, uint16_t packet_id, stru
         TRY(conn_prepare(conn));
         return answer_repeat(conn, packet_id);
     }
-    shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), topic);
     if (qos == 0) {
+        shard_count_drop(conn->shard, TRAIL_PUBLISH_REFUSED, why, conn_client_id(conn), topic);
         return OK;
     }
     TRY(conn_prepare(conn)); /* it may be the first thing it says: no handler was called */
     TRY(inbound_count(conn, qos, packet_id));
-    struct receipt *receipt = receipt_new(conn, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, packet_id);
-    if (receipt == NULL) {
-        return ERR_NOMEM;
-    }
-    receipt_done(receipt, why);
-    return OK;
+    return refuse_at_once(conn, qos, packet_id, topic, why);
 }

@@ -6,6 +6,7 @@
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
 #include "core/broker/shard.h"
+#include "core/broker/withhold.h"
 #include "core/session/journal.h"
 #include "core/wire/ack.h"
 #include "core/wire/reason.h"
@@ -148,9 +149,9 @@ void ack_write(struct conn *conn, enum mqtt_type type, uint16_t packet_id, enum 
 }
 
 /*
- * What there is no room for cannot be said in 3.x: the acknowledgement is withheld, and the client
- * will send the message again (promise P6). What will never be accepted is acknowledged all the
- * same, or it would come again for ever [v3:MQTT-3.3.5-2].
+ * What there is no room for cannot be said in 3.x: the acknowledgement is withheld (withhold.h). What
+ * will never be accepted is acknowledged all the same, or it would come again for ever
+ * [v3:MQTT-3.3.5-2].
  */
 static bool can_be_said(const struct conn *conn, enum err err)
 {
@@ -191,7 +192,8 @@ static void settle(struct conn *conn, const struct receipt *receipt)
     if (receipt->type == MQTT_PUBACK || is_refused) {
         inbound_uncount(conn, receipt->type == MQTT_PUBACK ? 1 : 2, receipt->packet_id);
     }
-    if (can_be_said(conn, err)) {
+    conn->work->withheld.is_silent |= !can_be_said(conn, err);
+    if (!conn->work->withheld.is_silent) {
         ack_write(conn, receipt->type, receipt->packet_id, err);
     }
 }
@@ -210,6 +212,15 @@ static void receipts_flush(struct conn *conn)
         pool_give(conn->shard->receipts, receipt);
     }
     conn_unpause(conn);
+}
+
+/* At once, not in its turn: what comes next is not taken. */
+static void look_at_refusal(const struct receipt *receipt)
+{
+    bool is_first = receipt->type == MQTT_PUBACK || receipt->type == MQTT_PUBREC;
+    if (is_first && !can_be_said(receipt->conn, receipt->err)) {
+        withhold_begin(receipt->conn, receipt->err);
+    }
 }
 
 static void orphan_end(struct receipt *receipt)
@@ -233,6 +244,9 @@ void receipt_done(struct receipt *receipt, enum err err)
     ASSERT(receipt->open_count > 0);
     receipt->err = receipt->err == OK ? err : receipt->err;
     receipt->open_count--;
+    if (receipt->kind == RECEIPT_ACK && receipt->conn != NULL) {
+        look_at_refusal(receipt);
+    }
     if (receipt->open_count > 0) {
         return;
     }

@@ -14,6 +14,7 @@
 #include "core/broker/replay.h"
 #include "core/broker/shares.h"
 #include "core/broker/sys_topics.h"
+#include "core/broker/withhold.h"
 #include "core/session/journal.h"
 
 #include <stdio.h>
@@ -305,6 +306,7 @@ enum err shard_open(struct shard *shard, struct broker_failure *failure)
     list_init(&shard->replaying);
     list_init(&shard->subacks);
     list_init(&shard->orphans);
+    withhold_init(shard);
     timer_init(&shard->drain_timer, on_drain_timer);
     rng_init(&shard->rng, broker->seed + shard->index);
     shard->key_last = rng_u64(&shard->rng) >> 8; /* keys are seeds of maps, too */

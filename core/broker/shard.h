@@ -70,6 +70,7 @@ struct shard {
     struct list orphans;        /* receipts whose connection went before their verdict */
     struct list handshakes;     /* TLS connections whose next step waits, see conn_tls.h */
     struct list held;           /* publishers that wait for receivers, see hold.h */
+    struct list withholding;    /* publishers that are to come again, see withhold.h */
     struct session *behind;     /* a receiver of the message being routed; NULL: none is behind */
     struct pace told;           /* of whom behind_ns tells */
     uint64_t behind_shards;     /* where else somebody is behind */
@@ -102,7 +103,7 @@ struct shard {
     bool has_begun; /* the first turn was taken */
 
     enum { SHARD_RUNNING, SHARD_DRAINING, SHARD_STOPPED } state;
-    struct timer drain_timer;
+    struct timer drain_timer, withholding_timer;
 
     /* Shared: */
     _Atomic uint64_t behind_ns; /* when a receiver here was last found behind; 0: it caught up */

@@ -88,6 +88,17 @@ class Sender:
         return packet.reason
 
 
+def ends(client):
+    """Does the broker close that connection, and say nothing before?"""
+    try:
+        client.recv(30)
+    except mqtt.Closed:
+        return True
+    except mqtt.Silence:
+        pass
+    return False
+
+
 def assert_all_there(t, broker, accepted):
     got = drain(away(t, broker, present=True))
     missing = [number for number in accepted if number not in got]
@@ -162,13 +173,18 @@ def test_a_full_disk_refuses_what_must_last_and_serves_the_rest_until_there_is_s
     eventually(lambda: late.send() == 0, 30, "PUBACK 0 after there was space")
     for _ in range(20):
         equal(late.send(), 0, "reason after")
+    ended = ends(four.client)  # it is owed an acknowledgement: to come again is what makes it send again
+    assert ended, "a 3.1.1 client whose acknowledgement was withheld waits for ever"
+    again = Sender(t, broker, 4)
+    again.number = 300000
+    equal(again.send(), 0, "reason after it came again")
     if durability == "fsync":
         broker.crash()
         disk.lose_power(random.Random(2), "nothing")
     else:
         broker.stop_keeping()
     broker.restart()
-    accepted = five.accepted + four.accepted + late.accepted
+    accepted = five.accepted + four.accepted + late.accepted + again.accepted
     assert_all_there(t, broker, accepted)
 
 

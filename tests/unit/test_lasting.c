@@ -251,22 +251,23 @@ static void a_full_disk_refuses_what_would_last_and_serves_the_rest(void **state
     struct scene scene = scene_new();
     struct client *reader = add(&scene, connected(scene.house, 's', false));
     struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    struct client *other = add(&scene, connected(scene.house, 'o', true));
     SAY(reader, "\x82\x06\0\x01\0\x01t\x01");
     commit(scene.house);
     reader->heard_count = 0;
     held.admits = ERR_NO_SPACE;
     SAY(writer, "\x32\x06\0\x01t\0\x07x");
     EXPECT_NOTHING(writer); /* 3.1.1: the acknowledgement is withheld */
-    SAY(writer, "\x32\x06\0\x01u\0\x08x");
-    EXPECT(writer, "\x40\x02\0\x08"); /* nobody durable wants it */
+    SAY(other, "\x32\x06\0\x01u\0\x08x");
+    EXPECT(other, "\x40\x02\0\x08"); /* nobody durable wants it */
     SAY(writer, "\x30\x04\0\x01tx");
     EXPECT(reader, "\x30\x04\0\x01tx");
     SAY(reader, "\x82\x06\0\x02\0\x01u\x01");
     EXPECT(reader, "\x90\x03\0\x02\x80");
     held.admits = OK;
-    SAY(writer, "\x3a\x06\0\x01t\0\x07x"); /* and it recovers */
+    SAY(other, "\x3a\x06\0\x01t\0\x07x"); /* and it recovers */
     commit(scene.house);
-    EXPECT(writer, "\x40\x02\0\x07");
+    EXPECT(other, "\x40\x02\0\x07");
     scene_free(&scene);
 }
 

@@ -129,10 +129,6 @@ static void version_5_hears_why_and_3_1_1_no_acknowledgement(void **state)
         SAY(old, "\x82\x06\0\x02\0\x01u\x01");
         EXPECT(old, "\x90\x03\0\x02\x80");
         EXPECT_NOTHING(reader);
-        held.admits = OK;
-        SAY(old, "\x3c\x06\0\x01t\0\x08x"); /* nothing was remembered of it: it is new */
-        commit(scene.house);
-        EXPECT(old, "\x50\x02\0\x08");
         scene_free(&scene);
     }
 }

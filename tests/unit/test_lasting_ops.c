@@ -73,13 +73,17 @@ static void of_what_was_refused_the_packet_id_is_free_again(void **state)
     (void)state;
     struct scene scene = scene_new();
     struct client *reader = add(&scene, connected(scene.house, 's', false));
-    struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    struct client *writer = add(&scene, client_new(scene.house));
+    SAY(writer, "\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01p");
+    assert_true(writer->heard_count > 0);
+    writer->heard_count = 0;
     subscribe(reader, "tt", 1);
     held.admits = ERR_NO_SPACE;
-    SAY(writer, "\x34\x07\0\x02tt\0\x07x");
-    EXPECT_NOTHING(writer); /* the receiver's partition says no, not the publisher's */
+    SAY(writer, "\x34\x08\0\x02tt\0\x07\0x");
+    EXPECT(writer,
+           "\x50\x03\0\x07\x97"); /* the receiver's partition says no, not the publisher's */
     held.admits = OK;
-    SAY(writer, "\x3c\x07\0\x02tt\0\x07x");
+    SAY(writer, "\x3c\x08\0\x02tt\0\x07\0x");
     commit(scene.house);
     EXPECT(writer, "\x50\x02\0\x07");
     EXPECT(reader, "\x32\x07\0\x02tt\0\x02x");
