@@ -67,8 +67,9 @@ struct check *check_new(struct sim *sim, uint32_t client_count);
 void check_free(struct check *check); /* accepts NULL */
 
 /* What a client is: expiry_s of its sessions (UINT32_MAX: for ever), notice_ns: the longest time
- * until the broker certainly knows that its connection is gone. */
-void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint64_t notice_ns);
+ * until the broker certainly knows that its connection is gone, hears_refusals: as in version 5. */
+void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint64_t notice_ns,
+                  bool hears_refusals);
 
 /*
  * Full queues refuse the publisher: what some had taken before another refused comes to them again
@@ -77,10 +78,11 @@ void check_client(struct check *check, uint32_t client, uint32_t expiry_s, uint6
 void check_allow_refusals(struct check *check);
 
 /*
- * The disk is full or fails at times: what was not acknowledged may come behind what was sent later. Not
- * claimed yet, as it does not hold: a shared message of QoS 2 may find no member that may take it.
+ * The disk is full or fails at times: what was refused, and the answer lost, comes again behind what was
+ * taken later. Where a refusal cannot be said nothing later is taken. Not claimed yet, as it does not
+ * hold: a shared message of QoS 2 may find no member that may take it.
  */
-void check_allow_withheld(struct check *check);
+void check_allow_bad_disk(struct check *check);
 
 /*
  * The node is gone, and began to go at begun_ns; forgets: it has no disk. And it is back.

@@ -1,7 +1,8 @@
 /*
- * sim_check_parts: what the checker remembers; sim_check.c gathers it, sim_check_paid.c settles it.
+ * sim_check_parts: what the checker remembers; sim_check.c gathers it, sim_check_delivered.c
+ * judges what arrives, sim_check_paid.c settles it.
  *
- * Floor:  tests; private to these two.
+ * Floor:  tests; private to these three.
  */
 #ifndef TERN_SIM_SIM_CHECK_PARTS_H
 #define TERN_SIM_SIM_CHECK_PARTS_H
@@ -58,6 +59,7 @@ struct life {
 struct known_client {
     uint32_t expiry_s;
     uint64_t notice_ns;
+    bool hears_refusals;
     enum { SESSION_NONE, SESSION_MAYBE, SESSION_SURE } session;
     struct life *life; /* NULL: none yet */
     uint32_t life_count, message_count, connect_count;
@@ -99,6 +101,9 @@ struct check {
 uint64_t check_clock(const struct check *check);
 
 struct message *check_message_of(struct check *check, uint32_t number); /* from 1 */
+
+/* Room for one item more than count, zeroed; the item's size. */
+void *check_grown(void *items, uint32_t count, uint32_t *capacity, size_t size);
 
 /* Does the filter match that topic? */
 bool check_matches(const char *pattern, const char *topic);

@@ -158,7 +158,8 @@ struct client *client_new(struct sim *sim, struct check *check, uint32_t index, 
     client->index = index;
     snprintf(client->id, sizeof(client->id), "%s", id);
     client->character = *character;
-    check_client(check, index, character->expiry_s, (character->keepalive_s * 3 / 2 + 8) * SIM_S);
+    check_client(check, index, character->expiry_s, (character->keepalive_s * 3 / 2 + 8) * SIM_S,
+                 character->version == MQTT_5);
     return client;
 }
 

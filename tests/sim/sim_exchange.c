@@ -177,8 +177,7 @@ static void on_ack(struct client *client, enum mqtt_type type, struct slice body
         return;
     }
     /* [MQTT-4.6.0-2] [MQTT-4.6.0-3]: acknowledged in the order sent. */
-    bool was_withheld = client->link->is_doubtful && client->character.version != MQTT_5;
-    for (uint32_t i = 0; i < at && type != MQTT_PUBCOMP && !was_withheld; i++) {
+    for (uint32_t i = 0; i < at && type != MQTT_PUBCOMP; i++) {
         if (client->outbound[i].qos == one->qos && !client->outbound[i].is_released) {
             sim_fail(client->sim, "%s: %s of m%u before that of m%u", client->id,
                      mqtt_type_name((uint8_t)type), one->number, client->outbound[i].number);

@@ -191,13 +191,24 @@ static void leave_deed(struct client *client)
     }
 }
 
-/* What was not acknowledged because of a bad disk is not: it has to be asked for again. */
+/* A PUBLISH whose acknowledgement it withholds: it has to end the connection when there is space. */
+static bool broker_withholds(const struct client *client)
+{
+    for (uint32_t i = 0; i < client->outbound_count; i++) {
+        if (client->character.version != MQTT_5 && !client->outbound[i].is_released) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What else was not acknowledged because of a bad disk is not: it has to be asked for again. */
 static void insist(struct client *client)
 {
     const struct life_world *world = client->life->world;
     uint64_t since_ns = client->since_ns > world->quiet_ns ? client->since_ns : world->quiet_ns;
     if (client->sim->now_ns > since_ns + PATIENCE_NS && !client_is_quiet(client) &&
-        client->link->is_doubtful) {
+        client->link->is_doubtful && !broker_withholds(client)) {
         client_vanish(client, CLIENT_ENDS);
     }
 }

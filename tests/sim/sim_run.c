@@ -263,7 +263,7 @@ void run_seed(const struct run_options *options, struct run_result *out)
         check_allow_refusals(world.check);
     }
     if (sim_options.plan.has[PLAN_FULL] || sim_options.plan.has[PLAN_ERRORS]) {
-        check_allow_withheld(world.check);
+        check_allow_bad_disk(world.check);
     }
     for (uint32_t i = 0; i < world.client_count; i++) {
         world.clients[i] = life_client(&world, i);
