@@ -267,6 +267,20 @@ static void who_repeats_a_message_on_its_next_connection_hears_what_became_of_it
     scene_free(&scene);
 }
 
+static void what_is_one_too_many_to_be_retained_is_counted(void **state)
+{
+    (void)state;
+    struct scene scene = {.house = house_new_on(&ports, 1, 0, 1000, "max_retained_messages 1\n")};
+    struct client *writer = add(&scene, connected(scene.house, 'p', false));
+    SAY(writer, "\x31\x04\0\x01tx\x31\x04\0\x01ux");
+    assert_int_equal(dropped(&scene, TRAIL_DROP_RETAINED_LIMIT), 1);
+    SAY(writer, "\x35\x06\0\x01u\0\x07x");
+    commit(scene.house);
+    EXPECT(writer, "\x50\x02\0\x07");
+    assert_int_equal(dropped(&scene, TRAIL_DROP_RETAINED_LIMIT), 2);
+    scene_free(&scene);
+}
+
 /* core/README.md, Decisions: a PUBREC speaks for the outbox, not for every queue. */
 static void a_queue_that_rejects_what_an_outbox_brings_says_so_in_the_trail(void **state)
 {
@@ -312,6 +326,7 @@ int main(void)
         cmocka_unit_test(what_an_outbox_has_accepted_waits_on_disk_when_memory_is_full),
         cmocka_unit_test(what_is_on_disk_alone_is_counted_when_its_session_ends),
         cmocka_unit_test(who_repeats_a_message_on_its_next_connection_hears_what_became_of_it),
+        cmocka_unit_test(what_is_one_too_many_to_be_retained_is_counted),
         cmocka_unit_test(a_queue_that_rejects_what_an_outbox_brings_says_so_in_the_trail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 #include "core/broker/receipt.h"
 #include "tests/lib/held_journal.h"
 
-enum { SHARDS = 2, READERS = 3, PUBLISH_BYTES = 8 };
+enum { SHARDS = 2, READERS = 3 };
 
 /* ---- allocations that fail ------------------------------------------------------------------ */
 
@@ -49,6 +49,8 @@ struct stage {
     struct scene scene;
     struct client *writer, *readers[READERS];
     char ids[READERS]; /* theirs */
+    bool
+        is_warm; /* both shards have looked into the trie, and can again; else nobody knows whom it missed */
 };
 
 /* The n-th letter that is a client id of that shard. */
@@ -73,25 +75,42 @@ static void subscribe(struct client *client, const char *filter)
     client->heard_count = 0;
 }
 
-/* One reader with filters that overlap, one on the other shard, and a member of a group there. */
-static struct stage stage_new(void)
+/* Version 5, its session outlives it, and it has a subscription with an identifier for each of two filters. */
+static struct client *reader_of_both(struct house *house, char id)
 {
-    struct stage stage = {.scene = {.house = house_new_on(&ports, SHARDS, 0, 1000, "")}};
+    struct client *reader = client_new(house);
+    uint8_t connect[] = "\x10\x13\0\x04MQTT\x05\0\0\0\x05\x11\0\0\0\x64\0\x01?";
+    connect[sizeof(connect) - 2] = (uint8_t)id;
+    say(reader, connect, sizeof(connect) - 1);
+    commit(house);
+    SAY(reader, "\x82\x09\0\x01\x02\x0b\x05\0\x01t\x02");
+    SAY(reader, "\x82\x0b\0\x02\x02\x0b\x06\0\x03t/#\x02");
+    commit(house);
+    reader->heard_count = 0;
+    return reader;
+}
+
+/* One reader with filters that overlap, one on the other shard, and a member of a group there. */
+static struct stage stage_new(bool is_warm)
+{
+    struct stage stage = {.scene = {.house = house_new_on(&ports, SHARDS, 0, 1000, "")},
+                          .is_warm = is_warm};
     struct scene *scene = &stage.scene;
     struct house *house = scene->house;
     turns(house);
     stage.writer = add(scene, connected(house, id_of_shard(scene, 0, 0), false));
     for (uint32_t i = 0; i < READERS; i++) {
         stage.ids[i] = i == 0 ? id_of_shard(scene, 0, 1) : id_of_shard(scene, 1, i - 1);
-        stage.readers[i] = add(scene, connected(house, stage.ids[i], i == 2));
+        stage.readers[i] = add(scene, i == 0 ? reader_of_both(house, stage.ids[i])
+                                             : connected(house, stage.ids[i], i == 2));
     }
-    subscribe(stage.readers[0], "t");
-    subscribe(stage.readers[0], "t/#");
     subscribe(stage.readers[1], "t");
     subscribe(stage.readers[1], "w");
     subscribe(stage.readers[2], "$share/g/t");
-    SAY(stage.writer, "\x30\x04\0\x01wx"); /* both have looked into the trie, and can again */
-    EXPECT(stage.readers[1], "\x30\x04\0\x01wx");
+    if (is_warm) {
+        SAY(stage.writer, "\x30\x04\0\x01wx");
+        EXPECT(stage.readers[1], "\x30\x04\0\x01wx");
+    }
     return stage;
 }
 
@@ -126,13 +145,15 @@ static uint32_t explain_losses(const struct stage *stage)
     uint32_t count = 0;
     for (uint32_t i = 0; i < READERS; i++) {
         const struct client *reader = stage->readers[i];
-        if (!link_is_closed(reader->link) && reader->heard_count < 2 * PUBLISH_BYTES) {
-            assert_int_equal(reader->heard_count, PUBLISH_BYTES);
-            assert_true(is_told(stage, stage->ids[i]));
+        uint32_t bytes = i == 0 ? 13 : 8;        /* of a PUBLISH */
+        uint32_t all = 2 * bytes - 2 * (i == 0); /* one may lack an identifier */
+        if (!link_is_closed(reader->link) && reader->heard_count < all) {
+            assert_int_equal(reader->heard_count, bytes);
+            assert_true(!stage->is_warm || is_told(stage, stage->ids[i]));
             count++;
         }
     }
-    assert_true(count == 0 || dropped(stage, TRAIL_DROP_MEMORY) >= count);
+    assert_true(count == 0 || dropped(stage, TRAIL_DROP_MEMORY) >= (stage->is_warm ? count : 1));
     return count;
 }
 
@@ -142,7 +163,7 @@ static uint32_t explain_losses(const struct stage *stage)
 static void what_a_shard_cannot_promise_it_delivers_and_the_outbox_keeps(void **state)
 {
     (void)state;
-    struct stage stage = stage_new();
+    struct stage stage = stage_new(true);
     struct shard *other = house_shard(stage.scene.house, 1);
     struct pool *receipts = other->receipts;
     other->receipts = pool_new(sizeof(struct receipt), 1);
@@ -151,7 +172,7 @@ static void what_a_shard_cannot_promise_it_delivers_and_the_outbox_keeps(void **
     commit(stage.scene.house);
     EXPECT(stage.writer, "\x50\x02\0\x07"); /* the outbox has it */
     commit(stage.scene.house);
-    for (uint32_t i = 0; i < READERS; i++) {
+    for (uint32_t i = 1; i < READERS; i++) {
         EXPECT(stage.readers[i], "\x34\x06\0\x01t\0\x02x");
     }
     assert_int_equal(dropped(&stage, TRAIL_DROP_MEMORY), 0);
@@ -162,10 +183,31 @@ static void what_a_shard_cannot_promise_it_delivers_and_the_outbox_keeps(void **
     for (uint32_t i = 0; i < 3; i++) {
         commit(stage.scene.house);
     }
-    for (uint32_t i = 0; i < READERS; i++) {
+    for (uint32_t i = 1; i < READERS; i++) {
         EXPECT(stage.readers[i], "\x34\x06\0\x01t\0\x03y");
     }
     assert_true(was_logged(OP_SENT));
+    scene_free(&stage.scene);
+}
+
+static void what_a_shard_cannot_promise_to_retain_it_retains_all_the_same(void **state)
+{
+    (void)state;
+    struct stage stage = stage_new(true);
+    struct shard *other = house_shard(stage.scene.house, 1);
+    struct pool *receipts = other->receipts;
+    uint8_t publish[] = {0x35, 6, 0, 1, (uint8_t)id_of_shard(&stage.scene, 1, 0), 0, 7, 'x'};
+    other->receipts = pool_new(sizeof(struct receipt), 1);
+    assert_non_null(pool_take(other->receipts));
+    say(stage.writer, publish, sizeof(publish));
+    for (uint32_t i = 0; i < 3; i++) {
+        commit(stage.scene.house);
+    }
+    EXPECT(stage.writer, "\x50\x02\0\x07");
+    assert_true(was_logged(OP_RETAIN));
+    assert_true(was_logged(OP_SENT)); /* nothing is held up by it */
+    pool_free(other->receipts);
+    other->receipts = receipts;
     scene_free(&stage.scene);
 }
 
@@ -173,7 +215,7 @@ static void what_a_shard_cannot_promise_it_delivers_and_the_outbox_keeps(void **
 static void what_a_shard_cannot_promise_is_refused_where_somebody_waits_for_it(void **state)
 {
     (void)state;
-    struct stage stage = stage_new();
+    struct stage stage = stage_new(true);
     struct shard *other = house_shard(stage.scene.house, 1);
     struct pool *receipts = other->receipts;
     other->receipts = pool_new(sizeof(struct receipt), 1);
@@ -190,11 +232,11 @@ static void what_a_shard_cannot_promise_is_refused_where_somebody_waits_for_it(v
 }
 
 /* false: so many allocations there are not. */
-static bool publish_in_need(uint32_t failing, uint32_t *lost_count)
+static bool publish_in_need(bool is_warm, uint32_t failing, uint32_t *lost_count)
 {
     blocks_thread_end(); /* nothing is in store, so that all is asked for */
     blocks_end();
-    struct stage stage = stage_new();
+    struct stage stage = stage_new(is_warm);
     blocks_thread_end();
     blocks_end();
     fails_in = failing;
@@ -218,18 +260,21 @@ static bool publish_in_need(uint32_t failing, uint32_t *lost_count)
 
 static void whichever_allocation_fails_what_is_lost_by_it_is_counted_and_told(void **state)
 {
-    uint32_t failing = 1, lost_count = 0;
     (void)state;
-    while (FAILS && publish_in_need(failing, &lost_count)) {
-        failing++;
+    for (uint32_t is_warm = 0; is_warm < 2 && FAILS; is_warm++) {
+        uint32_t failing = 1, lost_count = 0;
+        while (publish_in_need(is_warm, failing, &lost_count)) {
+            failing++;
+        }
+        assert_true(failing > 10 && lost_count > 0);
     }
-    assert_true(!FAILS || (failing > 10 && lost_count > 0));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_shard_cannot_promise_it_delivers_and_the_outbox_keeps),
+        cmocka_unit_test(what_a_shard_cannot_promise_to_retain_it_retains_all_the_same),
         cmocka_unit_test(what_a_shard_cannot_promise_is_refused_where_somebody_waits_for_it),
         cmocka_unit_test(whichever_allocation_fails_what_is_lost_by_it_is_counted_and_told),
     };
