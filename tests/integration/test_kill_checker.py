@@ -303,6 +303,106 @@ def retained_as_promised(p):
         p.look_retained(found, ["r/a"])
 
 
+# -- a group, with the members a and b at first
+
+TEAM = "$share/team/g/#"
+
+
+def join(p, name, qos=2):
+    p.asks_to_connect(name, False)
+    p.welcomed(name, False)
+    p.subscribing(name, TEAM)
+    p.subscribed(name, TEAM, qos)
+
+
+def part(p, name):
+    p.unsubscribing(name, TEAM)
+    p.unsubscribed(name, TEAM)
+
+
+def a_team(p, qos=2):
+    join(p, "a", qos)
+    join(p, "b", qos)
+
+
+def member_gets(p, name, number, qos=2, pid=None):
+    p.delivered(name, 1, "g/x", number, qos, pid or number, False)
+    p.finished(name, pid or number)
+
+
+def each_came_to_one_member(p):
+    a_team(p)
+    for number in range(1, 5):
+        send(p, number, topic="g/x")
+        member_gets(p, "ab"[number % 2], number)
+
+
+def one_who_joins_later_gets_what_another_gave_back(p):
+    a_team(p, 1)
+    send(p, 1, qos=1, topic="g/x")
+    send(p, 2, qos=1, topic="g/x")
+    member_gets(p, "a", 2, 1)
+    join(p, "c", 1)
+    part(p, "b")
+    member_gets(p, "c", 1, 1)
+
+
+def given_back_at_qos_1_it_comes_twice(p):
+    a_team(p, 1)
+    send(p, 1, qos=1, topic="g/x")
+    member_gets(p, "a", 1, 1)
+    member_gets(p, "b", 1, 1)
+    member_gets(p, "b", 1, 1, pid=9)
+
+
+def a_group_that_nobody_stays_in_may_lose(p):
+    a_team(p)
+    send(p, 1, topic="g/x")
+    part(p, "a")
+    part(p, "b")
+
+
+def two_members_had_it(p):
+    a_team(p)
+    send(p, 1, topic="g/x")
+    member_gets(p, "a", 1)
+    member_gets(p, "b", 1)
+
+
+def one_member_had_it_twice(p):
+    a_team(p)
+    send(p, 1, topic="g/x")
+    member_gets(p, "a", 1)
+    member_gets(p, "a", 1, pid=2)
+
+
+def no_member_had_it(p):
+    a_team(p)
+    send(p, 1, topic="g/x")
+    send(p, 2, topic="g/x")
+    member_gets(p, "a", 2)
+    part(p, "a")
+
+
+def no_member_had_it_at_qos_1(p):
+    a_team(p, 1)
+    send(p, 1, qos=1, topic="g/x")
+
+
+def one_who_left_before_it_was_sent_had_it(p):
+    a_team(p)
+    part(p, "b")
+    send(p, 1, topic="g/x")
+    member_gets(p, "b", 1)
+
+
+def a_message_of_no_group_went_to_a_member(p):
+    a_team(p)
+    send(p, 1)
+    get(p, 1)
+    p.delivered("a", 1, "t/a", 1, 2, 1, False)
+
+
 HISTORIES = (
     (all_is_well, None),
     (sent_again_by_both, None),
@@ -344,6 +444,16 @@ HISTORIES = (
     (retained_gone, "retained_lost"),
     (retained_back, "retained_lost"),
     (retained_wrong, "retained_wrong"),
+    (each_came_to_one_member, None),
+    (one_who_joins_later_gets_what_another_gave_back, None),
+    (given_back_at_qos_1_it_comes_twice, None),
+    (a_group_that_nobody_stays_in_may_lose, None),
+    (two_members_had_it, "doubled"),
+    (one_member_had_it_twice, "doubled"),
+    (no_member_had_it, "lost"),
+    (no_member_had_it_at_qos_1, "lost"),
+    (one_who_left_before_it_was_sent_had_it, "uninvited"),
+    (a_message_of_no_group_went_to_a_member, "uninvited"),
 )
 
 

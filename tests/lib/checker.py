@@ -22,12 +22,27 @@ What is promised (house.md, "leaves when"):
     acks_disordered  acknowledged in another order than published
     retained_lost    a retained message older than the last one that was acknowledged
     retained_wrong   one that was never published
+
+Of a shared subscription ($share) the group is one receiver, whoever of it has the message:
+
+    lost             no member ever got what was accepted while one was in the group to the end
+    doubled          two members had a message at QoS 2; at QoS 1 what one gives back another may get again, and
+                     so may the same one
+    uninvited        sent after its UNSUBACK; one who joins later may get what another gives back. For the same
+                     reason there is no order over a group
 """
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
 
 FOREVER = float("inf")
+
+
+def group_of(text):
+    """The group, and the filter, of a subscription as a client writes it; None: it is the client's own."""
+    if not text.startswith("$share/"):
+        return None, text
+    return text, text.split("/", 2)[2]
 
 
 def matches(topic_filter, topic):
@@ -47,8 +62,9 @@ class Message:
 class Interval:
     """One life of a subscription: sure from granted to leaving, possible from asked to left."""
 
-    def __init__(self, topic_filter, asked):
-        self.filter, self.asked = topic_filter, asked
+    def __init__(self, text, asked):
+        self.text, self.asked = text, asked
+        self.group, self.filter = group_of(text)
         self.granted = self.leaving = self.left = FOREVER
         self.qos = None
         self.reached = {}  # topic -> highest number that had come when it was to end
@@ -58,8 +74,10 @@ class Interval:
             self.leaving, self.reached = now, dict(highest)
 
     def may_bring(self, message):
-        """Not what was sent after it had ended, nor what PUBACK told before it was asked for had been routed."""
-        return self.left > message.sent and (message.qos == 2 or self.asked < message.accepted)
+        """Not what was sent after it had ended, nor what PUBACK told before it was asked for had been routed, but to
+        another member."""
+        may_come_late = message.qos == 2 or self.group is not None
+        return self.left > message.sent and (may_come_late or self.asked < message.accepted)
 
     def covers(self, message):
         """Granted before it was sent, and kept until it has been routed to this session."""
@@ -90,6 +108,10 @@ class Session:
         self.highest = {}  # topic -> highest number that came
         self.exchanges = {}  # packet id -> (topic, number): received, and not finished by us
 
+    def group_of(self, topic):
+        """The group by which it gets what is published there; None: by itself. Nobody does both here."""
+        return next((i.group for i in self.intervals if matches(i.filter, topic)), None)
+
 
 class Promises:
     def __init__(self):
@@ -100,6 +122,7 @@ class Promises:
         self.by_topic = defaultdict(list)  # in the order first sent
         self.unanswered = defaultdict(list)  # (publisher, qos) -> keys in the order sent on this connection
         self.sessions = {}
+        self.had = defaultdict(dict)  # group -> (topic, number) -> name of the member that had it last
         self.retained = defaultdict(list)  # topic -> [number or None, accepted?] in the order sent
 
     def tick(self):
@@ -214,19 +237,19 @@ class Promises:
             return
         now = self.tick()
         for interval in self.session(name).intervals:
-            if interval.filter == topic_filter and interval.left == FOREVER:
+            if interval.text == topic_filter and interval.left == FOREVER:
                 interval.granted, interval.qos = min(interval.granted, now), qos
 
     def unsubscribing(self, name, topic_filter):
         session, now = self.session(name), self.tick()
         for interval in session.intervals:
-            if interval.filter == topic_filter:
+            if interval.text == topic_filter:
                 interval.leave(now, session.highest)
 
     def unsubscribed(self, name, topic_filter):
         now = self.tick()
         for interval in self.session(name).intervals:
-            if interval.filter == topic_filter and interval.leaving < FOREVER:
+            if interval.text == topic_filter and interval.leaving < FOREVER:
                 interval.left = min(interval.left, now)
 
     # -- deliveries
@@ -246,18 +269,27 @@ class Promises:
         under_way = session.exchanges.get(pid) if qos else None
         if under_way is not None and under_way != key:
             self.breaks("pid_changed", f"{name}: id {pid} was of {under_way}, and now comes with {key}")
-        before = session.got.get(key)
+        before, group = session.got.get(key), session.group_of(topic)
         if before is None:
             session.got[key] = Delivery(connection, pid)
-            if number < session.highest.get(topic, -1) and not self.may_be_late(session, message):
+            if group is not None:
+                self.had_by(group, session, key, qos)
+            elif number < session.highest.get(topic, -1) and not self.may_be_late(session, message):
                 self.breaks("disordered", f"{name}: {topic} {number} after {session.highest[topic]}")
             session.highest[topic] = max(number, session.highest.get(topic, -1))
         else:
-            self.again(session, before, message, connection, qos, pid, dup)
+            self.again(session, before, message, connection, qos, pid, dup, group)
         self.tell(session, key, f"PUBLISH id {pid}{' dup' if dup else ''} on connection {connection}")
         if qos:
             session.exchanges[pid] = key
         return before is None
+
+    def had_by(self, group, session, key, qos):
+        other = self.had[group].get(key)
+        if other is not None and qos == 2:
+            story = "; ".join(self.sessions[other].got[key].story)
+            self.breaks("doubled", f"{session.name} got {key[0]} {key[1]} of {group}, which {other} had: {story}")
+        self.had[group][key] = session.name
 
     @staticmethod
     def may_be_late(session, message):
@@ -266,7 +298,7 @@ class Promises:
                       for i in session.intervals)
         return message.qos == 1 and message.sent_count > 1 and not is_sure
 
-    def again(self, session, before, message, connection, qos, pid, dup):
+    def again(self, session, before, message, connection, qos, pid, dup, group):
         what = f"{session.name}: {message.topic} {message.number}"
         is_same_exchange = session.exchanges.get(pid) == (message.topic, message.number)
         is_sent_again = connection not in before.connections
@@ -279,7 +311,7 @@ class Promises:
         if qos == 2:
             kind = "pid_changed" if self.holds(session, message) else "doubled"
             self.breaks(kind, f"{what} again, id {pid}, first {before.pid}; before: {'; '.join(before.story)}")
-        elif qos == 1 and message.sent_count == 1:
+        elif qos == 1 and message.sent_count == 1 and group is None:
             # Our PUBACK may have been lost with the broker: then it comes on a later connection, as it was.
             if not is_sent_again:
                 self.breaks("doubled", f"{what} twice on one connection")
@@ -332,7 +364,7 @@ class Promises:
         """Messages that have to reach it, and did not."""
         reset = max(session.resets, default=0)
         for interval in session.intervals:
-            if interval.granted == FOREVER:
+            if interval.granted == FOREVER or interval.group is not None:
                 continue
             for topic, messages in self.by_topic.items():
                 if not matches(interval.filter, topic):
@@ -345,8 +377,24 @@ class Promises:
                         if (message.topic, message.number) not in session.got:
                             yield message
 
+    def owed_to_groups(self):
+        """(group, message): no member has it, though one was there before it was sent, and stays."""
+        first = {}
+        for session in self.sessions.values():
+            for interval in session.intervals:
+                if interval.group is not None and interval.leaving == FOREVER:
+                    first[interval.group] = min(interval.granted, first.get(interval.group, FOREVER))
+        for group, granted in first.items():
+            for topic, messages in self.by_topic.items():
+                if not matches(group_of(group)[1], topic):
+                    continue
+                for message in messages[bisect_left(messages, granted, key=lambda message: message.sent):]:
+                    if message.accepted < FOREVER and message.qos and (topic, message.number) not in self.had[group]:
+                        yield group, message
+
     def missing_count(self):
-        return sum(1 for session in self.sessions.values() for _ in self.owed(session))
+        own = sum(1 for session in self.sessions.values() for _ in self.owed(session))
+        return own + sum(1 for _ in self.owed_to_groups())
 
     def judge(self):
         """Everything that was to come has come, or will not: what is missing now is lost."""
@@ -354,6 +402,8 @@ class Promises:
             for message in self.owed(session):
                 self.breaks("lost", f"{session.name}: {message.topic} {message.number}, accepted, "
                             f"sent {message.sent_count} times")
+        for group, message in self.owed_to_groups():
+            self.breaks("lost", f"{group}: {message.topic} {message.number}, accepted, sent {message.sent_count} times")
         return self.broken
 
     def kinds(self):

@@ -418,6 +418,16 @@ class Swarm:
             Subscriber(self, "forgetful", 5, names[:1], presence=0.2, forgets=0.3),
             Subscriber(self, "heir", 5, [f"m{at}/#" for at in range(mourners)], presence=0.3),
         ]
+        # Groups: at QoS 2 nobody's session ends, as what it had in flight ended with it [MQTT-4.8.2-5].
+        team, crew = "$share/team/p0/#", "$share/crew/p1/#"
+        self.subscribers += [
+            Subscriber(self, "mate", 5, [team], presence=1000),
+            Subscriber(self, "roaming_mate", 4, [team], presence=0.3),
+            Subscriber(self, "moody_mate", 5, [], changing=team, presence=0.5),
+            Subscriber(self, "hand", 4, [crew], qos=1, presence=0.5),
+            Subscriber(self, "moody_hand", 5, [], changing=crew, qos=1, presence=1000),
+            Subscriber(self, "forgetful_hand", 5, [crew], qos=1, presence=0.2, forgets=0.3),
+        ]
         self.mourners = [Mourner(self, f"m{at}") for at in range(mourners)]
 
     # -- taking turns
