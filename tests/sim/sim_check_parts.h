@@ -35,6 +35,7 @@ struct interval {
 
 struct got {
     uint8_t exact, any; /* at QoS 0 or 2; at all */
+    bool at_qos_0;
 };
 
 /* The highest number seen of a publisher, a topic, a QoS as published and as delivered. */

@@ -361,8 +361,10 @@ static void on_connack(struct client *client, struct slice body)
     if (!connack.session_present) {
         client_session_forget(client); /* [MQTT-3.2.2-5] */
     }
-    client->is_received_sure = check_connack(client->check, client->index, client->clean,
-                                             connack.session_present);
+    bool is_sure = check_connack(client->check, client->index, client->clean,
+                                 connack.session_present);
+    /* What was in doubt at the connection before is not certain because this one is of the same session. */
+    client->is_received_sure = is_sure && (!connack.session_present || client->is_received_sure);
     for (uint32_t i = 0; i < client->ghost_count; i++) {
         struct client_ghost *ghost = &client->ghosts[i];
         ghost->since_ns = ghost->since_ns == 0 ? client->sim->now_ns : ghost->since_ns;

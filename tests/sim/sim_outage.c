@@ -50,12 +50,14 @@ static void wait_for_next(struct outages *outages, uint64_t end_ns)
     sim_run_until(sim, until_ns);
 }
 
+/* Ends that lose something acknowledged, as `durability` allows, are not tried with it. */
 static void go_down(struct outages *outages)
 {
     struct sim *sim = outages->sim;
+    const bool *has = sim->options.plan.has;
     uint64_t kind = rng_below(outages->rng, 10);
-    if (kind < 8) {
-        sim_node_crash(sim->node, kind < 4 ? SIM_KILLED : SIM_POWER_LOST);
+    if (kind < 8 && !has[PLAN_RELAXED]) {
+        sim_node_crash(sim->node, kind < 4 || has[PLAN_QUORUM] ? SIM_KILLED : SIM_POWER_LOST);
         return;
     }
     sim_trace(sim, "==== the node is asked to stop");
@@ -178,7 +180,7 @@ void outages_until(struct outages *outages, uint64_t end_ns)
             sim_run_until(sim, end_ns);
         }
     }
-    bool is_broken = outages->trouble.restart_ns != UINT64_MAX;
+    bool is_broken = trouble_has_broken(&outages->trouble);
     trouble_heal(&outages->trouble);
     bool is_last = outages->planned_count > 0 && rng_below(outages->rng, 2) == 0;
     if ((is_last || is_broken) && !sim->has_failed) {

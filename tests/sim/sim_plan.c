@@ -19,6 +19,11 @@ void plan_draw(struct plan *plan, struct rng *rng)
     for (uint32_t i = 0; i < PLAN_COUNT; i++) {
         plan->has[i] = rng_below(rng, 100) < choices[i].percent;
     }
+    /* What is acknowledged before the disk has it is lost with a disk that fails, or at an end without
+     * space; a node that is fenced or full may well end so. */
+    bool may_lose = plan->has[PLAN_ERRORS] || plan->has[PLAN_FULL] || plan->has[PLAN_READS];
+    plan->has[PLAN_RELAXED] = plan->has[PLAN_RELAXED] && !may_lose;
+    plan->has[PLAN_QUORUM] = plan->has[PLAN_QUORUM] && !plan->has[PLAN_RELAXED];
 }
 
 void plan_text(const struct plan *plan, char *out, size_t out_bytes)

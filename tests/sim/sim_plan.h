@@ -23,7 +23,11 @@
     X(PLAN_BAD_STARTS, 20, "a start fails half way")                                              \
     X(PLAN_RESHARDS,   35, "another number of shards after a start")                              \
     X(PLAN_CLOCK,      25, "the wall clock jumps")                                                \
-    X(PLAN_WHOLE_LOG,  50, "the log is never cut, and compared with the state")
+    X(PLAN_WHOLE_LOG,  50, "the log is never cut, and compared with the state")                   \
+    X(PLAN_READS,      15, "reads fail")                                                          \
+    X(PLAN_BACKLOG,    20, "little may wait for the disk")                                        \
+    X(PLAN_QUORUM,     12, "durability quorum")                                                   \
+    X(PLAN_RELAXED,    8,  "durability relaxed")
 /* clang-format on */
 
 #define PLAN_NAME(name, percent, words) name,

@@ -109,17 +109,35 @@ static void keep_log(struct store *store)
     }
 }
 
+static enum store_durability durability_of(const struct plan *plan)
+{
+    return plan->has[PLAN_RELAXED]  ? STORE_RELAXED
+           : plan->has[PLAN_QUORUM] ? STORE_QUORUM
+                                    : STORE_FSYNC;
+}
+
+/* A few messages for one of them, so that publishers are not read for a while. */
+static uint64_t backlog_draw(struct sim_store *store)
+{
+    return UINT64_C(1) << (9 + rng_below(&store->rng, 5));
+}
+
 enum err sim_store_open(struct sim_store *store, uint32_t shard_count,
                         struct broker_failure *failure)
 {
-    struct store_config config = {
-        .folder = folder, .flush_bytes = store->flush_bytes, .gather_ns = STORE_GATHER_NS};
+    const struct plan *plan = &store->sim->options.plan;
+    struct store_config config = {.folder = folder,
+                                  .durability = durability_of(plan),
+                                  .flush_bytes = store->flush_bytes,
+                                  .backlog_bytes = plan->has[PLAN_BACKLOG] ? backlog_draw(store)
+                                                                           : 0,
+                                  .gather_ns = STORE_GATHER_NS};
     struct kv_failure why = {.text = ""};
     store->ports = (struct node_store){.shard_count = shard_count, .seed = rng_u64(&store->rng)};
     enum err err = store_open(&config, &store->ports.store, &why);
     if (err != OK) {
         snprintf(failure->text, sizeof(failure->text), "%.900s (%s)", why.text, err_text(err));
-    } else if (store->sim->options.plan.has[PLAN_WHOLE_LOG]) {
+    } else if (plan->has[PLAN_WHOLE_LOG]) {
         keep_log(store->ports.store);
     }
     return err;
@@ -200,6 +218,16 @@ void sim_store_stall(struct sim_store *store, uint64_t stall_ns)
 void sim_store_break(struct sim_store *store)
 {
     fail_once(store, ERR_IO);
+}
+
+void sim_store_break_reads(struct sim_store *store)
+{
+    sim_kv_fail(store->disk, SIM_KV_READ, (uint32_t)rng_below(&store->rng, 40), ERR_IO);
+}
+
+bool sim_store_is_fenced(const struct sim_store *store)
+{
+    return store->ports.store != NULL && store_admits(store->ports.store) == ERR_IO;
 }
 
 void sim_store_fill(struct sim_store *store, bool is_full)

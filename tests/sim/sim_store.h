@@ -55,8 +55,12 @@ void sim_store_crash(struct sim_store *store, bool loses_power);
 void sim_store_stall(struct sim_store *store, uint64_t stall_ns);
 /* A write, a sync or a flush to come fails: it is fenced from then on. */
 void sim_store_break(struct sim_store *store);
+/* A read to come fails, once. It is fenced only if what cannot be read is needed to go on. */
+void sim_store_break_reads(struct sim_store *store);
+bool sim_store_is_fenced(const struct sim_store *store);
 /* A call of the next start fails, unless it does not come that far: until sim_store_mend(). */
 void sim_store_break_start(struct sim_store *store);
+/* No call fails any more. */
 void sim_store_mend(struct sim_store *store);
 /* Its disk as it is now, and back to that: while it is down. */
 void sim_store_copy(struct sim_store *store);

@@ -61,6 +61,32 @@ static void break_disk(struct trouble *trouble)
     }
 }
 
+/* Whoever asks for what cannot be read is told, or shown nothing; the next one who asks finds it. */
+static void break_reads(struct trouble *trouble)
+{
+    struct sim *sim = trouble->sim;
+    if (trouble->restart_ns == UINT64_MAX && trouble->space_ns == UINT64_MAX) {
+        sim_trace(sim, "==== a read will fail");
+        distrust(trouble);
+        sim_store_break_reads(sim->node->store);
+        trouble->trust_ns = sim->now_ns + rng_below(&trouble->rng, LOOKS_NS_MAX) + GRACE_NS;
+    }
+}
+
+/* The node said what it thinks of its disk, and somebody has read it. */
+static void look_at_node(struct trouble *trouble)
+{
+    trouble->trust_ns = UINT64_MAX;
+    if (sim_store_is_fenced(trouble->sim->node->store)) {
+        trouble->restart_ns = trouble->sim->now_ns;
+        return;
+    }
+    trouble->sim->disk_is_bad = false;
+    if (trouble->sim->options.plan.has[PLAN_READS]) {
+        sim_store_mend(trouble->sim->node->store);
+    }
+}
+
 static void stall(struct trouble *trouble)
 {
     uint64_t stall_ns = rng_below(&trouble->rng, STALL_NS_MAX);
@@ -81,10 +107,8 @@ void trouble_set_clock(struct trouble *trouble)
 static void befall(struct trouble *trouble)
 {
     static void (*const befalls[PLAN_COUNT])(struct trouble * trouble) = {
-        [PLAN_ERRORS] = break_disk,
-        [PLAN_FULL] = fill_up,
-        [PLAN_STALLS] = stall,
-        [PLAN_CLOCK] = trouble_set_clock,
+        [PLAN_ERRORS] = break_disk,       [PLAN_FULL] = fill_up,      [PLAN_STALLS] = stall,
+        [PLAN_CLOCK] = trouble_set_clock, [PLAN_READS] = break_reads,
     };
     uint64_t drawn = rng_below(&trouble->rng, PLAN_COUNT);
     for (uint32_t i = 0; i < PLAN_COUNT; i++) {
@@ -104,8 +128,7 @@ static void turn(void *object)
         have_space(trouble);
     }
     if (trouble->trust_ns <= sim->now_ns) {
-        trouble->trust_ns = UINT64_MAX;
-        sim->disk_is_bad = false;
+        look_at_node(trouble);
     }
     if (sim->is_stormy && trouble->next_ns <= sim->now_ns) {
         if (sim->node->broker != NULL) {
@@ -118,7 +141,8 @@ static void turn(void *object)
 
 void trouble_init(struct trouble *trouble, struct sim *sim)
 {
-    static const enum plan_what running[] = {PLAN_ERRORS, PLAN_FULL, PLAN_STALLS, PLAN_CLOCK};
+    static const enum plan_what running[] = {PLAN_ERRORS, PLAN_FULL, PLAN_STALLS, PLAN_CLOCK,
+                                             PLAN_READS};
     bool has_any = false;
     *trouble = (struct trouble){.sim = sim,
                                 .next_ns = UINT64_MAX,
@@ -135,6 +159,12 @@ void trouble_init(struct trouble *trouble, struct sim *sim)
     }
 }
 
+bool trouble_has_broken(const struct trouble *trouble)
+{
+    const struct sim_store *store = trouble->sim->node->store;
+    return trouble->restart_ns != UINT64_MAX || (store != NULL && sim_store_is_fenced(store));
+}
+
 bool trouble_wants_restart(const struct trouble *trouble)
 {
     return trouble->restart_ns <= trouble->sim->now_ns;
@@ -145,8 +175,10 @@ void trouble_heal(struct trouble *trouble)
     if (trouble->space_ns != UINT64_MAX) {
         have_space(trouble);
     }
-    if (trouble->restart_ns != UINT64_MAX) {
+    if (trouble->sim->node->store != NULL) {
         sim_store_mend(trouble->sim->node->store);
+    }
+    if (trouble->restart_ns != UINT64_MAX) {
         trouble->restart_ns = UINT64_MAX;
         trouble->trust_ns = trouble->sim->now_ns;
     }

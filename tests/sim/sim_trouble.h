@@ -32,6 +32,9 @@ void trouble_init(struct trouble *trouble, struct sim *sim);
 /* The node has to be started anew, now. */
 bool trouble_wants_restart(const struct trouble *trouble);
 
+/* It does nothing durable any more: somebody will have to. */
+bool trouble_has_broken(const struct trouble *trouble);
+
 /* The disk is exchanged, and there is space on it. The next start must succeed. */
 void trouble_heal(struct trouble *trouble);
 
