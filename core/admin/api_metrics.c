@@ -1,5 +1,6 @@
 #include "core/admin/process.h"
 #include "core/admin/routes.h"
+#include "core/base/ledger.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -64,6 +65,14 @@ static void qos_add(struct body *body, const struct admin_sources *sources, enum
     }
 }
 
+static void uses_add(struct body *body, const struct admin_sources *sources, enum metric metric)
+{
+    for (enum ledger_use use = 0; use < LEDGER_USE_COUNT; use++) {
+        label_add(body, metric_info(metric), "use", ledger_name(use),
+                  label_sum(sources, metric, use));
+    }
+}
+
 /* Each `le` holds what all smaller ones hold, and +Inf is the count, whatever is added meanwhile. */
 static void histo_add(struct body *body, const struct admin_sources *sources, enum metric metric)
 {
@@ -102,6 +111,8 @@ static void metric_add_text(struct body *body, const struct admin_sources *sourc
         reasons_add(body, sources, metric);
     } else if (info->labels == BY_QOS) {
         qos_add(body, sources, metric);
+    } else if (info->labels == BY_USE) {
+        uses_add(body, sources, metric);
     } else {
         body_add(body, "tern_%s", info->exported);
         value_add(body, info, value_sum(sources, metric));

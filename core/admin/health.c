@@ -10,13 +10,18 @@ static bool is_draining(const struct admin_sources *sources)
  * Degraded: clients are served, but the disk is full, or by certificates, passwords or rules that are not those of the files.
  * Balancers go on sending clients here, as these would find the same on the other side of a restart.
  */
+static uint64_t total(const struct admin_sources *sources, enum metric metric)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < sources->metrics_count; i++) {
+        sum += metric_value(sources->metrics[i], metric);
+    }
+    return sum;
+}
+
 void health_get(const struct admin_sources *sources, uint64_t wall_ms, struct answer *answer)
 {
     bool draining = is_draining(sources);
-    uint64_t clients = 0;
-    for (uint32_t i = 0; i < sources->metrics_count; i++) {
-        clients += metric_value(sources->metrics[i], METRIC_clients_connected);
-    }
     /* The wall clock may have been set back since the start. */
     uint64_t up_ms = wall_ms > sources->start_wall_ms ? wall_ms - sources->start_wall_ms : 0;
     struct admin_security security = security_now(sources);
@@ -28,9 +33,12 @@ void health_get(const struct admin_sources *sources, uint64_t wall_ms, struct an
     answer->content_type = "application/json";
     body_add(&answer->body,
              "{\"status\":\"%s\",\"version\":\"%s\",\"uptime_seconds\":%llu,\"shards\":%u,"
-             "\"clients\":%llu,\"storage\":\"%s\",\"security\":[",
+             "\"clients\":%llu,\"memory\":%llu,\"memory_limit\":%llu,\"storage\":\"%s\","
+             "\"security\":[",
              status, TERN_VERSION, (unsigned long long)(up_ms / 1000), sources->metrics_count,
-             (unsigned long long)clients, storage_word(&storage));
+             (unsigned long long)total(sources, METRIC_clients_connected),
+             (unsigned long long)total(sources, METRIC_memory_bytes),
+             (unsigned long long)total(sources, METRIC_memory_limit_bytes), storage_word(&storage));
     security_health_add(&answer->body, &security, wall_ms);
     body_add(&answer->body, "]}\n");
 }

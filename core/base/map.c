@@ -28,6 +28,7 @@ struct map {
     uint64_t seed;
     struct slot *slots;
     uint32_t slot_count, count, used;
+    enum ledger_use use; /* LEDGER_USE_COUNT: its table is in no ledger */
 };
 
 static char tombstone_place;
@@ -62,7 +63,27 @@ struct map *map_new(struct slice (*key_of)(const void *value), uint64_t seed)
     }
     map->key_of = key_of;
     map->seed = seed;
+    map->use = LEDGER_USE_COUNT;
     return map;
+}
+
+void map_enter(struct map *map, enum ledger_use use)
+{
+    ASSERT(map->slot_count == 0);
+    map->use = use;
+}
+
+/* Another table, or none. */
+static void replace_slots(struct map *map, struct slot *slots, uint32_t slot_count)
+{
+    if (map->use != LEDGER_USE_COUNT) {
+        ledger_add(map->use, ledger_block(slot_count * sizeof(*slots)) -
+                                 ledger_block(map->slot_count * sizeof(*slots)));
+    }
+    free(map->slots);
+    map->slots = slots;
+    map->slot_count = slot_count;
+    map->used = map->count;
 }
 
 void map_free(struct map *map)
@@ -70,7 +91,8 @@ void map_free(struct map *map)
     if (map == NULL) {
         return;
     }
-    free(map->slots);
+    map->count = 0;
+    replace_slots(map, NULL, 0);
     free(map);
 }
 
@@ -130,10 +152,7 @@ static enum err rebuild(struct map *map)
             *slot_vacant(slots, (uint32_t)slot_count, slot->hash) = *slot;
         }
     }
-    free(map->slots);
-    map->slots = slots;
-    map->slot_count = (uint32_t)slot_count;
-    map->used = map->count;
+    replace_slots(map, slots, (uint32_t)slot_count);
     return OK;
 }
 
@@ -170,10 +189,7 @@ void *map_remove(struct map *map, struct slice key)
     void *value = slot->value;
     map->count--;
     if (map->count == 0) { /* the memory of a million goes back with the last of them */
-        free(map->slots);
-        map->slots = NULL;
-        map->slot_count = 0;
-        map->used = 0;
+        replace_slots(map, NULL, 0);
         return value;
     }
     *slot = (struct slot){.value = TOMBSTONE};

@@ -12,6 +12,7 @@
 #define TERN_BASE_MAP_H
 
 #include "core/base/err.h"
+#include "core/base/ledger.h"
 #include "core/base/slice.h"
 
 #include <stdbool.h>
@@ -22,6 +23,9 @@ struct map;
 /* key_of gives the key of a value. NULL: memory is exhausted. */
 struct map *map_new(struct slice (*key_of)(const void *value), uint64_t seed);
 void map_free(struct map *map); /* accepts NULL; values are not touched */
+
+/* It is empty: what its table takes from now on is entered in the ledger. */
+void map_enter(struct map *map, enum ledger_use use);
 
 void *map_get(const struct map *map, struct slice key);
 

@@ -19,7 +19,7 @@
 enum metric_kind { COUNTER, GAUGE, HISTO };
 
 /* What the `labels` column of metrics.def may say: the closed set a metric is split by. */
-enum metric_labels { NONE, BY_REASON, BY_QOS };
+enum metric_labels { NONE, BY_REASON, BY_QOS, BY_USE };
 
 #define METRIC(field, exported, kind, scale, labels, help) METRIC_##field,
 enum metric {
@@ -40,6 +40,7 @@ enum {
 #define METRIC_CELLS_NONE      1
 #define METRIC_CELLS_BY_REASON METRIC_SLOTS
 #define METRIC_CELLS_BY_QOS    METRIC_SLOTS
+#define METRIC_CELLS_BY_USE    METRIC_SLOTS
 #define METRIC(field, exported, kind, scale, labels, help) \
     CELL_##field,                                          \
         CELL_##field##_LAST = CELL_##field - 1 +           \
@@ -93,12 +94,21 @@ static inline void metric_set(struct metrics *metrics, enum metric metric, uint6
     atomic_store_explicit(&metrics->cells[metric_cells[metric]], value, memory_order_relaxed);
 }
 
-/* label: TRAIL_x for BY_REASON, 0 to 2 for BY_QOS. The metric has labels. */
+/* label: TRAIL_x for BY_REASON, 0 to 2 for BY_QOS, LEDGER_x for BY_USE. The metric has labels. */
 static inline void metric_add_label(struct metrics *metrics, enum metric metric, uint32_t label,
                                     uint64_t count)
 {
     ASSERT(label < METRIC_SLOTS);
     metric_cell_add(metrics, metric_cells[metric] + label, count);
+}
+
+/* The same, of a gauge. */
+static inline void metric_set_label(struct metrics *metrics, enum metric metric, uint32_t label,
+                                    uint64_t value)
+{
+    ASSERT(label < METRIC_SLOTS);
+    atomic_store_explicit(&metrics->cells[metric_cells[metric] + label], value,
+                          memory_order_relaxed);
 }
 
 /*

@@ -1,6 +1,7 @@
 #include "core/broker/conn.h"
 
 #include "core/base/assert.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
@@ -152,8 +153,7 @@ bool conn_has_room(const struct conn *conn)
         return false;
     }
     /* The last quarter of the memory is for messages, not for those who do not read. */
-    return conn->out.bytes < OUT_FAIR_BYTES ||
-           msg_memory_bytes() <= shard->broker_memory_limit / 4 * 3;
+    return conn->out.bytes < OUT_FAIR_BYTES || !ceiling_is_near_for_slow(shard);
 }
 
 static void lost(struct conn *conn, enum err why);

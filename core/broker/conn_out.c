@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
+#include "core/base/ledger.h"
 
 #include <string.h>
 
@@ -27,7 +28,7 @@ static struct out_segment *segment_new(uint32_t capacity)
     if (segment == NULL) {
         return NULL;
     }
-    msg_memory_add((int64_t)bytes);
+    ledger_add(LEDGER_MESSAGES, (int64_t)bytes);
     *segment = (struct out_segment){
         .data = segment->bytes,
         .capacity = (uint32_t)(bytes - sizeof(*segment)),
@@ -39,7 +40,7 @@ static void segment_free(struct out_segment *segment)
 {
     size_t bytes = sizeof(*segment) + (size_t)segment->capacity;
     msg_unref(segment->msg);
-    msg_memory_add(-(int64_t)bytes);
+    ledger_add(LEDGER_MESSAGES, -(int64_t)bytes);
     blocks_give(segment, bytes);
 }
 

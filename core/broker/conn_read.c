@@ -6,6 +6,7 @@
  * copied once, whatever its size.
  */
 #include "core/base/assert.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/dispatch.h"
@@ -85,8 +86,7 @@ static bool refuse_large(struct conn *conn)
 
 static bool memory_is_short(const struct conn *conn)
 {
-    return conn->packet_bytes > OUT_REFERENCE_BYTES &&
-           msg_memory_bytes() > conn->shard->broker_memory_limit;
+    return conn->packet_bytes > OUT_REFERENCE_BYTES && ceiling_is_reached(conn->shard);
 }
 
 /* Add to the incomplete packet what belongs to it; returns how much that was. */

@@ -3,6 +3,7 @@
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
 #include "core/broker/apply.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
 #include "core/broker/hold.h"
 #include "core/broker/on_close.h"
@@ -29,11 +30,6 @@ static struct conn *conn_of(const struct session *session)
 static struct shard *shard_of_session(const struct session *session)
 {
     return session->owner;
-}
-
-bool deliver_memory_is_full(const struct shard *shard)
-{
-    return msg_memory_bytes() > shard->broker_memory_limit;
 }
 
 /* ---- writing one PUBLISH ------------------------------------------------------------------- */
@@ -371,7 +367,7 @@ static enum err queue_up(struct session *session, const struct delivery *deliver
     if (spill_wants(session, delivery)) {
         return spill(session, delivery, &bounds);
     }
-    if (deliver_memory_is_full(shard)) {
+    if (ceiling_is_reached(shard)) {
         deliver_drop(session, TRAIL_DROP_MEMORY, ERR_QUOTA, delivery->msg);
         return ERR_QUOTA;
     }

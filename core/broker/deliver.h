@@ -67,7 +67,4 @@ void deliver_settled(struct session *session, struct delivery *delivery);
 void deliver_drop(struct session *session, enum trail_what what, enum err why,
                   const struct msg *msg);
 
-/* How many bytes of memory may still be used for messages? */
-bool deliver_memory_is_full(const struct shard *shard);
-
 #endif

@@ -3,6 +3,7 @@
 #include "core/access/bans.h"
 #include "core/access/flapping.h"
 #include "core/base/assert.h"
+#include "core/base/ledger.h"
 #include "core/base/log.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
@@ -304,6 +305,7 @@ static enum err session_join(struct session *session, const struct quota_holder 
         if (own == NULL) {
             return ERR_NOMEM;
         }
+        ledger_add(LEDGER_SESSIONS, ledger_block(sizeof(*own)));
     }
     quota_leave(own);
     quota_share(holder, own);
@@ -476,6 +478,7 @@ void limits_session_end(struct session *session)
 {
     if (session->limits != NULL) {
         quota_leave(session->limits);
+        ledger_add(LEDGER_SESSIONS, -ledger_block(sizeof(struct quota_holder)));
         free(session->limits);
         session->limits = NULL;
     }

@@ -5,6 +5,7 @@
  *
  * What expires, or finds no place in the store, counts until it is set again.
  */
+#include "core/base/ledger.h"
 #include "core/base/list.h"
 #include "core/base/map.h"
 #include "core/broker/limits.h"
@@ -43,7 +44,15 @@ struct owners *owners_new(uint64_t seed)
         owners_free(owners);
         return NULL;
     }
+    map_enter(owners->topics, LEDGER_RETAINED);
     return owners;
+}
+
+static void owned_free(struct owned *owned)
+{
+    quota_leave(&owned->holder);
+    ledger_add(LEDGER_RETAINED, -ledger_block(sizeof(*owned)));
+    free(owned);
 }
 
 void owners_free(struct owners *owners)
@@ -54,8 +63,7 @@ void owners_free(struct owners *owners)
     uint64_t cursor = 0;
     struct owned *owned;
     while (owners->topics != NULL && (owned = map_next(owners->topics, &cursor)) != NULL) {
-        quota_leave(&owned->holder);
-        free(owned);
+        owned_free(owned);
     }
     map_free(owners->topics);
     pthread_mutex_destroy(&owners->lock);
@@ -66,8 +74,7 @@ static void drop(struct owners *owners, struct owned *owned)
 {
     if (owned != NULL) {
         map_remove(owners->topics, key_of(owned));
-        quota_leave(&owned->holder);
-        free(owned);
+        owned_free(owned);
         atomic_fetch_sub_explicit(&owners->count, 1, memory_order_relaxed);
     }
 }
@@ -81,6 +88,7 @@ static enum err take(struct owners *owners, struct owned *old, uint64_t hash,
     if (owned == NULL) {
         return ERR_NOMEM;
     }
+    ledger_add(LEDGER_RETAINED, ledger_block(sizeof(*owned)));
     owned->hash = hash;
     quota_share(holder, &owned->holder);
     if (old != NULL) {
@@ -91,15 +99,13 @@ static enum err take(struct owners *owners, struct owned *old, uint64_t hash,
         if (old != NULL) {
             quota_settle(&old->holder, QUOTA_RETAINED, 1);
         }
-        quota_leave(&owned->holder);
-        free(owned);
+        owned_free(owned);
         return err;
     }
     drop(owners, old);
     err = map_put(owners->topics, owned);
     if (err != OK) {
-        quota_leave(&owned->holder);
-        free(owned);
+        owned_free(owned);
         return err;
     }
     atomic_fetch_add_explicit(&owners->count, 1, memory_order_relaxed);

@@ -1,6 +1,7 @@
 #include "core/broker/on_close.h"
 
 #include "core/base/assert.h"
+#include "core/base/ledger.h"
 #include "core/broker/apply.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
@@ -122,6 +123,7 @@ enum err session_prepare_afterlife(struct session *session)
     if (afterlife == NULL) {
         return ERR_NOMEM;
     }
+    ledger_add(LEDGER_SESSIONS, ledger_block(sizeof(*afterlife)));
     afterlife->session = session;
     timer_init(&afterlife->will_timer, on_will_timer);
     timer_init(&afterlife->expiry_timer, on_expiry_timer);

@@ -4,6 +4,7 @@
  */
 #include "core/base/assert.h"
 #include "core/broker/apply.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
@@ -439,7 +440,7 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     }
     *session_present = session != NULL; /* [MQTT-3.2.2-2] [MQTT-3.2.2-3] */
     if (session == NULL) {
-        if (deliver_memory_is_full(shard)) {
+        if (ceiling_is_near(shard)) {
             return ERR_BUSY; /* who has a session may come and take what fills the memory */
         }
         if (config->sessions_max > 0 &&

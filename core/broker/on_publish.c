@@ -4,6 +4,7 @@
 #include "core/base/assert.h"
 #include "core/base/utf8.h"
 #include "core/broker/apply.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/limits.h"
@@ -63,7 +64,8 @@ static enum err message_check(const struct conn *conn, const struct mqtt_publish
         !utf8_is_valid(publish->payload)) {
         return ERR_PAYLOAD_FORMAT;
     }
-    if (deliver_memory_is_full(conn->shard)) {
+    bool makes_room = publish->retain && publish->payload.count == 0;
+    if (!makes_room && ceiling_is_reached(conn->shard)) {
         return ERR_QUOTA;
     }
     return OK;
@@ -133,6 +135,7 @@ static bool send(struct conn *conn, struct msg *msg, struct receipt *receipt)
     }
     bool has_receivers = route_is_wanted(conn->shard, msg);
     enum err err = msg->qos < 2 ? apply_admit(session) : OK;
+    err = err == OK && msg->retain ? retained_admit(conn->shard, msg) : err;
     err = err == OK ? outbox_send(session, msg, NULL) : err;
     if (err != OK && receipt != NULL) {
         receipt->err = err;

@@ -3,6 +3,7 @@
 #include "core/base/assert.h"
 #include "core/base/log.h"
 #include "core/broker/apply.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/deliver.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/give_back.h"
@@ -169,7 +170,7 @@ static enum err filter_check(struct conn *conn, const struct mqtt_filter *asked,
         conn->session->subscription_count >= config->subscriptions_max) {
         return ERR_QUOTA;
     }
-    if (!is_known && deliver_memory_is_full(conn->shard)) {
+    if (!is_known && ceiling_is_near(conn->shard)) {
         return ERR_QUOTA;
     }
     return is_known ? OK : limits_may_subscribe(conn->session);

@@ -1,6 +1,7 @@
 #include "core/broker/retained.h"
 
 #include "core/base/blocks.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
@@ -13,6 +14,12 @@
 static bool is_of_broker(const struct msg *msg)
 {
     return slice_starts_with(msg->topic, slice_text("$SYS/"));
+}
+
+/* There is no room for one more in memory: it is to be on disk alone. */
+static bool is_crowded(const struct shard *shard)
+{
+    return retain_is_crowded(shard->retain) || ceiling_is_near(shard);
 }
 
 /* ---- letting go of what is on disk ---------------------------------------------------------- */
@@ -77,7 +84,7 @@ static void log_now(struct shard *shard, struct msg *msg, struct receipt *receip
     }
     outbox_received(shard, UINT64_C(1) << partition);
     receipt_await(receipt, UINT64_C(1) << partition);
-    if (now.msg != NULL && retain_is_crowded(shard->retain)) {
+    if (now.msg != NULL && is_crowded(shard)) {
         let_go_when_committed(shard, now.msg);
     }
     msg_unref(now.msg);
@@ -132,6 +139,20 @@ void retained_on_mail(struct shard *shard, struct mail *mail)
     msg_unref(mail->msg);
 }
 
+enum err retained_admit(struct shard *shard, const struct msg *msg)
+{
+    if (msg->payload.count == 0 || is_of_broker(msg) || !ceiling_is_near(shard)) {
+        return OK;
+    }
+    struct retained now = retain_look(shard->retain, msg->topic, 0);
+    bool is_there = now.msg != NULL || now.stamp != 0;
+    msg_unref(now.msg);
+    if (!is_there) {
+        shard_count_drop(shard, TRAIL_DROP_MEMORY, ERR_QUOTA, slice_of(NULL, 0), msg->topic);
+    }
+    return is_there ? OK : ERR_QUOTA;
+}
+
 enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     uint32_t owner = shard_of(shard, msg->topic);
@@ -159,9 +180,12 @@ enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *rece
 bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     if (msg->retain) {
-        enum err err = retained_set(shard, msg, receipt);
-        if (err != OK) {
-            count_not_retained(shard, msg, err);
+        enum err err = retained_admit(shard, msg);
+        if (err == OK) {
+            err = retained_set(shard, msg, receipt);
+            if (err != OK) {
+                count_not_retained(shard, msg, err);
+            }
         }
         if (receipt != NULL && receipt->err == OK) {
             receipt->err = err;
@@ -179,7 +203,7 @@ bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *rece
 
 enum err retained_restore(struct shard *shard, const struct msg_spec *message)
 {
-    if (retain_is_crowded(shard->retain)) {
+    if (is_crowded(shard)) {
         return retain_set_away(shard->retain, message->topic, msg_spec_bytes(message));
     }
     struct msg *msg = msg_new(message);

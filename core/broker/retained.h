@@ -29,6 +29,13 @@ struct shard;
 bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *receipt);
 
 /*
+ * May it be retained? ERR_QUOTA, counted and told: its topic would be a new one, and the broker is near
+ * its ceiling of memory. retained_publish() asks; so does who sends by an outbox, where a message is
+ * accepted for good.
+ */
+enum err retained_admit(struct shard *shard, const struct msg *msg);
+
+/*
  * Only set it. A message that comes out of an outbox is set by the shard that owns its topic, which
  * knows whether it came before a crash: so it is routed when receipt is done, not before.
  */

@@ -1,6 +1,7 @@
 #include "core/broker/rights.h"
 
 #include "core/access/acl.h"
+#include "core/base/ledger.h"
 #include "core/base/log.h"
 #include "core/broker/conn.h"
 #include "core/broker/explain.h"
@@ -50,6 +51,7 @@ static struct rights *rights_of(struct session *session, const struct acl *acl)
     struct rights *rights = session->rights;
     if (rights == NULL) {
         rights = session->rights = calloc(1, sizeof(*rights));
+        ledger_add(LEDGER_SESSIONS, rights == NULL ? 0 : ledger_block(sizeof(*rights)));
     }
     if (rights != NULL && rights->generation != shard_of_session(session)->security_generation) {
         look_up(rights, session, acl);
@@ -66,8 +68,11 @@ void rights_forget(struct session *session)
 
 void rights_free(struct session *session)
 {
-    free(session->rights);
-    session->rights = NULL;
+    if (session->rights != NULL) {
+        ledger_add(LEDGER_SESSIONS, -ledger_block(sizeof(struct rights)));
+        free(session->rights);
+        session->rights = NULL;
+    }
 }
 
 /* ---- asking -------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/broker/broker_shared.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/ends.h"
@@ -331,6 +332,7 @@ enum err shard_open(struct shard *shard, struct broker_failure *failure)
         shard->trail == NULL || shard->shares == NULL || shard->mailbox == NULL) {
         return ERR_NOMEM;
     }
+    map_enter(shard->sessions, LEDGER_SESSIONS);
     epoch_online(broker->epoch, shard->index);
     shard->is_open = true;
     if (shard->index == 0) {
@@ -491,7 +493,11 @@ static void show_gauges(struct shard *shard)
         metric_set(metrics, METRIC_retained, retain_count(shard->retain));
         metric_set(metrics, METRIC_retained_bytes, retain_bytes(shard->retain));
         metric_set(metrics, METRIC_retained_memory_bytes, retain_memory_bytes(shard->retain));
-        metric_set(metrics, METRIC_memory_bytes, msg_memory_bytes());
+        metric_set(metrics, METRIC_memory_bytes, ledger_total());
+        metric_set(metrics, METRIC_memory_limit_bytes, shard->broker_memory_limit);
+        for (enum ledger_use use = 0; use < LEDGER_USE_COUNT; use++) {
+            metric_set_label(metrics, METRIC_memory_use_bytes, use, ledger_bytes(use));
+        }
     }
     metric_add(metrics, METRIC_turns, 1);
 }
@@ -500,6 +506,9 @@ static void show_gauges(struct shard *shard)
 static void begin(struct shard *shard)
 {
     shard->has_begun = true;
+    if (shard->index == 0) {
+        ceiling_look(shard);
+    }
     if (shard->outbox != NULL) {
         outbox_restored(shard);
     }

@@ -1,6 +1,7 @@
 #include "core/broker/shares.h"
 
 #include "core/base/assert.h"
+#include "core/base/ledger.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
@@ -58,6 +59,9 @@ struct shares *shares_new(uint64_t seed)
         shares_free(shares, NULL);
         return NULL;
     }
+    map_enter(shares->by_name, LEDGER_SUBSCRIPTIONS);
+    map_enter(shares->by_id, LEDGER_SUBSCRIPTIONS);
+    map_enter(shares->sessions, LEDGER_SESSIONS);
     return shares;
 }
 
@@ -69,6 +73,7 @@ static void share_free(struct shard *shard, struct share *share)
         trie_unsubscribe(shard->trie, shard->index, &share->sub);
     }
     share_group_free(share->group);
+    ledger_add(LEDGER_SUBSCRIPTIONS, -ledger_block(sizeof(*share) + share->name.count));
     free(share);
 }
 
@@ -102,6 +107,7 @@ static struct share *share_new(struct shard *shard, struct slice name, struct sl
     if (share == NULL) {
         return NULL;
     }
+    ledger_add(LEDGER_SUBSCRIPTIONS, ledger_block(sizeof(*share) + name.count));
     memcpy(share->bytes, name.data, name.count);
     share->name = slice_of(share->bytes, name.count);
     share->hash = hash_bytes(name);

@@ -2,6 +2,7 @@
 
 #include "core/base/log.h"
 #include "core/broker/apply.h"
+#include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/shard.h"
@@ -24,17 +25,13 @@ static struct shard *shard_of_session(const struct session *session)
  * Memory is wanted for other things: who is away finds everything on disk, and so does who is there
  * when there is none left at all. What was accepted by an outbox is not dropped for lack of it.
  */
-static bool memory_is_scarce(const struct shard *shard)
-{
-    return msg_memory_bytes() > shard->broker_memory_limit / 4;
-}
-
 static uint32_t memory_max(const struct session *session)
 {
+    const struct shard *shard = shard_of_session(session);
     if (session->conn != NULL) {
-        return deliver_memory_is_full(shard_of_session(session)) ? 0 : PRESENT_MAX;
+        return ceiling_is_reached(shard) ? 0 : PRESENT_MAX;
     }
-    return memory_is_scarce(shard_of_session(session)) ? 0 : AWAY_MAX;
+    return ceiling_is_near_for_away(shard) ? 0 : AWAY_MAX;
 }
 
 bool spill_wants_restored(const struct session *session)

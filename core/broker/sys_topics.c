@@ -4,6 +4,7 @@
  */
 #include "core/broker/sys_topics.h"
 
+#include "core/base/ledger.h"
 #include "core/base/wheel.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/retained.h"
@@ -72,7 +73,8 @@ enum {
     NUMBER_COUNT = sizeof(numbers) / sizeof(numbers[0]),
     LOAD_COUNT = sizeof(loads) / sizeof(loads[0]),
     PERIOD_COUNT = 3,
-    OTHER_COUNT = 5, /* version, uptime, maximum of clients, of heap, dropped messages */
+    /* Version, uptime, maximum of clients, of heap, dropped messages; the heap by its uses. */
+    OTHER_COUNT = 5 + LEDGER_USE_COUNT,
     VALUE_COUNT = NUMBER_COUNT + LOAD_COUNT * PERIOD_COUNT + OTHER_COUNT,
 };
 
@@ -180,6 +182,11 @@ static void say_others(struct sys_topics *sys)
     say_u64(sys, index++, ROOT "clients/maximum", sys->clients_max);
     say_u64(sys, index++, ROOT "heap/maximum", sys->heap_max);
     say_u64(sys, index++, ROOT "publish/messages/dropped", total_dropped(shard));
+    for (enum ledger_use use = 0; use < LEDGER_USE_COUNT; use++) {
+        char topic[TOPIC_MAX];
+        snprintf(topic, sizeof(topic), ROOT "heap/%s", ledger_name(use));
+        say_u64(sys, index++, topic, ledger_bytes(use));
+    }
 }
 
 static void rest(struct sys_topics *sys)

@@ -1,7 +1,7 @@
 #include "core/broker/withhold.h"
 
+#include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
-#include "core/broker/deliver.h"
 #include "core/broker/explain.h"
 #include "core/broker/shard.h"
 #include "core/session/journal.h"
@@ -29,7 +29,7 @@ static bool has_room(const struct conn *conn)
     const struct shard *shard = conn->shard;
     bool may_last = shard->journal == NULL ||
                     journal_admit(shard->journal, conn->session->partition) == OK;
-    return may_last && !deliver_memory_is_full(shard);
+    return may_last && !ceiling_is_reached(shard);
 }
 
 /* Who has to wait on goes behind the others. */
@@ -71,7 +71,7 @@ void withhold_begin(struct conn *conn, enum err why)
     if (withheld->why != OK) {
         return;
     }
-    bool is_seen = is_of_disk(why) || deliver_memory_is_full(shard);
+    bool is_seen = is_of_disk(why) || ceiling_is_reached(shard);
     withheld->why = why;
     withheld->due_ns = is_seen ? now_ns : now_ns + BLIND_NS;
     conn_tell(conn, &(struct trail_event){.what = TRAIL_WITHHELD, .why = why});

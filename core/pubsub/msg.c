@@ -1,40 +1,10 @@
 #include "core/pubsub/msg.h"
 
 #include "core/base/blocks.h"
+#include "core/base/ledger.h"
 #include "core/base/map.h"
-#include "core/limits.h"
 
 #include <stdatomic.h>
-
-/*
- * What all messages weigh is one number for the whole process, but a shard that makes and frees a
- * million of them a second must not touch a shared line each time: every thread gathers its
- * difference and adds it when it exceeds a step. A thread may free what another one made, so a
- * difference, and for a moment the total, may be negative.
- */
-enum { MEMORY_STEP_BYTES = 64 * 1024 };
-static struct {
-    /* Read for each message by all: alone, or whatever the linker puts beside it would move it. */
-    _Alignas(LIMIT_APART_BYTES) _Atomic int64_t bytes;
-} memory;
-_Static_assert(sizeof(memory) == LIMIT_APART_BYTES, "nothing else is on its lines");
-static _Thread_local int64_t memory_bytes_own;
-
-void msg_memory_add(int64_t bytes)
-{
-    memory_bytes_own += bytes;
-    if (memory_bytes_own >= MEMORY_STEP_BYTES || memory_bytes_own <= -MEMORY_STEP_BYTES) {
-        /* Relaxed: a statistic, orders nothing. */
-        atomic_fetch_add_explicit(&memory.bytes, memory_bytes_own, memory_order_relaxed);
-        memory_bytes_own = 0;
-    }
-}
-
-uint64_t msg_memory_bytes(void)
-{
-    int64_t bytes = atomic_load_explicit(&memory.bytes, memory_order_relaxed) + memory_bytes_own;
-    return bytes > 0 ? (uint64_t)bytes : 0;
-}
 
 /* Relaxed: who takes a reference has one already, and got the object with it. */
 static void refs_take(_Atomic uint32_t *refs)
@@ -66,7 +36,7 @@ struct blob *blob_new(uint32_t capacity)
     }
     atomic_init(&blob->refs, 1);
     blob->capacity = capacity;
-    msg_memory_add((int64_t)sizeof(*blob) + capacity);
+    ledger_add(LEDGER_MESSAGES, (int64_t)sizeof(*blob) + capacity);
     return blob;
 }
 
@@ -82,7 +52,7 @@ void blob_unref(struct blob *blob)
         return;
     }
     size_t bytes = sizeof(*blob) + (size_t)blob->capacity;
-    msg_memory_add(-(int64_t)bytes);
+    ledger_add(LEDGER_MESSAGES, -(int64_t)bytes);
     blocks_give(blob, bytes);
 }
 
@@ -145,7 +115,7 @@ struct msg *msg_new(const struct msg_spec *spec)
         msg->payload = spec->payload;
         msg->blob = blob_ref(spec->blob);
     }
-    msg_memory_add((int64_t)block_bytes(msg));
+    ledger_add(LEDGER_MESSAGES, (int64_t)block_bytes(msg));
     return msg;
 }
 
@@ -161,7 +131,7 @@ void msg_unref(struct msg *msg)
         return;
     }
     size_t bytes = block_bytes(msg);
-    msg_memory_add(-(int64_t)bytes);
+    ledger_add(LEDGER_MESSAGES, -(int64_t)bytes);
     blob_unref(msg->blob);
     blocks_give(msg, bytes);
 }

@@ -63,10 +63,4 @@ uint32_t msg_bytes(const struct msg *msg);
 /* The same of one that is not made yet, or not in memory. */
 uint32_t msg_spec_bytes(const struct msg_spec *spec);
 
-/* What else clients make the broker keep weighs like a message: bytes more, or less. Any thread. */
-void msg_memory_add(int64_t bytes);
-
-/* Bytes in all messages and blobs of the process, exact to 64 KiB per thread. Any thread. */
-uint64_t msg_memory_bytes(void);
-
 #endif

@@ -1,5 +1,7 @@
 #include "core/pubsub/retain_tree.h"
 
+#include "core/base/ledger.h"
+
 #include <stdlib.h>
 
 struct place {
@@ -38,15 +40,26 @@ static uint32_t home_of(const struct branch *branch, uint64_t hash)
     return branch->home_bits == 0 ? 0 : (uint32_t)(hash >> (64 - branch->home_bits));
 }
 
+static size_t branch_bytes(uint8_t home_bits)
+{
+    return sizeof(struct branch) + place_count_for(home_bits) * sizeof(struct place);
+}
+
 static struct branch *branch_new(uint8_t home_bits)
 {
-    uint32_t place_count = place_count_for(home_bits);
-    struct branch *branch = calloc(1, sizeof(*branch) + place_count * sizeof(struct place));
+    struct branch *branch = calloc(1, branch_bytes(home_bits));
     if (branch != NULL) {
-        branch->place_count = place_count;
+        ledger_add(LEDGER_RETAINED, ledger_block(branch_bytes(home_bits)));
+        branch->place_count = place_count_for(home_bits);
         branch->home_bits = home_bits;
     }
     return branch;
+}
+
+static void branch_free(struct branch *branch)
+{
+    ledger_add(LEDGER_RETAINED, -ledger_block(branch_bytes(branch->home_bits)));
+    free(branch);
 }
 
 /* Below, at or above the key (hash, level): as with memcmp. */
@@ -103,7 +116,7 @@ static struct branch *branch_copy(const struct branch *old, uint8_t home_bits)
         uint32_t home = home_of(branch, old->places[i].hash);
         uint32_t at = home > next ? home : next; /* T2 */
         if (at >= branch->place_count) {
-            free(branch);
+            branch_free(branch);
             return NULL;
         }
         branch->places[at] = old->places[i];
@@ -156,14 +169,14 @@ static void branch_shrink(struct topic_node *node)
     if (branch->count == 1) {
         node->only = first_from(branch, 0);
         node->children = CHILD_ONLY;
-        free(branch);
+        branch_free(branch);
         return;
     }
     if (branch->home_bits >= 3 && branch->count <= home_count(branch->home_bits) / 8) {
         struct branch *smaller = branch_copy(branch, branch->home_bits - 2);
         if (smaller != NULL) { /* else it stays large */
             node->branch = smaller;
-            free(branch);
+            branch_free(branch);
         }
     }
 }
@@ -187,7 +200,7 @@ static enum err add_child(struct topic_node *node, struct topic_node *child, uin
             branch_shrink(node); /* it may have been made for a child that never came */
             return ERR_NOMEM;
         }
-        free(node->branch);
+        branch_free(node->branch);
         node->branch = larger;
     }
     return OK;
@@ -217,12 +230,18 @@ static void remove_child(struct topic_node *node, struct topic_node *child, uint
     branch_shrink(node);
 }
 
+static size_t node_bytes(size_t level_bytes)
+{
+    return offsetof(struct topic_node, level) + level_bytes;
+}
+
 static struct topic_node *node_new(struct topic_node *parent, struct slice level)
 {
-    struct topic_node *node = calloc(1, offsetof(struct topic_node, level) + level.count);
+    struct topic_node *node = calloc(1, node_bytes(level.count));
     if (node == NULL) {
         return NULL;
     }
+    ledger_add(LEDGER_RETAINED, ledger_block(node_bytes(level.count)));
     ASSERT(level.count <= UINT16_MAX);
     node->parent = parent;
     node->level_bytes = (uint16_t)level.count;
@@ -230,6 +249,15 @@ static struct topic_node *node_new(struct topic_node *parent, struct slice level
         memcpy(node->level, level.data, level.count);
     }
     return node;
+}
+
+/* Accepts NULL. */
+static void node_free(struct topic_node *node)
+{
+    if (node != NULL) {
+        ledger_add(LEDGER_RETAINED, -ledger_block(node_bytes(node->level_bytes)));
+        free(node);
+    }
 }
 
 struct topic_node *topic_node_new_root(void)
@@ -274,7 +302,7 @@ struct topic_node *topic_node_make(struct topic_node *root, struct slice topic, 
         if (child == NULL) {
             child = node_new(node, level);
             if (child == NULL || add_child(node, child, seed) != OK) {
-                free(child);
+                node_free(child);
                 topic_node_prune(node, seed);
                 return NULL;
             }
@@ -290,7 +318,7 @@ void topic_node_prune(struct topic_node *node, uint64_t seed)
            node->pins == 0) {
         struct topic_node *parent = node->parent;
         remove_child(parent, node, seed);
-        free(node);
+        node_free(node);
         node = parent;
     }
 }
@@ -333,7 +361,7 @@ static struct topic_node *pop_child(struct topic_node *node)
             return child;
         }
     }
-    free(branch);
+    branch_free(branch);
     node->children = CHILD_NONE;
     return NULL;
 }
@@ -350,7 +378,7 @@ void topic_node_free(struct topic_node *root)
         struct topic_node *parent = node == root ? NULL : node->parent;
         ASSERT(node == root || node->pins == 0); /* a scan is still there */
         msg_unref(node->kind == NODE_HERE ? node->msg : NULL);
-        free(node);
+        node_free(node);
         node = parent;
     }
 }

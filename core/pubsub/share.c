@@ -1,5 +1,7 @@
 #include "core/pubsub/share.h"
 
+#include "core/base/ledger.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,9 +22,20 @@ struct share_group {
 
 enum { CAPACITY_MIN = 4 };
 
+/* Of a group with that capacity. */
+static int64_t weight(uint32_t capacity)
+{
+    int64_t bytes = ledger_block(sizeof(struct share_group));
+    return capacity == 0 ? bytes
+                         : bytes + ledger_block(capacity * sizeof(struct share_member)) +
+                               ledger_block((size_t)capacity * 2 * sizeof(uint32_t));
+}
+
 struct share_group *share_group_new(void)
 {
-    return calloc(1, sizeof(struct share_group));
+    struct share_group *group = calloc(1, sizeof(*group));
+    ledger_add(LEDGER_SUBSCRIPTIONS, group == NULL ? 0 : weight(0));
+    return group;
 }
 
 void share_group_free(struct share_group *group)
@@ -30,6 +43,7 @@ void share_group_free(struct share_group *group)
     if (group == NULL) {
         return;
     }
+    ledger_add(LEDGER_SUBSCRIPTIONS, -weight(group->capacity));
     free(group->members);
     free(group->index);
     free(group);
@@ -91,6 +105,7 @@ static enum err resize(struct share_group *group, uint32_t capacity)
     if (group->count > 0) {
         memcpy(members, group->members, group->count * sizeof(members[0]));
     }
+    ledger_add(LEDGER_SUBSCRIPTIONS, weight(capacity) - weight(group->capacity));
     free(group->members);
     free(group->index);
     group->members = members;

@@ -1,5 +1,7 @@
 #include "core/pubsub/subs.h"
 
+#include "core/base/ledger.h"
+
 #include <stdlib.h>
 
 static uint32_t capacity_of(const struct subs *subs)
@@ -14,7 +16,7 @@ static struct sub **array_of(struct subs *subs)
 
 static int64_t heap_bytes(uint8_t capacity_log2)
 {
-    return capacity_log2 == 0 ? 0 : (int64_t)(sizeof(struct sub *) << capacity_log2);
+    return capacity_log2 == 0 ? 0 : ledger_block(sizeof(struct sub *) << capacity_log2);
 }
 
 /* Move everything to an array of another size. ERR_NOMEM: nothing changed. */

@@ -50,9 +50,9 @@ static size_t bytes_for(uint32_t slot_count)
     return sizeof(struct kids) + slot_count * (sizeof(uint64_t) + hash_bytes_each);
 }
 
-static size_t kids_bytes(const struct kids *kids)
+static int64_t kids_weight(const struct kids *kids)
 {
-    return bytes_for(kids->slot_count);
+    return ledger_block(bytes_for(kids->slot_count));
 }
 
 static struct kids *kids_new(uint32_t slot_count)
@@ -116,8 +116,7 @@ static void below_store(struct node *node, uintptr_t word)
 static void publish(struct trie *trie, uint32_t shard, struct node *node, struct kids *kids,
                     struct kids *old)
 {
-    trie_count_bytes(trie,
-                     (int64_t)kids_bytes(kids) - (old == NULL ? 0 : (int64_t)kids_bytes(old)));
+    trie_count_bytes(trie, kids_weight(kids) - (old == NULL ? 0 : kids_weight(old)));
     below_store(node, (uintptr_t)kids);
     if (old != NULL) {
         epoch_retire(trie->epoch, shard, old, free);
@@ -290,7 +289,7 @@ static void settle(struct trie *trie, uint32_t shard, struct node *node, struct 
     }
     below_store(node,
                 child_count == 0 ? BELOW_NOTHING : (uintptr_t)last_child(kids) + BELOW_IS_CHILD);
-    trie_count_bytes(trie, -(int64_t)kids_bytes(kids));
+    trie_count_bytes(trie, -kids_weight(kids));
     epoch_retire(trie->epoch, shard, kids, free);
 }
 
@@ -325,7 +324,7 @@ void node_drop_kids(struct trie *trie, struct node *node)
 {
     struct kids *kids = node_below(node).kids;
     if (kids != NULL) {
-        trie_count_bytes(trie, -(int64_t)kids_bytes(kids));
+        trie_count_bytes(trie, -kids_weight(kids));
         free(kids);
     }
 }

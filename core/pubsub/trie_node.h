@@ -27,6 +27,7 @@
 #ifndef TERN_PUBSUB_TRIE_NODE_H
 #define TERN_PUBSUB_TRIE_NODE_H
 
+#include "core/base/ledger.h"
 #include "core/limits.h"
 #include "core/pubsub/level.h"
 #include "core/pubsub/subs.h"
@@ -179,9 +180,10 @@ void node_unhang_rest(struct trie *trie, uint32_t shard, struct node *node);
 /* Free the kids of a node that never hung; its children are not touched. */
 void node_drop_kids(struct trie *trie, struct node *node);
 
-/* The tree's own memory, for trie_stats(). */
+/* The tree's own memory, for trie_stats() and the ledger. */
 static inline void trie_count_bytes(struct trie *trie, int64_t bytes)
 {
+    ledger_add(LEDGER_SUBSCRIPTIONS, bytes);
     /* Relaxed: a statistic. */
     atomic_fetch_add_explicit(&trie->bytes, (uint64_t)bytes, memory_order_relaxed);
 }

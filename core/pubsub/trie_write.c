@@ -50,7 +50,7 @@ static void version_grow(struct trie *trie)
 static void count_leaves(struct trie *trie, int64_t count)
 {
     atomic_fetch_add_explicit(&trie->filter_count, (uint64_t)count, memory_order_relaxed);
-    trie_count_bytes(trie, count * (int64_t)sizeof(struct leaf));
+    trie_count_bytes(trie, count * ledger_block(sizeof(struct leaf)));
 }
 
 static size_t node_bytes(size_t level_bytes)
@@ -96,7 +96,7 @@ static struct subs *subs_bring(struct trie *trie, struct leaf *leaf, uint32_t sh
     if (other == NULL) {
         return NULL;
     }
-    trie_count_bytes(trie, (int64_t)(trie->shard_count * sizeof(other[0])));
+    trie_count_bytes(trie, ledger_block(trie->shard_count * sizeof(other[0])));
     /* Release: pairs with acquire in subs_of() and leaf_subs(). */
     atomic_store_explicit(&leaf->other, other, memory_order_release);
     return &other[shard];
@@ -184,7 +184,7 @@ static enum err chain_extend(struct trie *trie, uint32_t shard, struct chain *ch
     }
     chain->tail = node;
     chain->count++;
-    chain->bytes += (int64_t)node_bytes(level.count);
+    chain->bytes += ledger_block(node_bytes(level.count));
     return OK;
 }
 
@@ -312,7 +312,7 @@ static void node_remove(struct trie *trie, uint32_t shard, struct node *node)
 {
     node_unhang(trie, shard, node);
     atomic_fetch_sub_explicit(&trie->node_count, 1, memory_order_relaxed);
-    trie_count_bytes(trie, -(int64_t)node_bytes(node->level_bytes));
+    trie_count_bytes(trie, -ledger_block(node_bytes(node->level_bytes)));
     epoch_retire(trie->epoch, shard, node, free);
 }
 
@@ -340,7 +340,7 @@ static void leaf_remove(struct trie *trie, uint32_t shard, struct leaf *leaf)
     version_grow(trie);
     struct subs *other = atomic_load_explicit(&leaf->other, memory_order_relaxed);
     if (other != NULL) {
-        trie_count_bytes(trie, -(int64_t)(trie->shard_count * sizeof(other[0])));
+        trie_count_bytes(trie, -ledger_block(trie->shard_count * sizeof(other[0])));
         epoch_retire(trie->epoch, shard, other, free);
     }
     count_leaves(trie, -1);

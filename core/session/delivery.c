@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
+#include "core/base/ledger.h"
 
 #include <string.h>
 
@@ -44,7 +45,7 @@ void delivery_deinit(struct delivery *delivery)
 
 static void slots_free(struct deque *deque)
 {
-    msg_memory_add(-(int64_t)(deque->capacity * sizeof(*deque->slots)));
+    ledger_add(LEDGER_MESSAGES, -(int64_t)(deque->capacity * sizeof(*deque->slots)));
     blocks_give(deque->slots, deque->capacity * sizeof(*deque->slots));
 }
 
@@ -68,7 +69,7 @@ static enum err deque_grow(struct deque *deque)
         slots[i] = *deque_at(deque, i);
     }
     slots_free(deque);
-    msg_memory_add((int64_t)(capacity * sizeof(*slots)));
+    ledger_add(LEDGER_MESSAGES, (int64_t)(capacity * sizeof(*slots)));
     deque->slots = slots;
     deque->capacity = capacity;
     deque->head = 0;

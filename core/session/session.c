@@ -1,6 +1,7 @@
 #include "core/session/session.h"
 
 #include "core/base/assert.h"
+#include "core/base/ledger.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +16,17 @@ uint32_t partition_of(struct slice key)
 /* What clients make us keep weighs, or they could fill the memory with empty sessions. */
 static int64_t session_weight(const struct session *session)
 {
-    return (int64_t)(sizeof(*session) + session->client_id.count + session->username.count);
+    return ledger_block(sizeof(*session) + session->client_id.count);
 }
 
-/* With about what it takes in the trie. */
-static int64_t subscription_weight(const struct subscription *subscription)
+static int64_t username_weight(struct slice username)
 {
-    size_t text = subscription->text.count + 2 * subscription->filter.count;
-    return (int64_t)(sizeof(*subscription) + text + 128);
+    return username.data == NULL ? 0 : ledger_block(username.count + 1);
+}
+
+static size_t subscription_bytes(size_t text_bytes, size_t filter_bytes)
+{
+    return sizeof(struct subscription) + text_bytes + filter_bytes;
 }
 
 struct session *session_new(struct slice client_id, uint64_t key)
@@ -36,7 +40,7 @@ struct session *session_new(struct slice client_id, uint64_t key)
     session->client_id = slice_of(id, client_id.count);
     session->key = key;
     session->partition = (uint8_t)partition_of(client_id);
-    msg_memory_add(session_weight(session));
+    ledger_add(LEDGER_SESSIONS, session_weight(session));
     list_init(&session->subscriptions);
     return session;
 }
@@ -51,10 +55,10 @@ enum err session_set_username(struct session *session, struct slice username)
         }
         memcpy(copy, username.data, username.count);
     }
-    msg_memory_add(-session_weight(session));
-    free((void *)(uintptr_t)session->username.data);
+    struct slice old = session->username;
     session->username = slice_of(copy, username.count);
-    msg_memory_add(session_weight(session));
+    ledger_add(LEDGER_SESSIONS, username_weight(session->username) - username_weight(old));
+    free((void *)(uintptr_t)old.data);
     return OK;
 }
 
@@ -64,7 +68,7 @@ void session_free(struct session *session)
         return;
     }
     ASSERT(list_is_empty(&session->subscriptions));
-    msg_memory_add(-session_weight(session));
+    ledger_add(LEDGER_SESSIONS, -session_weight(session) - username_weight(session->username));
     free((void *)(uintptr_t)session->username.data);
     map_free(session->by_filter);
     queue_deinit(&session->queue);
@@ -82,6 +86,7 @@ void afterlife_release(struct afterlife *afterlife)
 {
     ASSERT(afterlife->is_over);
     if (afterlife->pins == 0) {
+        ledger_add(LEDGER_SESSIONS, -ledger_block(sizeof(*afterlife)));
         free(afterlife);
     }
 }
@@ -147,6 +152,7 @@ static enum err index_subscription(struct session *session, struct subscription 
     if (map == NULL) {
         return ERR_NOMEM;
     }
+    map_enter(map, LEDGER_SUBSCRIPTIONS);
     enum err err = map_put(map, subscription);
     LIST_EACH (&session->subscriptions, link) {
         err = err == OK ? map_put(map, of_link(link)) : err;
@@ -164,8 +170,8 @@ struct subscription *session_subscription_add(struct session *session, struct sl
                                               struct slice filter_prefix)
 {
     ASSERT(session_subscription(session, text) == NULL);
-    size_t bytes = text.count + filter_prefix.count + filter.count;
-    struct subscription *subscription = calloc(1, sizeof(*subscription) + bytes);
+    size_t bytes = subscription_bytes(text.count, filter_prefix.count + filter.count);
+    struct subscription *subscription = calloc(1, bytes);
     if (subscription == NULL) {
         return NULL;
     }
@@ -192,7 +198,7 @@ struct subscription *session_subscription_add(struct session *session, struct sl
         list_push_back(&session->subscriptions, &subscription->link);
     }
     session->subscription_count++;
-    msg_memory_add(subscription_weight(subscription));
+    ledger_add(LEDGER_SUBSCRIPTIONS, ledger_block(bytes));
     return subscription;
 }
 
@@ -205,7 +211,8 @@ void session_subscription_remove(struct subscription *subscription)
     }
     list_remove(&subscription->link);
     session->subscription_count--;
-    msg_memory_add(-subscription_weight(subscription));
+    size_t bytes = subscription_bytes(subscription->text.count, subscription->filter.count);
+    ledger_add(LEDGER_SUBSCRIPTIONS, -ledger_block(bytes));
     free(subscription);
 }
 

@@ -76,11 +76,15 @@ def test_qos_0_that_waits_is_not_overtaken_by_qos_0(t):
 def test_the_first_word_of_a_client_finds_no_memory(t, which):
     """It connected while there was some, and was silent since."""
     version, qos = which
-    broker = t.broker(["persistence false", "memory_limit 32M"], env={"TERN_THREADS": "1"})
+    lines = ["persistence false", "memory_limit 32M", "max_queued_messages 0"]
+    broker = t.broker(lines, env={"TERN_THREADS": "1"})
+    away = t.client(broker.port, "away", 5, clean=False, props={"session_expiry": 600})
+    away.subscribe(t.topic("#"), qos=1)
+    away.disconnect()
     late = t.client(broker.port, "late", version)
     publisher = t.client(broker.port, "publisher", 5)
     for number in range(500):
-        publisher.send(mqtt.publish(t.topic(number), bytes(100_000), 1, 1 + number, retain=True))
+        publisher.send(mqtt.publish(t.topic(number), bytes(100_000), 1, 1 + number))
         if publisher.expect(mqtt.PUBACK).reason == QUOTA_EXCEEDED:
             break
     else:

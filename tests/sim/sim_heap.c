@@ -6,7 +6,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/blocks.h"
-#include "core/pubsub/msg.h"
+#include "core/base/ledger.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -148,10 +148,12 @@ uint64_t sim_heap_crash(void)
 {
     ASSERT(!pieces.is_node);
     /* What core keeps beside its objects, for the whole process: blocks to be used again, and the
-     * weight of all messages, of which only the node has any. */
+     * ledger, in which nobody but the node has entered anything. */
     blocks_thread_end();
     blocks_end();
-    msg_memory_add(-(int64_t)msg_memory_bytes());
+    for (enum ledger_use use = 0; use < LEDGER_USE_COUNT; use++) {
+        ledger_add(use, -(int64_t)ledger_bytes(use));
+    }
     uint64_t count = pieces.used;
     for (uint64_t i = 0; i < pieces.slot_count; i++) {
         free(pieces.slots[i]);

@@ -1,4 +1,5 @@
 /* What the HTTP listener answers; how it behaves under attack is in test_admin_attack.c. */
+#include "core/base/ledger.h"
 #include "core/broker/security.h"
 #include "tests/lib/admin_house.h"
 
@@ -13,6 +14,7 @@ static void metrics_are_summed_over_the_shards(void **state)
     metric_add(house->metrics[0], METRIC_sessions, 1); /* raised here, lowered there */
     metric_sub(house->metrics[1], METRIC_sessions, 1);
     metric_add_label(house->metrics[1], METRIC_publish_received, 2, 7);
+    metric_set_label(house->metrics[0], METRIC_memory_use_bytes, LEDGER_RETAINED, 12);
     metric_add_label(house->metrics[0], METRIC_dropped, TRAIL_DROP_EXPIRED, 3);
     metric_add_label(house->metrics[1], METRIC_dropped, TRAIL_DROP_EXPIRED, 4);
     struct reply *reply = ask(house, GET("/metrics"));
@@ -26,6 +28,9 @@ static void metrics_are_summed_over_the_shards(void **state)
                        "tern_publish_received_total{qos=\"1\"} 0\n"
                        "tern_publish_received_total{qos=\"2\"} 7\n");
     assert_says(reply, "tern_dropped_total{reason=\"expired\"} 7\n");
+    assert_says(reply, "tern_memory_use_bytes{use=\"messages\"} 0\n"
+                       "tern_memory_use_bytes{use=\"retained_topics\"} 12\n"
+                       "tern_memory_use_bytes{use=\"subscriptions\"} 0\n");
     assert_says(reply, "tern_dropped_total{reason=\"queue_full\"} 0\n");
     assert_says(reply, "tern_build_info{version=\"" TERN_VERSION "\"} 1\n");
     assert_says(reply, "tern_shards 2\n");
@@ -89,12 +94,15 @@ static void health_tells_who_runs_here(void **state)
     struct house *house = *state;
     metric_add(house->metrics[0], METRIC_clients_connected, 2);
     metric_add(house->metrics[1], METRIC_clients_connected, 3);
+    metric_set(house->metrics[0], METRIC_memory_bytes, 7);
+    metric_set(house->metrics[0], METRIC_memory_limit_bytes, 1000);
     struct reply *reply = ask(house, GET("/health"));
     assert_int_equal(reply->status, 200);
     assert_string_equal(
         reply->body,
         "{\"status\":\"ok\",\"version\":\"" TERN_VERSION
-        "\",\"uptime_seconds\":12,\"shards\":2,\"clients\":5,\"storage\":\"memory\",\"security\":[]}\n");
+        "\",\"uptime_seconds\":12,\"shards\":2,\"clients\":5,\"memory\":7,\"memory_limit\":1000,"
+        "\"storage\":\"memory\",\"security\":[]}\n");
     assert_true(
         slice_is(http_header_find(&reply->head, "content-type")->value, "application/json"));
     free(reply);

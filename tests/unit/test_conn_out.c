@@ -1,3 +1,4 @@
+#include "core/base/ledger.h"
 #include "core/broker/conn_out.h"
 
 #include <setjmp.h>
@@ -160,14 +161,14 @@ static void chunks_count_as_memory_until_they_are_sent(void **state)
 {
     uint64_t waiting = 0;
     struct conn_out out = {0};
-    uint64_t before = msg_memory_bytes();
+    uint64_t before = ledger_bytes(LEDGER_MESSAGES);
     (void)state;
     for (int i = 0; i < 100; i++) {
         assert_non_null(out_reserve(&out, &waiting, 30000));
     }
-    assert_true(msg_memory_bytes() >= before + 100 * 30000);
+    assert_true(ledger_bytes(LEDGER_MESSAGES) >= before + 100 * 30000);
     out_clear(&out, &waiting);
-    assert_int_equal(msg_memory_bytes(), before);
+    assert_int_equal(ledger_bytes(LEDGER_MESSAGES), before);
 }
 
 /* A frame is contiguous, however large it is. */

@@ -2,6 +2,7 @@
  * A long queue, of which only the beginning is in memory: how the rest comes back from a disk that answers
  * when the test says so.
  */
+#include "core/base/ledger.h"
 #include "core/broker/spill.h"
 #include "tests/lib/held_journal.h"
 
@@ -229,7 +230,7 @@ static void a_queue_that_is_on_disk_alone_keeps_to_its_bound(void **state)
     struct scene scene = start("max_inflight_messages 500\nmax_queued_messages 20\n");
     struct shard *shard = house_shard(scene.house, 0);
     struct client *writer = reader_has_gone(&scene, 0);
-    shard->broker_memory_limit = msg_memory_bytes() + 200; /* who is away has a quarter of it */
+    shard->broker_memory_limit = ledger_total() + 200; /* who is away has a quarter of it */
     publish(writer, 0, COUNT);
     assert_int_equal(session_of(&scene)->queue.waiting.count, 0);
     assert_int_equal(held.page_count, 0);

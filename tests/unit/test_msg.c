@@ -1,3 +1,4 @@
+#include "core/base/ledger.h"
 #include "core/base/map.h"
 #include "core/pubsub/msg.h"
 
@@ -21,7 +22,7 @@ static void a_message_is_a_copy_of_what_it_was_made_from(void **state)
         .props = slice_text(props),
         .payload = slice_text(payload),
     };
-    uint64_t before = msg_memory_bytes();
+    uint64_t before = ledger_bytes(LEDGER_MESSAGES);
     (void)state;
     struct msg *msg = msg_new(&spec);
     assert_non_null(msg);
@@ -39,31 +40,31 @@ static void a_message_is_a_copy_of_what_it_was_made_from(void **state)
     assert_int_equal(msg->topic_hash, hash_bytes(slice_text("plant/7/temp")));
     assert_null(msg->blob);
     assert_int_equal(msg_bytes(msg), sizeof(*msg) + 12 + 2 + 4);
-    assert_int_equal(msg_memory_bytes() - before, msg_bytes(msg));
+    assert_int_equal(ledger_bytes(LEDGER_MESSAGES) - before, msg_bytes(msg));
     msg_unref(msg);
-    assert_int_equal(msg_memory_bytes(), before);
+    assert_int_equal(ledger_bytes(LEDGER_MESSAGES), before);
 }
 
 static void a_message_lives_until_its_last_reference(void **state)
 {
     struct msg_spec spec = {.topic = slice_text("t")};
-    uint64_t before = msg_memory_bytes();
+    uint64_t before = ledger_bytes(LEDGER_MESSAGES);
     (void)state;
     struct msg *msg = msg_new(&spec);
     assert_ptr_equal(msg_ref(msg), msg);
     assert_int_equal(msg->refs, 2);
     msg_unref(msg);
     assert_int_equal(msg->refs, 1);
-    assert_true(msg_memory_bytes() > before);
+    assert_true(ledger_bytes(LEDGER_MESSAGES) > before);
     msg_unref(msg);
-    assert_int_equal(msg_memory_bytes(), before);
+    assert_int_equal(ledger_bytes(LEDGER_MESSAGES), before);
     msg_unref(NULL);
     blob_unref(NULL);
 }
 
 static void an_adopted_payload_is_not_copied_and_keeps_its_blob(void **state)
 {
-    uint64_t before = msg_memory_bytes();
+    uint64_t before = ledger_bytes(LEDGER_MESSAGES);
     struct blob *blob = blob_new(100000);
     (void)state;
     assert_non_null(blob);
@@ -77,9 +78,10 @@ static void an_adopted_payload_is_not_copied_and_keeps_its_blob(void **state)
     assert_int_equal(msg->payload.data[99989], 'p');
     assert_int_equal(msg_bytes(msg), sizeof(*msg) + 3 + 99990);
     /* The memory of the blob counts once, by its capacity. */
-    assert_int_equal(msg_memory_bytes() - before, sizeof(*msg) + 3 + sizeof(*blob) + 100000);
+    assert_int_equal(ledger_bytes(LEDGER_MESSAGES) - before,
+                     sizeof(*msg) + 3 + sizeof(*blob) + 100000);
     msg_unref(msg);
-    assert_int_equal(msg_memory_bytes(), before);
+    assert_int_equal(ledger_bytes(LEDGER_MESSAGES), before);
 }
 
 static void a_message_may_be_empty(void **state)
@@ -120,7 +122,7 @@ static void any_thread_may_drop_the_last_reference(void **state)
 {
     static struct party party;
     pthread_t threads[THREAD_COUNT];
-    uint64_t before = msg_memory_bytes();
+    uint64_t before = ledger_bytes(LEDGER_MESSAGES);
     (void)state;
     for (int i = 0; i < ROUND_COUNT; i++) {
         struct msg_spec spec = {.topic = slice_text("shared"), .payload = slice_text("payload")};
@@ -138,7 +140,7 @@ static void any_thread_may_drop_the_last_reference(void **state)
     }
     pthread_barrier_destroy(&party.barrier);
     /* Exact to 64 KiB for each thread that took part, this one included. */
-    uint64_t after = msg_memory_bytes(), slack = (THREAD_COUNT + 1) * 64 * 1024;
+    uint64_t after = ledger_bytes(LEDGER_MESSAGES), slack = (THREAD_COUNT + 1) * 64 * 1024;
     assert_true(after <= before + slack);
 }
 
