@@ -92,7 +92,7 @@ struct check {
     bool is_down, forgets;
     uint64_t restart_ns; /* the broker's clock */
     int64_t ahead_ns;    /* so much is the broker's clock ahead of the world's */
-    uint64_t told_ns;    /* the latest clock that is on disk for certain */
+    uint64_t told_ns;    /* the latest clock that is on disk for certain; 0: none is */
     uint64_t deliveries_hash;
     uint32_t delivery_count;
     uint32_t retained_seen[CHECK_CLIENTS_MAX]; /* by the client in the topic r/<client> */
