@@ -79,10 +79,7 @@ void give_back_all(struct session *session, struct deque *rest)
             give_back(session, &delivery, rest);
             continue;
         }
-        if (delivery.share != 0) {
-            shares_settled(session->owner, delivery.share, session->key); /* [MQTT-4.8.2-5] */
-        }
-        drop(session, &delivery);
+        drop(session, &delivery); /* [MQTT-4.8.2-5]; and its groups forget the session itself */
     }
 }
 

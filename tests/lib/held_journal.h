@@ -39,7 +39,7 @@ static struct held {
         char name[16];             /* OP_SEND: the group's */
     } details[OPS_MAX];
     uint32_t op_count, flush_count;
-    bool is_dirty;           /* something was logged since the last commit */
+    uint64_t dirty;          /* partitions in which something was logged since the last commit */
     enum err admits, awaits; /* what admit() and await() say; OK: nothing special */
     bool is_at_once;         /* everything is committed as soon as it is logged */
 
@@ -152,7 +152,7 @@ static inline uint64_t held_log(struct journal *journal, const struct op *op)
         struct stored *stored = &held.retained[op->retain->topic.data[0] & 127];
         stored->payload = op->retain->payload.count > 0 ? (char)op->retain->payload.data[0] : 0;
     }
-    held.is_dirty = !held.is_at_once;
+    held.dirty |= held.is_at_once ? 0 : UINT64_C(1) << op->partition;
     return held.op_count;
 }
 
@@ -164,7 +164,7 @@ static inline enum err held_await(struct journal *journal, uint64_t partitions, 
     if (held.awaits != OK) {
         return held.awaits;
     }
-    if (!held.is_dirty) {
+    if ((held.dirty & partitions) == 0) {
         return OK;
     }
     assert_true(held.waiter_count < WAITERS_MAX);
@@ -176,7 +176,7 @@ static inline enum err held_await(struct journal *journal, uint64_t partitions, 
 static inline void tell_all(enum err err)
 {
     uint32_t count = held.waiter_count;
-    held.is_dirty = false;
+    held.dirty = 0;
     for (uint32_t i = 0; i < count; i++) {
         held.waiters[i].done(held.waiters[i].context, err);
     }

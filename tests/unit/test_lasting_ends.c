@@ -2,6 +2,7 @@
  * How sessions and connections end, on disk: what the close after a DISCONNECT says, and the CONNACK of
  * whoever comes next by that client id.
  */
+#include "core/broker/conn.h"
 #include "tests/lib/held_journal.h"
 
 /* 3.1.1, client id "s": clean or not. */
@@ -52,6 +53,53 @@ static void so_does_whoever_comes_after_a_disconnect_that_ended_it(void **state)
     struct client *next = add(&scene, client_new(scene.house));
     SAY(next, CONNECT_CLEAN); /* nothing is left to wait for */
     EXPECT(next, CONNACK_NEW);
+    scene_free(&scene);
+}
+
+/* A retained message, of which the topic is the same partition's as the session's client id. */
+static void who_comes_when_the_end_is_on_disk_waits_for_nothing_else_there(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    char topic[] = "aa";
+    while (partition_of(slice_text(topic)) != partition_of(slice_text("s"))) {
+        topic[1]++;
+        if (topic[1] > 'z') {
+            topic[0]++;
+            topic[1] = 'a';
+        }
+    }
+    add(&scene, connected(scene.house, 's', false));
+    struct client *clean = add(&scene, connected(scene.house, 's', true));
+    struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    SAY(clean, DISCONNECT);
+    uint8_t publish[] = {0x33, 7, 0, 2, (uint8_t)topic[0], (uint8_t)topic[1], 0, 7, 'x'};
+    say(writer, publish, sizeof(publish));
+    EXPECT_NOTHING(writer);
+    struct client *next = add(&scene, client_new(scene.house));
+    SAY(next, CONNECT_CLEAN);
+    EXPECT(next, CONNACK_NEW);
+    scene_free(&scene);
+}
+
+/* The next start may find the session again. */
+static void nobody_is_told_that_a_session_is_gone_when_its_end_may_be_lost(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    add(&scene, connected(scene.house, 's', false));
+    struct client *clean = add(&scene, client_new(scene.house));
+    SAY(clean, CONNECT_CLEAN);
+    held.admits = held.awaits = ERR_UNAVAILABLE;
+    tell_all(ERR_UNAVAILABLE);
+    turns(scene.house);
+    EXPECT(clean, "\x20\x02\0\x03");
+    struct client *next = add(&scene, client_new(scene.house));
+    SAY(next, CONNECT_CLEAN);
+    EXPECT(next, "\x20\x02\0\x03");
+    struct client *other = add(&scene, client_new(scene.house));
+    SAY(other, "\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01o");
+    EXPECT(other, CONNACK_NEW);
     scene_free(&scene);
 }
 
@@ -144,6 +192,30 @@ static void the_close_after_disconnect_waits_until_it_is_on_disk(void **state)
     scene_free(&scene);
 }
 
+/* Five seconds, by the clock of the shard. */
+static void the_close_after_disconnect_does_not_wait_for_a_full_disk_for_ever(void **state)
+{
+    (void)state;
+    struct scene scene = scene_new();
+    const struct shard *shard = house_shard(scene.house, 0);
+    struct client *client = add(&scene, connected(scene.house, 's', false));
+    SAY(client, DISCONNECT);
+    const struct conn *conn = CONTAINER_OF(shard->conns.next, struct conn, link);
+    assert_int_equal(conn->state, CONN_PARTING);
+    assert_in_range(conn->timer.at_ns - io_now_ns(shard->io), UINT64_C(4900000000),
+                    UINT64_C(5000000000));
+    for (uint64_t end_ns = conn->timer.at_ns; io_now_ns(shard->io) + DOOR_TURN_NS < end_ns;) {
+        house_turn(scene.house);
+    }
+    assert_false(link_is_closed(client->link));
+    for (uint32_t i = 0; i < 300; i++) {
+        house_turn(scene.house); /* a wheel is late by a millisecond */
+    }
+    assert_true(link_is_closed(client->link));
+    commit(scene.house); /* under the address sanitizer */
+    scene_free(&scene);
+}
+
 static void what_is_said_after_disconnect_is_not_heard(void **state)
 {
     (void)state;
@@ -231,11 +303,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_clean_start_waits_until_the_session_before_it_is_gone_for_good),
         cmocka_unit_test(so_does_whoever_comes_after_a_disconnect_that_ended_it),
+        cmocka_unit_test(who_comes_when_the_end_is_on_disk_waits_for_nothing_else_there),
+        cmocka_unit_test(nobody_is_told_that_a_session_is_gone_when_its_end_may_be_lost),
         cmocka_unit_test(so_does_whoever_takes_over_from_one_who_left_a_will),
         cmocka_unit_test(nobody_waits_for_the_end_of_another),
         cmocka_unit_test(a_session_that_ends_twice_is_waited_for_twice),
         cmocka_unit_test(a_full_disk_keeps_the_session_that_a_clean_start_would_end),
         cmocka_unit_test(the_close_after_disconnect_waits_until_it_is_on_disk),
+        cmocka_unit_test(the_close_after_disconnect_does_not_wait_for_a_full_disk_for_ever),
         cmocka_unit_test(what_is_said_after_disconnect_is_not_heard),
         cmocka_unit_test(
             a_client_that_comes_back_does_not_wait_for_the_close_of_its_last_connection),
