@@ -18,7 +18,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { CALM_SEEDS = 10, TWICE_SEEDS = 5, LONG_TIMES = 100, FLAW_SEEDS = 400 };
+enum { CALM_SEEDS = 10, TWICE_SEEDS = 5, LONG_TIMES = 100, FLAW_SEEDS = 1000 };
 
 /* How a kind is asked for, and named in what is printed. */
 static const char *const kind_words[RUN_KIND_COUNT] = {
