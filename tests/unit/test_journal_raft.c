@@ -358,6 +358,26 @@ static void what_a_receiver_acknowledges_leaves_by_itself_in_the_end(void **stat
     msg_unref(msg);
 }
 
+static void what_a_receiver_acknowledges_does_not_wait_longer_for_more_of_its_kind(void **state)
+{
+    struct house *house = *state;
+    struct msg *msg = message("x");
+    uint64_t stored = owe_one(house, msg);
+    log_enqueue(house->journal, 5, 1, 2, msg);
+    settle(house);
+    log_settle(house->journal, 5, 1, 1, stored);
+    settle(house);
+    uint64_t wake_ns = journal_wake_ns(house->journal), began_ns = io_now_ns(house->io);
+    while (io_now_ns(house->io) < began_ns + 2 * SECOND / 1000) {
+        io_turn(house->io, SECOND / 1000);
+    }
+    settle(house);
+    log_settle(house->journal, 5, 1, 2, stored);
+    settle(house);
+    assert_true(journal_wake_ns(house->journal) <= wake_ns);
+    msg_unref(msg);
+}
+
 static void who_waits_for_what_a_receiver_acknowledged_does_not_wait_long(void **state)
 {
     struct house *house = *state;
@@ -492,11 +512,36 @@ static void a_page_has_what_is_committed_now_from_where_it_was_asked_for(void **
     assert_int_equal(read_page(house, 5, 2, 0, 20).count, 0); /* no such session */
 }
 
-/* What is retained for these topics, as "x-z": of the second there is none. */
+/* A megabyte, and one message of any size. */
+static void a_page_has_as_many_large_messages_as_it_has_room_for(void **state)
+{
+    struct house *house = *state;
+    static char payload[400 * 1024];
+    memset(payload, 'x', sizeof(payload) - 1);
+    struct msg *msg = message(payload);
+    log_open(house->journal, 5, 1);
+    for (uint64_t i = 1; i <= 6; i++) {
+        log_enqueue(house->journal, 5, 1, i, msg);
+        settle(house);
+    }
+    struct page page = read_page(house, 5, 1, 0, 100);
+    assert_int_equal(page.err, OK);
+    assert_int_equal(page.last, 3);
+    page = read_page(house, 5, 1, page.last + 1, 100);
+    assert_int_equal(page.first, 4);
+    assert_int_equal(page.last, 6);
+    msg_unref(msg);
+}
+
+/* What is retained for these topics, as "x-z": of the second there is none; "!": it was closing. */
 static void on_retained(void *context, enum err err, const struct msg_spec *messages,
                         uint32_t count)
 {
     char *out = context;
+    if (err == ERR_SHUTDOWN) {
+        out[0] = '!';
+        return;
+    }
     assert_int_equal(err, OK);
     for (uint32_t i = 0; i < count; i++) {
         out[i] = messages[i].topic.count > 0 ? (char)messages[i].payload.data[0] : '-';
@@ -535,6 +580,23 @@ static void what_is_retained_and_committed_is_read_from_all_partitions(void **st
     assert_string_equal(found, "x--");
 }
 
+/* 64 KiB, and one message of any size: many may ask at once. */
+static void of_large_retained_messages_one_reading_brings_the_first(void **state)
+{
+    struct house *house = *state;
+    const struct slice topics[] = {slice_text("a"), slice_text("b"), slice_text("c")};
+    static char payload[40 * 1024];
+    char found[4] = "???";
+    memset(payload, 'x', sizeof(payload) - 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        log_retain(house, topics[i], payload);
+    }
+    settle(house);
+    assert_int_equal(journal_read_retained(house->journal, topics, 3, on_retained, found), OK);
+    settle(house);
+    assert_string_equal(found, "xx?");
+}
+
 static void closing_writes_what_was_logged_and_tells_who_still_waits(void **state)
 {
     struct house *house = *state;
@@ -547,6 +609,9 @@ static void closing_writes_what_was_logged_and_tells_who_still_waits(void **stat
     log_enqueue(house->journal, 5, 1, 1, msg);
     assert_int_equal(wait_for(house, 1u << 5, &open), ERR_AGAIN);
     assert_int_equal(journal_read(house->journal, 5, 1, 0, 9, on_page, &page), OK);
+    const struct slice topic = slice_text("t");
+    char found[2] = "?";
+    assert_int_equal(journal_read_retained(house->journal, &topic, 1, on_retained, found), OK);
     journal_leave_io(house->journal);
     close_house(house);
     assert_int_equal(under_way.count, 1);
@@ -555,6 +620,7 @@ static void closing_writes_what_was_logged_and_tells_who_still_waits(void **stat
     assert_int_equal(open.err, ERR_SHUTDOWN);
     assert_int_equal(page.done_count, 1);
     assert_int_equal(page.err, ERR_SHUTDOWN);
+    assert_string_equal(found, "!");
     open_house(house);
     assert_int_equal(read_page(house, 5, 1, 0, 9).count, 1);
     msg_unref(msg);
@@ -809,12 +875,15 @@ int main(void)
         TEST(all_partitions_of_a_turn_are_one_write_and_one_sync),
         TEST(what_a_receiver_acknowledges_leaves_with_what_comes_next),
         TEST(what_a_receiver_acknowledges_leaves_by_itself_in_the_end),
+        TEST(what_a_receiver_acknowledges_does_not_wait_longer_for_more_of_its_kind),
         TEST(who_waits_for_what_a_receiver_acknowledged_does_not_wait_long),
         TEST(those_who_share_a_partition_are_told_in_order),
         TEST(who_is_told_may_log_and_wait_again),
         TEST(messages_have_numbers_that_go_on_after_a_crash),
         TEST(a_page_has_what_is_committed_now_from_where_it_was_asked_for),
+        TEST(a_page_has_as_many_large_messages_as_it_has_room_for),
         TEST(what_is_retained_and_committed_is_read_from_all_partitions),
+        TEST(of_large_retained_messages_one_reading_brings_the_first),
         TEST(closing_writes_what_was_logged_and_tells_who_still_waits),
         TEST(a_sync_that_fails_is_told_to_all_who_wait_once),
         TEST(a_full_disk_refuses_new_work_and_keeps_what_waits),

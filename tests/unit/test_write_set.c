@@ -96,6 +96,13 @@ static void what_is_new_and_gone_again_never_reaches_the_map(void **state)
     assert_true(write_set_bytes(desk.set) > 0);
     write_all(&desk);
     assert_int_equal(changes_of(&desk), 0);
+    for (uint32_t i = 0; i < 2; i++) { /* however often it comes and goes */
+        put_new(&desk, "item", "a message");
+        erase(&desk, "item");
+        erase(&desk, "item");
+    }
+    write_all(&desk);
+    assert_int_equal(changes_of(&desk), 0);
     put_new(&desk, "item", "another");
     erase(&desk, "item");
     put_new(&desk, "item", "and again");
