@@ -3,9 +3,9 @@
 #include "cluster/journal_raft.h"
 #include "core/admin/admin.h"
 #include "core/base/log.h"
+#include "core/broker/broker.h"
 #include "core/broker/restore.h"
 #include "core/broker/shard.h"
-#include "core/io/sys.h"
 #include "storage/store.h"
 
 #include <stdio.h>
@@ -16,18 +16,7 @@ _Static_assert((int)CONFIG_FSYNC == STORE_FSYNC && (int)CONFIG_QUORUM == STORE_Q
                    (int)CONFIG_RELAXED == STORE_RELAXED,
                "the words of `durability` are those of the store");
 
-#define MEMORY_BYTES_MAX (UINT64_C(256) << 20)
-
 enum { PATH_BYTES = 4096 + 16 };
-
-static uint64_t memory_of(const struct config *config)
-{
-    if (config->storage_memory > 0) {
-        return config->storage_memory;
-    }
-    uint64_t limit = config->memory_limit > 0 ? config->memory_limit : sys_memory_bytes();
-    return limit / 8 < MEMORY_BYTES_MAX ? limit / 8 : MEMORY_BYTES_MAX;
-}
 
 static enum err failed(enum err err, const struct kv_failure *why, struct broker_failure *failure)
 {
@@ -79,7 +68,7 @@ enum err node_store_open(const struct config *config, uint32_t shard_count, uint
     folder_of(config, out->folder);
     struct store_config store = {.folder = out->folder,
                                  .durability = (enum store_durability)config->durability,
-                                 .memory_bytes = memory_of(config),
+                                 .memory_bytes = broker_storage_memory(config),
                                  .space_free_min = config->storage_free_min,
                                  .gather_ns = STORE_GATHER_NS,
                                  .has_threads = true};

@@ -3,6 +3,7 @@
 #include "core/base/assert.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ enum {
     SMALLEST_SHIFT = 6,
     SIZE_COUNT = 19,
     MAGAZINE_BLOCKS_MAX = 1024,
-    DEPOT_MAGAZINES = 16,
+    DEPOT_MAGAZINES = 16,     /* of one size */
+    DEPOT_MAGAZINES_ALL = 64, /* of all sizes: 16 MiB */
 };
 
 /* clang-format off */
@@ -59,6 +61,9 @@ static struct depot {
     uint32_t count;
 } depots[SIZE_COUNT] = {[0 ... SIZE_COUNT - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 
+/* Relaxed: it bounds memory, orders nothing, and a few more than the bound do no harm. */
+static _Atomic uint32_t depot_magazines;
+
 static uint32_t size_index(size_t count)
 {
     if (count <= (size_t)1 << SMALLEST_SHIFT) {
@@ -87,6 +92,7 @@ static struct magazine depot_take(uint32_t index)
         magazine = (struct magazine){depot->magazines, sizes[index].magazine_blocks}; /* B2 */
         depot->magazines = depot->magazines->next_magazine;
         depot->count--;
+        atomic_fetch_sub_explicit(&depot_magazines, 1, memory_order_relaxed);
     }
     pthread_mutex_unlock(&depot->lock);
     return magazine;
@@ -98,7 +104,9 @@ static void depot_give(uint32_t index, struct magazine *full)
     struct block *first = full->first;
     ASSERT(full->count == sizes[index].magazine_blocks); /* B2 */
     pthread_mutex_lock(&depot->lock);
-    if (depot->count < DEPOT_MAGAZINES) {
+    if (depot->count < DEPOT_MAGAZINES &&
+        atomic_load_explicit(&depot_magazines, memory_order_relaxed) < DEPOT_MAGAZINES_ALL) {
+        atomic_fetch_add_explicit(&depot_magazines, 1, memory_order_relaxed);
         first->next_magazine = depot->magazines;
         depot->magazines = first;
         depot->count++;

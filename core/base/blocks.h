@@ -13,8 +13,9 @@
  *
  * Floor:  base.
  * Thread: any. A thread that ends calls blocks_thread_end().
- * Memory: at most BLOCKS_MAGAZINE_BYTES * 2 per thread and size, and DEPOT_MAGAZINES of those in
- *         the depot. Built with AddressSanitizer nothing is kept, so that it sees every mistake.
+ * Memory: at most BLOCKS_MAGAZINE_BYTES * 2 per thread and size (9.5 MiB a thread); in the depot
+ *         DEPOT_MAGAZINES of those for a size, and DEPOT_MAGAZINES_ALL together (16 MiB). Built with
+ *         AddressSanitizer nothing is kept, so that it sees every mistake.
  */
 #ifndef TERN_BASE_BLOCKS_H
 #define TERN_BASE_BLOCKS_H

@@ -13,10 +13,31 @@
 #include <string.h>
 #include <time.h>
 
+/* Of a machine, or a container, the broker leaves a fifth to kernel and neighbours. */
+static uint64_t memory_limit(const struct config *config)
+{
+    return config->memory_limit > 0 ? config->memory_limit : sys_memory_bytes() / 5 * 4;
+}
+
+/* The store takes no less than the minimum. */
+#define STORAGE_BYTES_MIN (UINT64_C(8) << 20)
+#define STORAGE_BYTES_MAX (UINT64_C(256) << 20)
+
+uint64_t broker_storage_memory(const struct config *config)
+{
+    uint64_t bytes = config->storage_memory;
+    if (bytes == 0) {
+        bytes = memory_limit(config) / 8;
+        bytes = bytes < STORAGE_BYTES_MAX ? bytes : STORAGE_BYTES_MAX;
+    }
+    return bytes > STORAGE_BYTES_MIN ? bytes : STORAGE_BYTES_MIN;
+}
+
 uint64_t broker_memory_limit(const struct config *config)
 {
-    /* Of a machine, or a container, the broker leaves a fifth to kernel and neighbours. */
-    return config->memory_limit > 0 ? config->memory_limit : sys_memory_bytes() / 5 * 4;
+    uint64_t limit = memory_limit(config);
+    uint64_t storage = config->persistence ? broker_storage_memory(config) : 0;
+    return storage < limit / 2 ? limit - storage : limit / 2;
 }
 
 /* Zeroed, and on cache lines that nothing else is on: shards write to what is theirs all the time. */

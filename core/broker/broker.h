@@ -116,4 +116,7 @@ struct bans *broker_bans(struct broker *broker);
 bool broker_listener_address(const struct broker *broker, uint32_t index, uint32_t nth,
                              struct address *out);
 
+/* What the store may take for buffers and caches: storage_memory, or what stands for 0. Bytes. */
+uint64_t broker_storage_memory(const struct config *config);
+
 #endif

@@ -73,7 +73,7 @@ _Static_assert(offsetof(struct broker, conn_count) % LIMIT_APART_BYTES == 0 &&
                    offsetof(struct broker, stop) % LIMIT_APART_BYTES == 0,
                "clients who come and go disturb no turn");
 
-/* memory_limit, or what stands for 0. Bytes. */
+/* memory_limit, or what stands for 0, without what the store may take of it; half of it at least. */
 uint64_t broker_memory_limit(const struct config *config);
 
 #endif

@@ -1,6 +1,7 @@
 #include "core/broker/conn.h"
 
 #include "core/base/assert.h"
+#include "core/base/ledger.h"
 #include "core/broker/ceiling.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
@@ -302,6 +303,7 @@ static void work_free(struct conn *conn)
     alias_in_deinit(&work->alias_in);
     alias_out_deinit(&work->alias_out);
     auth_exchange_free(work->auth);
+    ledger_add(LEDGER_CONNECTIONS, -ledger_block(sizeof(*work)));
     free(work);
 }
 
@@ -314,6 +316,7 @@ enum err conn_prepare(struct conn *conn)
     if (work == NULL) {
         return ERR_NOMEM;
     }
+    ledger_add(LEDGER_CONNECTIONS, ledger_block(sizeof(*work)));
     work->conn = conn;
     work->alias_in.count_max = conn->alias_in_max;
     work->alias_out.count_max = conn->alias_out_max;
@@ -357,6 +360,7 @@ void conn_free(struct conn *conn)
         ws_decoder_deinit(&conn->ws->decoder);
         free(conn->ws);
     }
+    ledger_add(LEDGER_CONNECTIONS, -ledger_block(sizeof(*conn)));
     free(conn);
 }
 
@@ -582,6 +586,7 @@ struct conn *conn_new(struct shard *shard, uint32_t listener_index, const struct
     if (conn == NULL) {
         return NULL;
     }
+    ledger_add(LEDGER_CONNECTIONS, ledger_block(sizeof(*conn)));
     conn->shard = shard;
     conn->listener_index = listener_index;
     conn->peer = *peer;

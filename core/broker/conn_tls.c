@@ -1,6 +1,7 @@
 #include "core/broker/conn_tls.h"
 
 #include "core/base/assert.h"
+#include "core/base/ledger.h"
 #include "core/base/log.h"
 #include "core/broker/explain.h"
 #include "core/broker/security.h"
@@ -16,6 +17,7 @@ enum {
     WAITING_PAUSE = 32 * 1024,     /* came ahead of a step: no more is read until it is taken */
     WAITING_MAX = 8 * 1024 * 1024, /* what may have been received already by then */
     SEAL_BYTES_MAX = 64 * 1024,    /* of plain bytes per flush */
+    LINK_BYTES = 4 * 1024,         /* what it keeps, with BoringSSL's part: test_tls_memory.c */
 };
 
 /* A signature on its way through a worker. Outlives its connection, if that goes first. */
@@ -60,6 +62,7 @@ static enum err link_new(struct conn *conn)
         free(link);
         return ERR_NOMEM;
     }
+    ledger_add(LEDGER_CONNECTIONS, LINK_BYTES);
     tls_set_sink(link->tls, on_cipher, link);
     list_init(&link->queue_link);
     link->conn = conn;
@@ -90,6 +93,7 @@ void conn_tls_free(struct conn_tls *link, uint64_t *output_bytes)
     out_clear(&link->cipher, output_bytes);
     partial_deinit(&link->waiting);
     tls_free(link->tls);
+    ledger_add(LEDGER_CONNECTIONS, -LINK_BYTES);
     free(link);
 }
 

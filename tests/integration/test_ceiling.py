@@ -118,8 +118,10 @@ def test_what_is_kept_stays_below_the_ceiling_and_room_that_was_made_can_be_used
     for _ in range(2):
         assert_full(t, broker, keeper, reader)
         limit = t.metric(broker, "tern_memory_limit_bytes")
-        equal(t.metric(broker, "tern_memory_bytes"), sum(used(t, broker, use) for use in USES), "the sum")
-        assert limit * 6 // 8 < t.metric(broker, "tern_memory_bytes") <= limit, t.metrics(broker)
+        now = t.metrics(broker)
+        parts = sum(now[f'tern_memory_use_bytes{{use="{use}"}}'] for use in USES)
+        assert abs(now["tern_memory_bytes"] - parts) < 1 * MIB, now  # what is on its way changes meanwhile
+        assert limit * 6 // 8 < now["tern_memory_bytes"] <= limit, now
         # Beside the limit: what the store may take, and blocks that messages have left and will use again.
         grown = resident_bytes(broker) - before
         assert suite.SANITIZED or grown < LIMIT + 48 * MIB, f"grown by {grown >> 20} MiB, the limit is {LIMIT >> 20}"

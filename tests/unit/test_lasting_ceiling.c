@@ -2,7 +2,9 @@
  * memory_limit: near it nothing begins that stays, and what is there already goes on being served.
  */
 #include "core/base/ledger.h"
+#include "core/broker/broker_shared.h"
 #include "core/broker/ceiling.h"
+#include "core/broker/conn.h"
 #include "core/pubsub/retain.h"
 #include "tests/lib/held_journal.h"
 
@@ -190,6 +192,27 @@ static void messages_alone_may_use_all_of_it(void **state)
     scene_free(&scene);
 }
 
+static void what_the_store_may_take_is_a_part_of_it(void **state)
+{
+    enum { MIB = 1 << 20 };
+    static const struct {
+        bool persistence;
+        uint64_t limit, storage, left;
+    } rows[] = {
+        {false, 64, 0, 64},          {true, 64, 0, 56},      {true, 64, 4, 56}, /* 8 at least */
+        {true, 1024, 0, 896},        {true, 1024, 300, 724}, {true, 1024, 800, 512},
+        {true, 8192, 0, 8192 - 256},
+    };
+    static struct config config;
+    (void)state;
+    for (uint32_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        config.persistence = rows[i].persistence;
+        config.memory_limit = rows[i].limit * MIB;
+        config.storage_memory = rows[i].storage * MIB;
+        assert_int_equal(broker_memory_limit(&config), rows[i].left * MIB);
+    }
+}
+
 /* Whatever clients have made it keep is struck out when it is gone, to the last byte. */
 static void what_a_broker_kept_is_struck_out_with_it(void **state)
 {
@@ -220,6 +243,7 @@ static void what_a_broker_kept_is_struck_out_with_it(void **state)
     assert_true(now[LEDGER_MESSAGES] > before[LEDGER_MESSAGES] + 20 * sizeof(struct msg));
     assert_true(now[LEDGER_RETAINED] > before[LEDGER_RETAINED] + 20 * 32);
     assert_true(now[LEDGER_SUBSCRIPTIONS] > before[LEDGER_SUBSCRIPTIONS] + 21 * 128);
+    assert_true(now[LEDGER_CONNECTIONS] > before[LEDGER_CONNECTIONS] + 2 * sizeof(struct conn));
     assert_true(now[LEDGER_SESSIONS] > before[LEDGER_SESSIONS] + 2 * sizeof(struct session));
     scene_free(&scene);
     for (enum ledger_use use = 0; use < LEDGER_USE_COUNT; use++) {
@@ -236,6 +260,7 @@ int main(void)
         cmocka_unit_test(no_session_is_new_and_those_that_are_there_are_resumed),
         cmocka_unit_test(messages_pass_however_much_stays),
         cmocka_unit_test(messages_alone_may_use_all_of_it),
+        cmocka_unit_test(what_the_store_may_take_is_a_part_of_it),
         cmocka_unit_test(what_a_broker_kept_is_struck_out_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
