@@ -37,10 +37,14 @@ static void set_defaults(struct store *store)
     } else if (config->memory_bytes < MEMORY_BYTES_MIN) {
         config->memory_bytes = MEMORY_BYTES_MIN;
     }
+    uint64_t free_usual = disk_bytes == 0 ? SPACE_FREE_MIN
+                                          : least(SPACE_FREE_MIN, disk_bytes / SPACE_FREE_SHARE);
     if (config->space_free_min == 0) {
-        config->space_free_min = disk_bytes == 0
-                                     ? SPACE_FREE_MIN
-                                     : least(SPACE_FREE_MIN, disk_bytes / SPACE_FREE_SHARE);
+        config->space_free_min = free_usual;
+    }
+    if (config->space_back_min == 0) {
+        uint64_t most = config->space_free_min > free_usual ? config->space_free_min : free_usual;
+        config->space_back_min = most + most / 4;
     }
     if (config->flush_bytes == 0) {
         config->flush_bytes = FLUSH_BYTES;

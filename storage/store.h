@@ -50,6 +50,10 @@ struct store_config {
     enum store_durability durability;
     uint64_t memory_bytes;   /* for caches and buffers of both maps; 0: a default */
     uint64_t space_free_min; /* below this durable work is refused; 0: a default */
+    /* Until there is so much again. 0: a quarter more than that, so that the answer does not flutter, or than
+     * its default: on a disk that is really full a half-written file of our own makes room when it is given
+     * up, and who is admitted for that would meet the same end, unanswered. */
+    uint64_t space_back_min;
     uint64_t flush_bytes;   /* of log, after which state is flushed and the log cut; 0: a default */
     uint64_t backlog_bytes; /* waiting for one lane: congested; 0: a default */
     /* So long may what was applied gather before the state map has it: much of it is undone by then, and

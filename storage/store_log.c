@@ -24,7 +24,8 @@
 
 enum {
     LOOK_NS = 100 * 1000 * 1000,   /* free space is looked at as often as that while it is used, */
-    LOOK_BYTES = 16 * 1024 * 1024, /* or that much was written */
+    LOOK_BYTES = 16 * 1024 * 1024, /* or when that much was written, */
+    LOOK_SHARE = 4,                /* or such a part of what has to be free */
 };
 
 static struct store_append *append_of(struct job *job)
@@ -71,21 +72,21 @@ static void tell_space(struct store *store)
             LOG_ERROR,
             "the disk is full: durable messages and sessions are refused until there is space",
             LOG_TEXT("folder", store->folder.path), LOG_U64("free_bytes", free_bytes),
-            LOG_U64("needed_bytes", store->config.space_free_min));
+            LOG_U64("needed_bytes", store->config.space_back_min));
     } else {
         log_event(LOG_NOTICE, "the disk has space again: durable work is accepted",
                   LOG_TEXT("folder", store->folder.path), LOG_U64("free_bytes", free_bytes));
     }
 }
 
-/* A quarter more has to be free than what we stopped at, so that the answer does not flutter. */
 static void look_at_space(struct store *store)
 {
     struct store_log_side *side = &store->log_side;
     uint64_t now_ns = lane_now_ns(store->log_lane), free_bytes;
     uint64_t free_min = store->config.space_free_min;
 
-    if (now_ns < side->looked_ns + LOOK_NS && side->looked_bytes < LOOK_BYTES) {
+    if (now_ns < side->looked_ns + LOOK_NS && side->looked_bytes < LOOK_BYTES &&
+        side->looked_bytes < free_min / LOOK_SHARE) {
         return;
     }
     side->looked_ns = now_ns;
@@ -94,7 +95,7 @@ static void look_at_space(struct store *store)
         return; /* the next write tells more than a guess */
     }
     atomic_store_explicit(&store->free_bytes, free_bytes, memory_order_relaxed);
-    side->is_low = free_bytes < (side->is_low ? free_min + free_min / 4 : free_min);
+    side->is_low = free_bytes < (side->is_low ? store->config.space_back_min : free_min);
     tell_space(store);
 }
 
@@ -239,7 +240,9 @@ static bool recover(struct store *store)
         return false;
     }
     side->is_full = false;
-    tell_space(store);
+    side->is_low = true; /* unless there is enough after what opening took */
+    side->looked_bytes = UINT64_MAX;
+    look_at_space(store);
     return true;
 }
 

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import time
 import urllib.error
 import urllib.request
 
@@ -43,12 +44,12 @@ def queue_for_one(t, broker, qos=1):
     client.vanish()
 
 
-def drain(client, count=None):
-    """Payloads that come, up to count or until it is quiet."""
+def drain(client, count=None, quiet_s=1.0):
+    """Payloads that come, without ballast, up to count or until it is quiet."""
     got = []
     while count is None or len(got) < count:
         try:
-            got.append(client.receive(timeout=1.0).payload.decode())
+            got.append(client.receive(timeout=quiet_s).payload.decode().partition("|")[0])
         except mqtt.Silence:
             return got
     return got
@@ -65,10 +66,11 @@ def health(broker):
 
 
 class Sender:
-    """Publishes numbers at QoS 1 to t.topic() and remembers which were accepted."""
+    """Publishes numbers at QoS 1 to t.topic() and remembers which were accepted. ballast: bytes behind each, of a
+    kind that cannot be made smaller."""
 
-    def __init__(self, t, broker, version=5):
-        self.t, self.version = t, version
+    def __init__(self, t, broker, version=5, ballast=0):
+        self.t, self.version, self.ballast = t, version, ballast
         self.client = t.client(broker.port, f"sender{version}", version)
         self.number, self.accepted = 0, []
 
@@ -76,7 +78,8 @@ class Sender:
         """The reason of its PUBACK, or None: there is none."""
         self.number += 1
         pid = self.client.pid()
-        self.client.send(mqtt.publish(self.t.topic(), str(self.number), 1, pid, version=self.version))
+        payload = f"{self.number}|{os.urandom(self.ballast // 2).hex()}"
+        self.client.send(mqtt.publish(self.t.topic(), payload, 1, pid, version=self.version))
         try:
             packet = self.client.recv(timeout)
         except (mqtt.Silence, mqtt.Closed):
@@ -218,6 +221,43 @@ def fill_and_free(t, folder, durability):
             broker.crash()
         broker.restart()
         assert_all_there(t, broker, early.accepted + late.accepted)
+
+
+@tern_only
+@each("fsync", "quorum", "relaxed")
+def test_after_a_write_that_found_no_space_nobody_is_left_without_an_answer(t, durability):
+    """By its setting the store goes on to the end of the disk. There a half-written file of its own is what
+    makes room again: not for those who come next."""
+
+    def work(folder):
+        lines = ["max_queued_bytes 0", "storage_free_min 4096"]
+        with durable.DurableBroker(os.path.join(folder, "data"), lines, durability=durability) as broker:
+            queue_for_one(t, broker)
+            small_disk.fill(os.path.join(folder, "ballast"))
+            os.truncate(os.path.join(folder, "ballast"), 64 << 20)
+            early, late, refused = Sender(t, broker, ballast=65536), [], 0
+            while early.send(timeout=2.0) == 0:
+                pass  # the last one's answer may come when there is space
+            while refused < 100:
+                if len(late) == 0 or late[-1].number % 10 == 0:
+                    late.append(Sender(t, broker, ballast=65536))
+                    late[-1].number = 100000 * len(late)
+                reason = late[-1].send(timeout=5.0)
+                told = "\n".join(line for line in broker.log().splitlines() if "disk" in line)
+                assert reason in (0, 0x97), f"after {refused} that were refused: {reason}; it said:\n{told}"
+                refused = refused + 1 if reason == 0x97 else 0
+                late[-1].client.ping()
+                time.sleep(0.05)
+            os.truncate(os.path.join(folder, "ballast"), 0)
+            eventually(lambda: late[-1].send() == 0, 30, "PUBACK 0 after there was space")
+            accepted = sum((sender.accepted for sender in [early, *late]), [])
+            client, missing = away(t, broker, present=True), set(accepted)
+            while missing:
+                got = drain(client, 1, quiet_s=20.0)  # RocksDB looks for space every five
+                assert got, f"{len(missing)} of {len(accepted)} accepted messages are lost: {sorted(missing)[:20]}"
+                missing.difference_update(got)
+
+    small_disk.on(t, 104, work)
 
 
 # ---------------------------------------------------------------------------------- damage

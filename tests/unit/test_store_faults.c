@@ -220,6 +220,7 @@ static void new_work_is_refused_while_what_was_admitted_still_fits(void **state)
     struct store_config config = config_of(faults->place);
     struct append appends[3];
     config.space_free_min = 1000;
+    config.space_back_min = 1250;
     begin(faults, &config);
     for (uint32_t i = 0; i < 3; i++) {
         append_new(&appends[i], 1, i + 1, 1);
@@ -244,6 +245,64 @@ static void new_work_is_refused_while_what_was_admitted_still_fits(void **state)
     assert_int_equal(appends[2].err, OK);
     end(faults);
     for (uint32_t i = 0; i < 3; i++) {
+        append_free(&appends[i]);
+    }
+}
+
+/* The setting says how far down it goes; the way back is as long as by default. */
+static void a_little_room_on_a_disk_found_full_is_none(void **state)
+{
+    struct faults *faults = *state;
+    struct store_config config = config_of(faults->place);
+    struct append append;
+    config.space_free_min = 4096;
+    begin(faults, &config);
+    append_new(&append, 1, 1, 1);
+    sim_kv_fail(faults->disk, SIM_KV_WRITE, 0, ERR_NO_SPACE);
+    store_append(&faults->log_desk, &append.append);
+    sim_kv_set_free(faults->disk, 1 << 20);
+    for (int i = 0; i < 20; i++) {
+        turn(faults, SECOND / 10);
+        assert_int_equal(append.err, ERR_COUNT);
+        assert_int_equal(store_admits(faults->place->store), ERR_NO_SPACE);
+    }
+    sim_kv_set_free(faults->disk, 100 << 20);
+    turn(faults, SECOND / 10);
+    assert_int_equal(append.err, OK);
+    assert_int_equal(store_admits(faults->place->store), OK);
+    end(faults);
+    append_free(&append);
+}
+
+/* Opened again, the log takes some of the space: what is left then decides who is let in. */
+static void what_opening_takes_is_not_promised_to_others(void **state)
+{
+    struct faults *faults = *state;
+    struct store_config config = config_of(faults->place);
+    struct append appends[2];
+    config.space_free_min = 1000;
+    config.space_back_min = 1250;
+    config.durability = STORE_RELAXED;
+    begin(faults, &config);
+    for (uint32_t i = 0; i < 2; i++) {
+        append_new(&appends[i], 1, i + 1, 1);
+    }
+    store_append(&faults->log_desk, &appends[0].append);
+    turn(faults, 0);
+    assert_int_equal(appends[0].err, OK); /* and is written once more */
+    sim_kv_fail(faults->disk, SIM_KV_WRITE, 0, ERR_NO_SPACE);
+    store_append(&faults->log_desk, &appends[1].append);
+    turn(faults, 0);
+    assert_int_equal(appends[1].err, ERR_COUNT);
+    sim_kv_set_free(faults->disk, 1250);
+    turn(faults, SECOND / 10);
+    assert_int_equal(appends[1].err, OK);
+    assert_int_equal(store_admits(faults->place->store), ERR_NO_SPACE);
+    sim_kv_set_free(faults->disk, 1250);
+    turn(faults, SECOND / 10);
+    assert_int_equal(store_admits(faults->place->store), OK);
+    end(faults);
+    for (uint32_t i = 0; i < 2; i++) {
         append_free(&appends[i]);
     }
 }
@@ -598,6 +657,8 @@ int main(void)
         TEST(a_disk_found_full_between_two_writes_recovers),
         TEST(a_log_that_cannot_be_opened_again_fences),
         TEST(new_work_is_refused_while_what_was_admitted_still_fits),
+        TEST(a_little_room_on_a_disk_found_full_is_none),
+        TEST(what_opening_takes_is_not_promised_to_others),
         TEST(closing_does_not_wait_for_space),
         TEST(relaxed_keeps_what_it_answered_when_a_write_finds_the_disk_full),
         TEST(relaxed_keeps_what_it_answered_when_the_sync_finds_the_disk_full),
