@@ -508,6 +508,22 @@ enum err kv_sync(struct kv *kv, bool is_durable)
     return OK;
 }
 
+static uint64_t property(struct kv *kv, const char *name)
+{
+    uint64_t value = 0;
+    return kv->db != NULL && rocksdb_property_int(kv->db, name, &value) == 0 ? value : 0;
+}
+
+/*
+ * While RocksDB 7.8.3 comes back from a full disk by itself, it answers OK to a flush that it has not
+ * made, and what was written last is in memory alone. A log that is cut to it would be lost.
+ */
+static bool is_flushed(struct kv *kv)
+{
+    return property(kv, "rocksdb.num-entries-active-mem-table") == 0 &&
+           property(kv, "rocksdb.num-immutable-mem-table") == 0;
+}
+
 enum err kv_flush(struct kv *kv)
 {
     ASSERT(kv->config.way == KV_UNLOGGED);
@@ -516,7 +532,8 @@ enum err kv_flush(struct kv *kv)
     rocksdb_flushoptions_t *options = rocksdb_flushoptions_create(); /* it waits */
     rocksdb_flush(kv->db, options, &text);
     rocksdb_flushoptions_destroy(options);
-    return fenced(kv, err_take(text));
+    TRY(fenced(kv, err_take(text)));
+    return is_flushed(kv) ? OK : ERR_NO_SPACE;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -614,12 +631,6 @@ enum err kv_iter_end(struct kv_iter *iter)
 }
 
 /* ---- looking after it ----------------------------------------------------------------------- */
-
-static uint64_t property(struct kv *kv, const char *name)
-{
-    uint64_t value = 0;
-    return kv->db != NULL && rocksdb_property_int(kv->db, name, &value) == 0 ? value : 0;
-}
 
 bool kv_is_stalling(struct kv *kv)
 {
