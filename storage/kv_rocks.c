@@ -14,6 +14,7 @@
  *   K5  A walk within one first byte (both maps: a partition) asks the filters of the files first.
  */
 #include "storage/kv.h"
+#include "storage/kv_rocks_batch.h"
 #include "storage/kv_rocks_options.h"
 #include "storage/kv_wal.h"
 
@@ -30,11 +31,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     CACHE_BYTES_DEFAULT = 8 << 20,
     BULK_READAHEAD_BYTES = 512 << 10,
+    FLUSH_MS_MAX = 10000,
 };
 
 struct kv {
@@ -51,10 +54,6 @@ struct kv {
     _Atomic(enum err) fence;
     /* The last sequence that is durable; 0: that is marked already. Relaxed: an older one is true too. */
     _Atomic(uint64_t) synced;
-};
-
-struct kv_batch {
-    rocksdb_writebatch_t *batch;
 };
 
 /* ---- what RocksDB says ---------------------------------------------------------------------- */
@@ -389,68 +388,6 @@ enum err kv_reopen(struct kv *kv, struct kv_failure *failure)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-struct kv_batch *kv_batch_new(void)
-{
-    struct kv_batch *batch = malloc(sizeof *batch);
-    if (batch != NULL) {
-        batch->batch = rocksdb_writebatch_create();
-    }
-    return batch;
-}
-
-struct kv_batch *kv_batch_copy(const struct kv_batch *batch)
-{
-    struct kv_batch *copy = malloc(sizeof *copy);
-    if (copy != NULL) {
-        size_t count = 0;
-        const char *data = rocksdb_writebatch_data(batch->batch, &count);
-        copy->batch = rocksdb_writebatch_create_from(data, count);
-    }
-    return copy;
-}
-
-void kv_batch_free(struct kv_batch *batch)
-{
-    if (batch != NULL) {
-        rocksdb_writebatch_destroy(batch->batch);
-        free(batch);
-    }
-}
-
-void kv_batch_put(struct kv_batch *batch, struct slice key, struct slice value)
-{
-    rocksdb_writebatch_put(batch->batch, (const char *)key.data, key.count,
-                           (const char *)value.data, value.count);
-}
-
-void kv_batch_delete(struct kv_batch *batch, struct slice key)
-{
-    rocksdb_writebatch_delete(batch->batch, (const char *)key.data, key.count);
-}
-
-void kv_batch_delete_range(struct kv_batch *batch, struct slice from, struct slice to)
-{
-    size_t common = from.count < to.count ? from.count : to.count;
-    int order = common == 0 ? 0 : memcmp(from.data, to.data, common);
-    if (order > 0 || (order == 0 && from.count >= to.count)) {
-        return; /* nothing lies there, and RocksDB would refuse the whole batch */
-    }
-    rocksdb_writebatch_delete_range(batch->batch, (const char *)from.data, from.count,
-                                    (const char *)to.data, to.count);
-}
-
-void kv_batch_clear(struct kv_batch *batch)
-{
-    rocksdb_writebatch_clear(batch->batch);
-}
-
-uint64_t kv_batch_bytes(const struct kv_batch *batch)
-{
-    size_t count = 0;
-    rocksdb_writebatch_data(batch->batch, &count);
-    return rocksdb_writebatch_count(batch->batch) == 0 ? 0 : count;
-}
-
 static enum err fence_of(const struct kv *kv)
 {
     return atomic_load_explicit(&kv->fence, memory_order_relaxed);
@@ -515,13 +452,24 @@ static uint64_t property(struct kv *kv, const char *name)
 }
 
 /*
- * While RocksDB 7.8.3 comes back from a full disk by itself, it answers OK to a flush that it has not
- * made, and what was written last is in memory alone. A log that is cut to it would be lost.
+ * Once it has failed to come back by itself from a full disk, RocksDB 7.8.3 does not wait any more for
+ * the flushes it is asked for, for as long as the map is open: it begins them and says OK. A log that
+ * is cut to such an answer would be lost, so we wait. What is begun counts, whoever writes meanwhile.
  */
-static bool is_flushed(struct kv *kv)
+static enum err await_flush(struct kv *kv)
 {
-    return property(kv, "rocksdb.num-entries-active-mem-table") == 0 &&
-           property(kv, "rocksdb.num-immutable-mem-table") == 0;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t failed = property(kv, "rocksdb.background-errors");
+    for (int i = 0; i < FLUSH_MS_MAX; i++) {
+        if (property(kv, "rocksdb.num-immutable-mem-table") == 0) {
+            return OK;
+        }
+        if (property(kv, "rocksdb.background-errors") != failed) {
+            break;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return ERR_NO_SPACE; /* nothing is lost */
 }
 
 enum err kv_flush(struct kv *kv)
@@ -533,7 +481,7 @@ enum err kv_flush(struct kv *kv)
     rocksdb_flush(kv->db, options, &text);
     rocksdb_flushoptions_destroy(options);
     TRY(fenced(kv, err_take(text)));
-    return is_flushed(kv) ? OK : ERR_NO_SPACE;
+    return await_flush(kv);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

@@ -348,6 +348,7 @@ static void what_a_receiver_acknowledges_leaves_by_itself_in_the_end(void **stat
     log_settle(house->journal, 5, 1, 1, owe_one(house, msg));
     settle(house);
     uint64_t wake_ns = journal_wake_ns(house->journal);
+    assert_in_range(wake_ns, io_now_ns(house->io), io_now_ns(house->io) + SECOND);
     while (io_now_ns(house->io) < wake_ns) {
         io_turn(house->io, wake_ns - io_now_ns(house->io));
     }
@@ -368,6 +369,7 @@ static void what_a_receiver_acknowledges_does_not_wait_longer_for_more_of_its_ki
     log_settle(house->journal, 5, 1, 1, stored);
     settle(house);
     uint64_t wake_ns = journal_wake_ns(house->journal), began_ns = io_now_ns(house->io);
+    assert_in_range(wake_ns, began_ns, began_ns + SECOND);
     while (io_now_ns(house->io) < began_ns + 2 * SECOND / 1000) {
         io_turn(house->io, SECOND / 1000);
     }

@@ -3,16 +3,21 @@
 #include "tests/lib/kv_disk.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -431,6 +436,51 @@ static void several_threads_share_a_map(void **state)
     kv_close(opened(KV_LOGGED));
 }
 
+/* While it is full, tables find no room: RocksDB writes them by this. */
+static _Atomic bool is_full;
+static _Atomic int refused_count;
+
+ssize_t write(int fd, const void *bytes, size_t count)
+{
+    if (is_full) {
+        char link[64], path[PATH_MAX] = "";
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        if (readlink(link, path, sizeof path - 1) > 0 && strstr(path, ".sst") != NULL) {
+            refused_count++;
+            errno = ENOSPC;
+            return -1;
+        }
+    }
+    return syscall(SYS_write, fd, bytes, count);
+}
+
+/* RocksDB tries to come back every five seconds; a flush that it only says it has made must be none. */
+static void a_flush_after_a_full_disk_is_waited_for(void **state)
+{
+    (void)state;
+    struct kv *kv = opened(KV_UNLOGGED);
+    assert_int_equal(write_numbers(kv, 0, 5, 1000), OK);
+    is_full = true;
+    assert_int_equal(kv_flush(kv), ERR_NO_SPACE);
+    for (int i = 0; refused_count < 2 && i < 6000; i++) {
+        usleep(10000);
+    }
+    assert_true(refused_count >= 2); /* and did not get there */
+    is_full = false;
+    enum err err = ERR_NO_SPACE;
+    for (int i = 0; err == ERR_NO_SPACE && i < 6000; i++) {
+        usleep(10000);
+        err = kv_flush(kv);
+    }
+    assert_int_equal(err, OK);
+    assert_int_equal(write_numbers(kv, 5, 6, 8 << 20), OK); /* that takes a moment */
+    assert_int_equal(kv_flush(kv), OK);
+    kv_disk_crash(kv, folder);
+    kv = opened(KV_UNLOGGED);
+    assert_int_equal(numbers_there(kv), 6);
+    kv_close(kv);
+}
+
 static int table_files(void)
 {
     int count = 0;
@@ -514,6 +564,7 @@ int main(void)
         STORY(a_map_that_is_opened_often_does_not_fill_its_folder),
         STORY(a_folder_whose_parent_is_missing_is_refused),
         STORY(several_threads_share_a_map),
+        STORY(a_flush_after_a_full_disk_is_waited_for),
         STORY(who_reads_all_of_a_map_first_has_no_merge_beside_him),
         STORY(a_map_larger_than_its_memory_stays_within_it),
     };
