@@ -29,6 +29,7 @@ struct walk {
     bool has_session;                 /* a session's own record has come: */
     uint64_t session;                 /* whose */
     uint64_t index_first, index_last; /* of entries in the log */
+    uint64_t index_applied;           /* of the last one that the state has; 0: of none */
 };
 
 static void find(struct walk *walk, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -70,6 +71,7 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
     if (entry->type != ENTRY_COMMAND || entry->bytes.count == 0) {
         return OK;
     }
+    walk->check->figures.waiting += entry->index > walk->index_applied;
     arena_reset(walk->arena);
     return judge(walk, entry_read(entry->bytes, walk->arena, &parts), "entry", entry->index);
 }
@@ -88,8 +90,7 @@ static enum err check_log(struct walk *walk, struct kv *log, struct raftlog_hard
     return err;
 }
 
-/* *index 0: nothing was applied yet. */
-static enum err applied_get(struct walk *walk, struct kv *state, uint64_t *index)
+static enum err applied_get(struct walk *walk, struct kv *state)
 {
     struct applied applied = {0};
     struct kv_value value;
@@ -100,25 +101,21 @@ static enum err applied_get(struct walk *walk, struct kv *state, uint64_t *index
     key_of_kind(key, walk->partition, KEY_APPLIED);
     enum err err = kv_get(state, key_slice(key), &value);
     free(key);
-    *index = 0;
     if (err != OK) {
         return err == ERR_NOT_FOUND ? OK : err;
     }
     arena_reset(walk->arena);
     err = wire_read(&shape_applied, value.bytes, false, walk->arena, &applied);
     kv_value_free(&value);
-    *index = applied.index;
+    walk->index_applied = applied.index;
     return err;
 }
 
 /* The state is of an entry that the log had: not of one that it lost, nor of one before its cut. */
-static enum err check_index(struct walk *walk, struct kv *state, const struct raftlog_hard *hard)
+static void check_index(struct walk *walk, const struct raftlog_hard *hard)
 {
-    uint64_t last = walk->index_last > hard->cut_index ? walk->index_last : hard->cut_index, index;
-    enum err err = applied_get(walk, state, &index);
-    if (err != OK) {
-        return judge(walk, err, "what is applied: record", 0);
-    }
+    uint64_t last = walk->index_last > hard->cut_index ? walk->index_last : hard->cut_index;
+    uint64_t index = walk->index_applied;
     if (index > last) {
         find(walk,
              "its state is of entry %" PRIu64 ", and its log ends at %" PRIu64
@@ -131,7 +128,6 @@ static enum err check_index(struct walk *walk, struct kv *state, const struct ra
              ": the state is older than it was; " RESTORE,
              index, hard->cut_index);
     }
-    return OK;
 }
 
 /* ---- the state: records ------------------------------------------------------------------------- */
@@ -392,9 +388,10 @@ enum err check_partition(struct kv *log, struct kv *state, uint32_t partition, s
         return ERR_NOMEM;
     }
     uint64_t before = check->finding_count;
-    enum err err = check_log(&walk, log, &hard);
+    enum err err = judge(&walk, applied_get(&walk, state), "what is applied: record", 0);
+    err = err == OK ? check_log(&walk, log, &hard) : err;
     if (err == OK && check->finding_count == before) { /* else its indexes say nothing */
-        err = check_index(&walk, state, &hard);
+        check_index(&walk, &hard);
     }
     err = err == OK ? check_state(&walk, state) : err;
     shared_deinit(&walk.counts);

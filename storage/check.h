@@ -17,7 +17,8 @@
 #include <stdint.h>
 
 struct check_figures {
-    uint64_t entries; /* of the log */
+    uint64_t entries; /* of the log, */
+    uint64_t waiting; /* and of these, those that the state has not yet: a start applies them */
     uint64_t sessions, subscriptions, packet_ids, items, shared_messages, retained, outbox;
 };
 

@@ -194,6 +194,7 @@ static void a_whole_partition_has_no_findings_and_is_counted(void **state)
     look(&place);
     assert_string_equal(found, "");
     assert_int_equal(check.figures.entries, 2);
+    assert_int_equal(check.figures.waiting, 0);
     assert_int_equal(check.figures.sessions, 2);
     assert_int_equal(check.figures.subscriptions, 1);
     assert_int_equal(check.figures.packet_ids, 1);
@@ -349,6 +350,7 @@ static void a_damaged_log_is_told_as_the_log_tells_it(void **state)
     assert_int_equal(kv_write(place.log, place.batch), OK);
     kv_batch_clear(place.batch);
     assert_found(&place, "entry 8 is damaged");
+    assert_int_equal(check.figures.waiting, 1); /* the state does not know of it */
     place_free(&place);
 
     place = place_new();
@@ -358,6 +360,7 @@ static void a_damaged_log_is_told_as_the_log_tells_it(void **state)
     kv_batch_clear(place.batch);
     look(&place);
     assert_string_equal(found, "");
+    assert_int_equal(check.figures.waiting, 0);
     nonsense.index = 10; /* and 9 is missing */
     assert_int_equal(raftlog_put(place.batch, 7, &nonsense), OK);
     assert_int_equal(kv_write(place.log, place.batch), OK);
