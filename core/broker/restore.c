@@ -112,10 +112,20 @@ static uint32_t sent_count(const struct restore *restore)
     return sent;
 }
 
+/* How many items there are up to the last one of a shared subscription. */
+static uint32_t shared_count(const struct restore *restore)
+{
+    uint32_t count = restore->items.count;
+    while (count > 0 && deque_at(&restore->items, count - 1)->share == 0) {
+        count--;
+    }
+    return count;
+}
+
 static enum err items_take(struct restore *restore)
 {
     struct session *session = restore->session;
-    uint32_t sent = sent_count(restore);
+    uint32_t sent = sent_count(restore), shared = shared_count(restore);
     enum err err = OK;
     for (uint32_t i = 0; restore->items.count > 0; i++) {
         struct delivery item = deque_pop(&restore->items);
@@ -124,7 +134,7 @@ static enum err items_take(struct restore *restore)
                                                                : WAIT_PUBACK;
         item.state = DELIVERY_FREE;
         session->sequence = item.sequence;
-        if (err == OK && i >= sent && spill_wants_restored(session)) {
+        if (err == OK && i >= sent && spill_wants_restored(session, i < shared)) {
             queue_spill(&session->queue, item.sequence, msg_bytes(item.msg));
             delivery_deinit(&item);
         } else if (err == OK) {

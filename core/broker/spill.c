@@ -24,25 +24,29 @@ static struct shard *shard_of_session(const struct session *session)
 /*
  * Memory is wanted for other things: who is away finds everything on disk, and so does who is there
  * when there is none left at all. What was accepted by an outbox is not dropped for lack of it.
+ *
+ * What is of a shared subscription goes to another member when this session ends, and that is done
+ * with what is in memory: so it stays there as long as there is any.
  */
-static uint32_t memory_max(const struct session *session)
+static uint32_t memory_max(const struct session *session, bool is_shared)
 {
     const struct shard *shard = shard_of_session(session);
-    if (session->conn != NULL) {
-        return ceiling_is_reached(shard) ? 0 : PRESENT_MAX;
+    if (session->conn != NULL || is_shared) {
+        return ceiling_is_reached(shard) ? 0 : is_shared ? UINT32_MAX : PRESENT_MAX;
     }
     return ceiling_is_near_for_away(shard) ? 0 : AWAY_MAX;
 }
 
-bool spill_wants_restored(const struct session *session)
+bool spill_wants_restored(const struct session *session, bool is_shared)
 {
     const struct queue *queue = &session->queue;
-    return queue->spilled_count > 0 || queue->waiting.count >= memory_max(session);
+    return queue->spilled_count > 0 || queue->waiting.count >= memory_max(session, is_shared);
 }
 
 bool spill_wants(const struct session *session, const struct delivery *delivery)
 {
-    return session->is_kept && delivery->qos > 0 && spill_wants_restored(session);
+    return session->is_kept && delivery->qos > 0 &&
+           spill_wants_restored(session, delivery->share != 0);
 }
 
 /* ---- reading back -------------------------------------------------------------------------- */

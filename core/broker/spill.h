@@ -16,8 +16,9 @@
 /* Should this message of a session that is kept wait on disk alone? What came later always does. */
 bool spill_wants(const struct session *session, const struct delivery *delivery);
 
-/* The same for one that lies there already, when the session is loaded. */
-bool spill_wants_restored(const struct session *session);
+/* The same for one that lies there already, when the session is loaded. is_shared: it, or one that
+ * comes behind it, is of a shared subscription. */
+bool spill_wants_restored(const struct session *session, bool is_shared);
 
 /* It waits there. Takes over what it holds on OK. ERR_QUOTA: the policy is to reject. */
 enum err spill(struct session *session, const struct delivery *delivery,

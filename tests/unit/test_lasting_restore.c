@@ -14,6 +14,7 @@ static struct story {
     uint32_t expiry_s, item_count, awaits_pubcomp; /* of the first ones */
     uint64_t sent_sequence, closed_ago_ms, outbox_number, outbox_next, received_number;
     uint64_t expired_from; /* sequence; 0: none has expired */
+    uint64_t shared;       /* the sequence that came by a shared subscription; 0: none */
     uint32_t will_delay_s;
     uint8_t qos;
     uint16_t packet_id;
@@ -61,6 +62,9 @@ static void restore_all(struct shard *shard)
                                    .message = message,
                                    .qos = 2,
                                    .awaits_pubcomp = i < story.awaits_pubcomp};
+        if (item.sequence == story.shared) {
+            item.share_text = slice_text("$share/g/t");
+        }
         if (story.expired_from != 0 && item.sequence >= story.expired_from) {
             item.message.expiry_s = 1;
             item.message.expires_wall_ms = 1;
@@ -244,6 +248,28 @@ static void a_queue_longer_than_all_packet_ids_goes_on_where_it_ended(void **sta
     assert_int_equal(held.ops[held.op_count - 1], OP_ENQUEUE);
     assert_int_equal(held.details[held.op_count - 1].number, COUNT + 1);
     scene_free(&scene);
+}
+
+/* What of it is on disk alone could not be given to another when the session ends. */
+static void all_up_to_what_is_of_a_group_is_in_memory(void **state)
+{
+    enum { IN_MEMORY = 128, COUNT = 300 };
+    (void)state;
+    static const struct {
+        uint64_t shared;
+        uint32_t in_memory;
+    } cases[] = {{0, IN_MEMORY}, {5, IN_MEMORY}, {200, 200}, {COUNT, COUNT}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct scene scene = begin_with((struct story){.expiry_s = 100,
+                                                       .is_closed = true,
+                                                       .qos = 2,
+                                                       .item_count = COUNT,
+                                                       .shared = cases[i].shared},
+                                        "max_queued_messages 0\n");
+        assert_int_equal(session_of(&scene)->queue.waiting.count, cases[i].in_memory);
+        assert_int_equal(session_of(&scene)->queue.spilled_count, COUNT - cases[i].in_memory);
+        scene_free(&scene);
+    }
 }
 
 static void a_packet_id_of_the_client_is_still_taken(void **state)
@@ -447,6 +473,7 @@ int main(void)
         cmocka_unit_test(of_what_waits_for_pubcomp_only_pubrel_comes),
         cmocka_unit_test(packet_ids_go_on_behind_the_last_one_that_was_sent),
         cmocka_unit_test(a_queue_longer_than_all_packet_ids_goes_on_where_it_ended),
+        cmocka_unit_test(all_up_to_what_is_of_a_group_is_in_memory),
         cmocka_unit_test(a_packet_id_of_the_client_is_still_taken),
         cmocka_unit_test(expiry_and_the_will_s_delay_have_gone_on),
         cmocka_unit_test(of_a_connection_that_was_open_they_begin_now),

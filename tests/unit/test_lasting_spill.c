@@ -181,19 +181,53 @@ static void a_message_read_back_has_all_it_came_with(void **state)
     scene_free(&scene);
 }
 
+/* What is on disk alone could not be given to another when the session ends. */
+static void all_that_waits_for_a_member_of_a_group_goes_to_another_when_its_session_ends(
+    void **state)
+{
+    enum { COUNT = IN_MEMORY + 3 };
+    (void)state;
+    struct scene scene = start("max_inflight_messages 500\n");
+    struct client *reader = add(&scene, connected(scene.house, 's', false));
+    struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    SAY(reader, "\x82\x0f\0\x01\0\x0a" SHARE "\x01");
+    SAY(reader, "\xe0\0");
+    commit(scene.house);
+    publish(writer, 0, COUNT);
+    assert_int_equal(session_of(&scene)->queue.spilled_count, 0);
+    struct client *other = add(&scene, connected(scene.house, 'o', false));
+    SAY(other, "\x82\x0f\0\x01\0\x0a" SHARE "\x01");
+    commit(scene.house);
+    other->heard_count = 0;
+    add(&scene, connected(scene.house, 's', true));
+    commit(scene.house);
+    commit(scene.house);
+    assert_int_equal(other->heard_count, COUNT * 8);
+    scene_free(&scene);
+}
+
+/* Where something else was on disk alone before it, it had to go there, too. */
 static void what_is_read_back_by_a_member_of_a_group_is_given_back_when_it_goes(void **state)
 {
     (void)state;
     struct scene scene = start("max_inflight_messages 1\n");
     struct client *reader = add(&scene, connected(scene.house, 's', false));
     struct client *writer = add(&scene, connected(scene.house, 'p', true));
+    SAY(reader, "\x82\x06\0\x01\0\x01u\x01");
     SAY(reader, "\x82\x0f\0\x01\0\x0a" SHARE "\x01");
     SAY(reader, "\xe0\0");
     commit(scene.house);
-    publish(writer, 0, IN_MEMORY + 1);
+    for (uint32_t i = 0; i < IN_MEMORY + 1; i++) {
+        SAY(writer, "\x32\x06\0\x01u\0\x07x");
+        commit(scene.house);
+        EXPECT(writer, "\x40\x02\0\x07");
+    }
+    publish(writer, IN_MEMORY + 1, 1);
+    assert_int_equal(session_of(&scene)->queue.spilled_count, 2);
     reader = come_back(&scene);
-    for (uint32_t i = 0; i < IN_MEMORY - 1; i++) {
-        take(reader, i, 1);
+    for (uint32_t id = 2; id < IN_MEMORY + 1; id++) {
+        uint8_t puback[] = {0x40, 2, (uint8_t)(id >> 8), (uint8_t)id};
+        say(reader, puback, sizeof(puback));
     }
     answer(&scene);
     struct client *other = add(&scene, connected(scene.house, 'o', false));
@@ -202,7 +236,7 @@ static void what_is_read_back_by_a_member_of_a_group_is_given_back_when_it_goes(
     other->heard_count = 0;
     SAY(reader, "\xe0\0");
     commit(scene.house);
-    EXPECT(other, "\x32\x06\0\x01t\0\x02\x80"); /* the last one; the one before is in flight */
+    EXPECT(other, "\x32\x06\0\x01t\0\x02\x81");
     scene_free(&scene);
 }
 
@@ -313,6 +347,8 @@ int main(void)
         cmocka_unit_test(the_next_page_is_read_before_the_last_one_is_used_up),
         cmocka_unit_test(what_comes_while_the_disk_is_read_comes_after_what_is_read),
         cmocka_unit_test(a_message_read_back_has_all_it_came_with),
+        cmocka_unit_test(
+            all_that_waits_for_a_member_of_a_group_goes_to_another_when_its_session_ends),
         cmocka_unit_test(what_is_read_back_by_a_member_of_a_group_is_given_back_when_it_goes),
         cmocka_unit_test(what_awaits_pubcomp_on_disk_is_no_message),
         cmocka_unit_test(a_queue_that_is_on_disk_alone_keeps_to_its_bound),
