@@ -90,7 +90,7 @@ static enum err open_all(const char *folder, struct import_store *self, struct k
     uint64_t seed = rng_system_seed();
     TRY(import_init(&self->sink, seed));
     TRY(store_open(&config, &self->store, failure));
-    store_loaded(self->store); /* it is empty */
+    store_loaded(self->store); /* no client waits for its start */
     TRY(io_new(&io_config, &self->io));
     struct journal_raft_config journal_config = {
         .store = self->store,

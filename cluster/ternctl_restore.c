@@ -6,6 +6,7 @@
 #include "storage/store.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,6 +49,17 @@ static enum err restore(const char *from, const char *to, uint32_t format,
     return err;
 }
 
+/* A FORMAT is what we write last and a broker first: one that has begun to use the folder meanwhile
+ * keeps what is in it. */
+static void leave_nothing(const char *to, bool is_made)
+{
+    char format[PATH_MAX];
+    bool fits = snprintf(format, sizeof(format), "%s/FORMAT", to) < (int)sizeof(format);
+    if (fits && access(format, F_OK) != 0) {
+        folder_clear(to, is_made);
+    }
+}
+
 static int run(const char *from, const char *to)
 {
     struct kv_failure failure = {""};
@@ -71,7 +83,7 @@ static int run(const char *from, const char *to)
     bool is_made = access(to, F_OK) != 0;
     err = restore(from, to, format, &failure);
     if (err != OK) {
-        folder_clear(to, is_made);
+        leave_nothing(to, is_made);
         return failed(err, &failure, TERNCTL_CANNOT_CREATE);
     }
     printf("store in %s\n", to);

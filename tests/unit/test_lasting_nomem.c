@@ -157,6 +157,15 @@ static uint32_t explain_losses(const struct stage *stage)
     return count;
 }
 
+/* No receipt is to be had from it any more; what it had before is given back by hand. */
+static struct pool *exhaust(struct shard *shard)
+{
+    struct pool *before = shard->receipts;
+    shard->receipts = pool_new(sizeof(struct receipt), 1);
+    assert_non_null(pool_take(shard->receipts));
+    return before;
+}
+
 /* ---- what is lost --------------------------------------------------------------------------- */
 
 /* Else it would be forgotten after a crash that comes before it is on disk there. */
@@ -165,9 +174,7 @@ static void what_a_shard_cannot_promise_it_delivers_and_the_outbox_keeps(void **
     (void)state;
     struct stage stage = stage_new(true);
     struct shard *other = house_shard(stage.scene.house, 1);
-    struct pool *receipts = other->receipts;
-    other->receipts = pool_new(sizeof(struct receipt), 1);
-    assert_non_null(pool_take(other->receipts));
+    struct pool *receipts = exhaust(other);
     SAY(stage.writer, "\x34\x06\0\x01t\0\x07x");
     commit(stage.scene.house);
     EXPECT(stage.writer, "\x50\x02\0\x07"); /* the outbox has it */
@@ -217,9 +224,7 @@ static void what_a_shard_cannot_promise_is_refused_where_somebody_waits_for_it(v
     (void)state;
     struct stage stage = stage_new(true);
     struct shard *other = house_shard(stage.scene.house, 1);
-    struct pool *receipts = other->receipts;
-    other->receipts = pool_new(sizeof(struct receipt), 1);
-    assert_non_null(pool_take(other->receipts));
+    struct pool *receipts = exhaust(other);
     SAY(stage.writer, "\x32\x06\0\x01t\0\x07x");
     commit(stage.scene.house);
     EXPECT_NOTHING(stage.writer); /* 3.1.1 has no word for it */
