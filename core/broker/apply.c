@@ -5,6 +5,7 @@
 #include "core/broker/deliver.h"
 #include "core/broker/ends.h"
 #include "core/broker/on_close.h"
+#include "core/broker/routes.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/session/journal.h"
@@ -126,8 +127,8 @@ static enum err subscription_new(struct session *session, const struct op_subscr
     subscription->sub.retain_as_published = wanted->retain_as_published;
     bool is_shared = subscription->share_name.count > 0;
     if (!is_shared) {
-        enum err err = trie_subscribe(shard->trie, shard->index, subscription->filter,
-                                      &subscription->sub);
+        enum err err = routes_hang(shard, session->partition, subscription->filter,
+                                   &subscription->sub);
         if (err != OK) {
             session_subscription_remove(subscription);
             return err;
@@ -184,7 +185,7 @@ enum err apply_unsubscribe(struct subscription *subscription)
     if (is_shared) {
         shares_leave(shard, subscription);
     } else {
-        trie_unsubscribe(shard->trie, shard->index, &subscription->sub);
+        routes_unhang(shard, subscription->filter, &subscription->sub);
     }
     metric_sub(shard->metrics, is_shared ? METRIC_subscriptions_shared : METRIC_subscriptions, 1);
     session_subscription_remove(subscription);

@@ -94,7 +94,6 @@ enum err broker_new(const struct broker_config *config, struct broker **out)
         return ERR_NOMEM;
     }
     broker->ports = *config->ports;
-    broker->mesh = config->ports->mesh;
     broker->boot_config = config->config;
     broker->settings[0] = (struct broker_settings){config->config, config->security};
     broker->shard_count = config->shard_count;

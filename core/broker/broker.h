@@ -51,7 +51,13 @@ struct broker_ports {
     enum err (*journal_load)(void *context, struct journal *journal, struct shard *shard,
                              struct broker_failure *failure);
     void (*journal_free)(struct journal *journal);
-    struct mesh *mesh; /* NULL: a lone node */
+    /*
+     * What leads to the other nodes, for one shard; mesh_free when it is about to go: who waits is told
+     * ERR_SHUTDOWN. In the shard's thread. mesh_new NULL: a lone node.
+     */
+    enum err (*mesh_new)(void *context, struct io *io, struct shard *shard, struct mesh **out,
+                         struct broker_failure *failure);
+    void (*mesh_free)(struct mesh *mesh);
     /*
      * In the thread of shard 0: when its ring stands and before it serves; on an error the broker
      * does not start. stopped: its io is gone, its wheel is not; only if started was called.

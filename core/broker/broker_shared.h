@@ -31,7 +31,6 @@ struct broker {
     struct broker_settings settings[2]; /* the one in use, and the next; see broker_reconfigure() */
     uint32_t settings_index;
     struct workers *hashers, *signers; /* slow work: password checks; RSA signatures */
-    struct mesh *mesh;                 /* of ports */
     const struct config *boot_config;
     uint32_t shard_count, stream_count_max;
     bool pin;

@@ -12,6 +12,7 @@
 #include "core/broker/receipt.h"
 #include "core/broker/retained.h"
 #include "core/broker/rights.h"
+#include "core/broker/routes.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 #include "core/wire/control.h"
@@ -182,7 +183,7 @@ static void unsubscribe_all(struct session *session)
                                                          struct subscription, link);
         bool is_shared = subscription->share_name.count > 0;
         if (subscription->sub.leaf != NULL) {
-            trie_unsubscribe(shard->trie, shard->index, &subscription->sub);
+            routes_unhang(shard, subscription->filter, &subscription->sub);
         }
         if (is_shared) {
             shares_leave(shard, subscription);

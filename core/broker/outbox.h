@@ -23,6 +23,7 @@
 #include "core/base/err.h"
 #include "core/base/slice.h"
 #include "core/pubsub/msg.h"
+#include "core/session/origin.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,15 +33,6 @@ struct outbox_item;
 struct session;
 struct shard;
 struct subscription;
-
-/* Where a message that is being routed came from. number 0: from no outbox. */
-struct origin {
-    uint64_t number;
-    uint32_t behind; /* all below number - behind have left that outbox for good; BEHIND_UNKNOWN */
-    uint8_t partition;
-    bool is_again; /* it was there before a restart: who takes it at QoS 0 may have it */
-};
-#define BEHIND_UNKNOWN UINT32_MAX
 
 /* Only where there is a journal. NULL: memory is exhausted. */
 struct outbox *outbox_new(void);

@@ -89,6 +89,20 @@ struct receipt *receipt_outbox(struct shard *shard, struct outbox_item *item)
     return receipt;
 }
 
+struct receipt *receipt_mesh(struct shard *shard, mesh_done done, void *context)
+{
+    struct receipt *receipt = pool_take(shard->receipts);
+    if (receipt != NULL) {
+        *receipt = (struct receipt){.context = context,
+                                    .done = done,
+                                    .shard = shard,
+                                    .open_count = 1,
+                                    .kind = RECEIPT_MESH};
+        list_init(&receipt->link);
+    }
+    return receipt;
+}
+
 enum err inbound_count(struct conn *conn, uint8_t qos, uint16_t packet_id)
 {
     if (qos == 2 && inbound_has(&conn->work->counted, packet_id)) {
@@ -255,6 +269,10 @@ void receipt_done(struct receipt *receipt, enum err err)
     } else if (receipt->kind == RECEIPT_OUTBOX) {
         outbox_item_end(receipt->item, receipt->err);
         pool_give(receipt->shard->receipts, receipt);
+    } else if (receipt->kind == RECEIPT_MESH) {
+        struct receipt ended = *receipt;
+        pool_give(receipt->shard->receipts, receipt);
+        ended.done(ended.context, ended.err);
     } else if (receipt->conn != NULL) {
         receipts_flush(receipt->conn);
     } else {

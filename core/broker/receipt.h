@@ -15,6 +15,7 @@
 
 #include "core/base/err.h"
 #include "core/base/list.h"
+#include "core/session/mesh.h"
 #include "core/wire/mqtt.h"
 
 #include <stdbool.h>
@@ -35,6 +36,7 @@ enum receipt_kind {
     RECEIPT_ACK,    /* an acknowledgement waits for it */
     RECEIPT_RELAY,  /* a receipt of another shard does */
     RECEIPT_OUTBOX, /* a message in the outbox does */
+    RECEIPT_MESH,   /* another node does */
 };
 
 struct receipt {
@@ -43,8 +45,12 @@ struct receipt {
         struct conn *conn;        /* RECEIPT_ACK; NULL: it is gone */
         struct receipt *upstream; /* RECEIPT_RELAY */
         struct outbox_item *item; /* RECEIPT_OUTBOX */
+        void *context;            /* RECEIPT_MESH */
     };
-    struct session *session; /* that holds the packet id; NULL: it has ended */
+    union {
+        struct session *session; /* that holds the packet id; NULL: it has ended */
+        mesh_done done;          /* RECEIPT_MESH */
+    };
     struct shard *shard;
     uint32_t open_count; /* promises not kept yet; the one who makes the receipt counts as one */
     uint16_t packet_id;
@@ -77,6 +83,9 @@ bool receipt_may_go_on(struct shard *shard, const struct mail *mail, bool is_pro
 
 /* One that the message waits for before it leaves the outbox. NULL: memory. */
 struct receipt *receipt_outbox(struct shard *shard, struct outbox_item *item);
+
+/* One that another node waits for: done(context) is called with the last promise. NULL: memory. */
+struct receipt *receipt_mesh(struct shard *shard, mesh_done done, void *context);
 
 /* One more to wait for. Accepts NULL. */
 void receipt_hold(struct receipt *receipt);

@@ -5,15 +5,24 @@
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
+#include "core/broker/remote.h"
 #include "core/broker/route.h"
 #include "core/broker/shard.h"
 #include "core/session/journal.h"
-#include "core/session/mesh.h"
 
 /* The broker's own, made anew at every start. */
 static bool is_of_broker(const struct msg *msg)
 {
     return slice_starts_with(msg->topic, slice_text("$SYS/"));
+}
+
+/*
+ * Who publishes sees at once what is retained, on whichever shard: but not what an outbox sends, which may
+ * have come already, and not on a node of several, where the topic may be led elsewhere.
+ */
+static bool is_set_by_publisher(const struct shard *shard, const struct msg *msg)
+{
+    return shard->origin.number == 0 && (shard->mesh == NULL || is_of_broker(msg));
 }
 
 /* There is no room for one more in memory: it is to be on disk alone. */
@@ -105,11 +114,10 @@ static void count_not_retained(struct shard *shard, const struct msg *msg, enum 
     shard_count_drop(shard, what, why, slice_of(NULL, 0), msg->topic);
 }
 
-/* The outbox's message came here before a crash, or it is set now. */
-static enum err set_from_outbox(struct shard *shard, struct msg *msg, struct receipt *receipt)
+enum err retained_here(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     if (outbox_has_come(shard, partition_of(msg->topic))) {
-        return OK;
+        return OK; /* before a crash */
     }
     enum err err = retain_set(shard->retain, msg);
     if (err != OK) {
@@ -120,16 +128,29 @@ static enum err set_from_outbox(struct shard *shard, struct msg *msg, struct rec
     return OK;
 }
 
+/* This shard owns the topic, be it led here or on another node. */
+static enum err set_by_owner(struct shard *shard, struct msg *msg, struct receipt *receipt)
+{
+    uint32_t partition = partition_of(msg->topic);
+    if (shard_leads(shard, partition)) {
+        return retained_here(shard, msg, receipt);
+    }
+    struct mesh_errand errand = {
+        .kind = MESH_RETAIN, .partitions = UINT64_C(1) << partition, .msg = msg};
+    remote_send(shard, &errand, receipt);
+    return OK;
+}
+
 void retained_on_mail(struct shard *shard, struct mail *mail)
 {
     struct receipt *relay;
     bool is_promised = receipt_relay(shard, mail, &relay);
     enum err err = OK;
     shard->origin = mail->origin;
-    if (mail->origin.number == 0) {
+    if (is_set_by_publisher(shard, mail->msg)) {
         log_now(shard, mail->msg, relay);
     } else {
-        err = set_from_outbox(shard, mail->msg, relay);
+        err = set_by_owner(shard, mail->msg, relay);
     }
     shard->origin.number = 0;
     receipt_done(relay, err);
@@ -156,7 +177,8 @@ enum err retained_admit(struct shard *shard, const struct msg *msg)
 enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     uint32_t owner = shard_of(shard, msg->topic);
-    if (shard->origin.number == 0) {
+    bool is_set_here = is_set_by_publisher(shard, msg);
+    if (is_set_here) {
         bool is_on_disk = shard->journal != NULL && !is_of_broker(msg);
         if (is_on_disk) {
             TRY(journal_admit(shard->journal, partition_of(msg->topic)));
@@ -170,8 +192,8 @@ enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *rece
         ask(shard, owner, msg, receipt);
         return OK;
     }
-    if (shard->origin.number != 0) {
-        return set_from_outbox(shard, msg, receipt);
+    if (!is_set_here) {
+        return set_by_owner(shard, msg, receipt);
     }
     log_now(shard, msg, receipt);
     return OK;
@@ -193,10 +215,6 @@ bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *rece
         if (receipt != NULL && err != OK) {
             return true; /* refused as a whole: it may be sent again */
         }
-    }
-    if (shard->mesh != NULL) {
-        receipt_hold(receipt);
-        shard->mesh->forward(shard->mesh, msg, receipt != NULL ? receipt_committed : NULL, receipt);
     }
     return route_publish(shard, msg, receipt);
 }

@@ -41,6 +41,9 @@ enum err retained_admit(struct shard *shard, const struct msg *msg);
  */
 enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *receipt);
 
+/* The same by the shard that owns the topic, whose partition is led here. */
+enum err retained_here(struct shard *shard, struct msg *msg, struct receipt *receipt);
+
 /* MAIL_RETAIN: this shard owns the topic. */
 void retained_on_mail(struct shard *shard, struct mail *mail);
 

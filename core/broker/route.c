@@ -6,6 +6,7 @@
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
+#include "core/broker/remote.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
 
@@ -49,6 +50,17 @@ static enum err match(struct shard *shard, const struct msg *msg, struct topic_m
 
 /* ---- who on this shard --------------------------------------------------------------------- */
 
+/* It is a mark for another node (routes.h), or of no partition that this message is for. */
+static bool is_passed_over(struct route *route, const struct sub *sub)
+{
+    uint64_t bit = UINT64_C(1) << sub->partition;
+    if (sub->kind == SUB_ROUTE) {
+        route->elsewhere |= bit;
+        return true;
+    }
+    return (route->only & bit) == 0;
+}
+
 uint8_t route_qos(const struct shard *shard, const struct msg *msg, uint8_t qos)
 {
     return qos < msg->qos || shard->config->upgrade_outgoing_qos ? qos : msg->qos;
@@ -75,7 +87,10 @@ static enum err serve_leaf(struct shard *shard, struct msg *msg, const struct le
     frame_cache_init(&cache);
     for (uint32_t i = 0; i < view.count; i++) {
         struct sub *sub = view.subs[i];
-        if (sub->is_share) {
+        if (is_passed_over(&shard->route, sub)) {
+            continue;
+        }
+        if (sub->kind == SUB_SHARE) {
             err = worst(err, shares_dispatch(shard, sub->owner, msg, 0, receipt));
             continue;
         }
@@ -172,7 +187,10 @@ static enum err gather_targets(struct shard *shard, struct msg *msg,
         for (uint32_t i = 0; i < view.count; i++) {
             struct sub *sub = view.subs[i];
             struct session *session = sub->owner;
-            if (sub->is_share) {
+            if (is_passed_over(route, sub)) {
+                continue;
+            }
+            if (sub->kind == SUB_SHARE) {
                 err = worst(err, shares_dispatch(shard, sub->owner, msg, 0, receipt));
                 continue;
             }
@@ -236,18 +254,32 @@ static enum err serve_leaves(struct shard *shard, struct msg *msg,
 }
 
 /* What was logged on the way is waited for, too. */
+static enum err serve_some(struct shard *shard, struct msg *msg, const struct topic_match *matched,
+                           uint64_t partitions, struct receipt *receipt)
+{
+    shard->touched = 0;
+    shard->route.only = partitions;
+    shard->route.elsewhere = 0;
+    enum err err = matched->leaf_count == 1 ? serve_leaf(shard, msg, matched->leaves[0], receipt)
+                                            : serve_leaves(shard, msg, matched, receipt);
+    if (shard->touched != 0) {
+        outbox_received(shard, shard->touched);
+        receipt_await(receipt, shard->touched);
+    }
+    return err;
+}
+
 static enum err serve(struct shard *shard, struct msg *msg, const struct topic_match *matched,
                       struct receipt *receipt)
 {
     if ((matched->shards & UINT64_C(1) << shard->index) == 0) {
         return OK;
     }
-    shard->touched = 0;
-    enum err err = matched->leaf_count == 1 ? serve_leaf(shard, msg, matched->leaves[0], receipt)
-                                            : serve_leaves(shard, msg, matched, receipt);
-    if (shard->touched != 0) {
-        outbox_received(shard, shard->touched);
-        receipt_await(receipt, shard->touched);
+    enum err err = serve_some(shard, msg, matched, ~shard->elsewhere, receipt);
+    if (shard->route.elsewhere != 0) {
+        struct mesh_errand errand = {
+            .kind = MESH_PUBLISH, .partitions = shard->route.elsewhere, .msg = msg};
+        remote_send(shard, &errand, receipt);
     }
     return err;
 }
@@ -267,6 +299,14 @@ enum err route_local(struct shard *shard, struct msg *msg, struct receipt *recei
     struct topic_match matched;
     TRY(match_or_drop(shard, msg, &matched));
     return serve(shard, msg, &matched, receipt);
+}
+
+enum err route_partitions(struct shard *shard, struct msg *msg, uint64_t partitions,
+                          struct receipt *receipt)
+{
+    struct topic_match matched;
+    TRY(match_or_drop(shard, msg, &matched));
+    return serve_some(shard, msg, &matched, partitions, receipt);
 }
 
 /* ---- everywhere ---------------------------------------------------------------------------- */

@@ -6,7 +6,8 @@
  *
  * On a match, found in the shard's topic cache or by a walk of the trie, a shard serves its own
  * subscribers and mails the message once to each other shard that has any; that one matches for
- * itself, out of its own cache.
+ * itself, out of its own cache. What partitions of its own want that are led elsewhere goes there by
+ * the mesh (routes.h).
  */
 #ifndef TERN_BROKER_ROUTE_H
 #define TERN_BROKER_ROUTE_H
@@ -45,6 +46,8 @@ struct route {
     uint32_t *id_row;    /* those of one target, in a row; as long as ids */
     uint32_t id_count, id_capacity;
     uint64_t match_turn;
+    uint64_t only;      /* partitions that the message is for, a bit each */
+    uint64_t elsewhere; /* those that are led on other nodes and want it, as they were met */
 };
 
 void route_deinit(struct route *route);
@@ -63,5 +66,9 @@ bool route_is_wanted(struct shard *shard, const struct msg *msg);
 
 /* Only to this shard's own subscribers: mail from another shard. Returns the first refusal. */
 enum err route_local(struct shard *shard, struct msg *msg, struct receipt *receipt);
+
+/* Only to subscribers of these partitions of this shard, which are led here: from another node. */
+enum err route_partitions(struct shard *shard, struct msg *msg, uint64_t partitions,
+                          struct receipt *receipt);
 
 #endif

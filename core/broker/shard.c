@@ -13,6 +13,7 @@
 #include "core/broker/on_subscribe.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
+#include "core/broker/routes.h"
 #include "core/broker/shares.h"
 #include "core/broker/sys_topics.h"
 #include "core/broker/withhold.h"
@@ -276,6 +277,18 @@ static enum err journal_open(struct shard *shard, struct broker_failure *failure
     return OK;
 }
 
+static enum err mesh_open(struct shard *shard, struct broker_failure *failure)
+{
+    const struct broker_ports *ports = &shard->broker->ports;
+    if (ports->mesh_new == NULL) {
+        return OK;
+    }
+    shard->routes = routes_new(rng_u64(&shard->rng));
+    return shard->routes == NULL
+               ? ERR_NOMEM
+               : ports->mesh_new(ports->context, shard->io, shard, &shard->mesh, failure);
+}
+
 enum err shard_load(struct shard *shard, struct broker_failure *failure)
 {
     struct broker *broker = shard->broker;
@@ -313,7 +326,6 @@ enum err shard_open(struct shard *shard, struct broker_failure *failure)
     shard->key_last = rng_u64(&shard->rng) >> 8; /* keys are seeds of maps, too */
     shard->trie = broker->trie;
     shard->retain = broker->retain;
-    shard->mesh = broker->mesh;
     use_settings(shard, atomic_load_explicit(&shard->settings_next, memory_order_acquire));
     struct io_config io_config = {.stream_count_max = broker->stream_count_max,
                                   .may_sleep = may_sleep,
@@ -338,6 +350,7 @@ enum err shard_open(struct shard *shard, struct broker_failure *failure)
     if (shard->index == 0) {
         TRY(sys_topics_new(shard, &shard->sys_topics));
     }
+    TRY(mesh_open(shard, failure));
     return journal_open(shard, failure);
 }
 
@@ -367,6 +380,15 @@ static void journal_close(struct shard *shard)
     }
 }
 
+static void mesh_close(struct shard *shard)
+{
+    if (shard->mesh != NULL) {
+        struct mesh *mesh = shard->mesh;
+        shard->mesh = NULL; /* nobody else is told what changes from here on */
+        shard->broker->ports.mesh_free(mesh);
+    }
+}
+
 void shard_close(struct shard *shard)
 {
     LIST_EACH (&shard->conns, link) {
@@ -379,20 +401,24 @@ void shard_close(struct shard *shard)
     }
     io_free(shard->io); /* then: a send in flight reads what connections hold */
     if (shard->is_open) {
+        mesh_close(shard);
         drop_everything(shard);
         journal_close(shard); /* whoever still waits for it is told, and lets go of what it holds */
         subacks_free(shard);
         sys_topics_free(shard->sys_topics);
         shares_free(shard->shares, shard);
+        routes_free(shard->routes, shard);
         epoch_quiescent(shard->broker->epoch, shard->index);
         epoch_offline(shard->broker->epoch, shard->index);
     } else {
         shares_free(shard->shares, NULL);
+        routes_free(shard->routes, shard);
     }
     if (shard->has_guest) {
         shard->broker->ports.stopped(shard->broker->ports.context);
     }
     mailbox_free(shard->mailbox);
+    mesh_close(shard);
     journal_close(shard);
     outbox_free(shard->outbox);
     ends_free(shard->ends);

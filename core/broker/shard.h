@@ -38,6 +38,7 @@ struct mailbox;
 struct conn;
 struct ends;
 struct sys_topics;
+struct routes;
 
 struct shard {
     struct broker *broker;
@@ -47,13 +48,15 @@ struct shard {
     struct rng rng;
     struct metrics *metrics;
     struct trail *trail;
-    struct journal *journal;         /* NULL: state is kept in memory alone */
-    struct outbox *outbox;           /* goes with it */
-    struct ends *ends;               /* so does this */
-    struct mesh *mesh;               /* the node's; NULL: alone */
-    struct trie *trie;               /* the node's */
-    struct retain *retain;           /* the node's */
-    const struct config *config;     /* the current one; changes between turns only */
+    struct journal *journal;     /* NULL: state is kept in memory alone */
+    struct outbox *outbox;       /* goes with it */
+    struct ends *ends;           /* so does this */
+    struct mesh *mesh;           /* to other nodes; NULL: alone */
+    struct routes *routes;       /* goes with it */
+    uint64_t elsewhere;          /* partitions of this shard's that it does not lead, a bit each */
+    struct trie *trie;           /* the node's */
+    struct retain *retain;       /* the node's */
+    const struct config *config; /* the current one; changes between turns only */
     const struct security *security; /* goes with it; NULL: nothing is guarded */
     uint64_t security_generation;    /* which one it is, from 1 on */
     uint64_t broker_memory_limit;    /* of it, or what stands for 0 */
@@ -141,6 +144,12 @@ uint64_t shard_wall_ms(const struct shard *shard);
 
 /* Mail finds no room, or the disk cannot follow: who causes more should not be read. */
 bool shard_is_stalled(const struct shard *shard);
+
+/* Is this partition, one of this shard's, led here? On a lone node all are. */
+static inline bool shard_leads(const struct shard *shard, uint32_t partition)
+{
+    return (shard->elsewhere >> partition & 1) == 0;
+}
 
 /* Which shard owns the session of this client id, or the retained message of this topic. */
 uint32_t shard_of(const struct shard *shard, struct slice client_id);

@@ -9,6 +9,8 @@
 #include "core/broker/on_subscribe.h"
 #include "core/broker/outbox.h"
 #include "core/broker/receipt.h"
+#include "core/broker/remote.h"
+#include "core/broker/routes.h"
 #include "core/broker/shard.h"
 #include "core/pubsub/share.h"
 
@@ -34,6 +36,13 @@ struct shares {
 static struct slice name_of(const void *value)
 {
     return ((const struct share *)value)->name;
+}
+
+/* A share name has no slash. */
+static struct slice filter_of(const struct share *share)
+{
+    const uint8_t *slash = memchr(share->bytes, '/', share->name.count);
+    return slice_skip(share->name, (size_t)(slash + 1 - share->bytes));
 }
 
 static struct slice id_of(const void *value)
@@ -70,7 +79,7 @@ static void share_free(struct shard *shard, struct share *share)
     map_remove(shard->shares->by_name, share->name);
     map_remove(shard->shares->by_id, slice_of(&share->id, sizeof(share->id)));
     if (share->sub.leaf != NULL) {
-        trie_unsubscribe(shard->trie, shard->index, &share->sub);
+        routes_unhang(shard, filter_of(share), &share->sub);
     }
     share_group_free(share->group);
     ledger_add(LEDGER_SUBSCRIPTIONS, -ledger_block(sizeof(*share) + share->name.count));
@@ -101,7 +110,7 @@ static struct share *share_by_id(const struct shard *shard, uint64_t id)
 
 /* ---- the group's side ---------------------------------------------------------------------- */
 
-static struct share *share_new(struct shard *shard, struct slice name, struct slice filter)
+static struct share *share_new(struct shard *shard, struct slice name)
 {
     struct share *share = calloc(1, sizeof(*share) + name.count);
     if (share == NULL) {
@@ -112,12 +121,12 @@ static struct share *share_new(struct shard *shard, struct slice name, struct sl
     share->name = slice_of(share->bytes, name.count);
     share->hash = hash_bytes(name);
     share->id = ++shard->shares->id_last * SHARD_COUNT_MAX + shard->index;
-    share->sub.is_share = true;
+    share->sub.kind = SUB_SHARE;
     share->sub.owner = share;
     share->group = share_group_new();
     if (share->group == NULL || map_put(shard->shares->by_name, share) != OK ||
         map_put(shard->shares->by_id, share) != OK ||
-        trie_subscribe(shard->trie, shard->index, filter, &share->sub) != OK) {
+        routes_hang(shard, partition_of(name), filter_of(share), &share->sub) != OK) {
         share_free(shard, share);
         return NULL;
     }
@@ -129,11 +138,9 @@ static enum err join_here(struct shard *shard, const struct share_mail *join, ui
                           uint64_t *share_id_out)
 {
     struct slice name = slice_of(join->bytes, join->name_bytes);
-    struct slice filter = slice_of(join->bytes + join->name_bytes - join->filter_bytes,
-                                   join->filter_bytes);
     struct share *share = map_get(shard->shares->by_name, name);
     if (share == NULL) {
-        share = share_new(shard, name, filter);
+        share = share_new(shard, name);
         if (share == NULL) {
             return ERR_NOMEM;
         }
@@ -265,9 +272,17 @@ static enum err return_here(struct shard *shard, uint64_t share_id, uint64_t ses
     return err;
 }
 
-static enum err send_here(struct shard *shard, struct slice group, struct msg *msg,
-                          struct receipt *receipt)
+/* This shard is the group's, be it led here or on another node. */
+static enum err send_by_home(struct shard *shard, struct slice group, struct msg *msg,
+                             struct receipt *receipt)
 {
+    uint32_t partition = partition_of(group);
+    if (!shard_leads(shard, partition)) {
+        struct mesh_errand errand = {
+            .kind = MESH_GROUP, .partitions = UINT64_C(1) << partition, .msg = msg, .group = group};
+        remote_send(shard, &errand, receipt);
+        return OK;
+    }
     struct share *share = map_get(shard->shares->by_name, group);
     if (share != NULL) {
         return shares_dispatch(shard, share, msg, 0, receipt);
@@ -282,7 +297,7 @@ enum err shares_send(struct shard *shard, struct slice group, struct msg *msg,
     uint32_t home = shard_of(shard, group);
     if (home == shard->index) {
         shard->touched = 0;
-        enum err err = send_here(shard, group, msg, receipt);
+        enum err err = send_by_home(shard, group, msg, receipt);
         receipt_await(receipt, shard->touched);
         return err;
     }
@@ -509,8 +524,8 @@ static void on_message(struct shard *shard, struct mail *mail)
                          relay);
         msg_unref(mail->msg);
     } else if (mail->kind == MAIL_SHARE_SEND) {
-        err = send_here(shard, slice_of((const void *)(uintptr_t)mail->a, mail->b), mail->msg,
-                        relay);
+        err = send_by_home(shard, slice_of((const void *)(uintptr_t)mail->a, mail->b), mail->msg,
+                           relay);
         msg_unref(mail->msg);
     } else {
         err = return_here(shard, mail->b, mail->a, mail->msg, relay);

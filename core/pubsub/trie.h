@@ -32,6 +32,13 @@ struct trie;
 struct leaf;
 struct node;
 
+/* Whose it is: what owner points to. */
+enum sub_kind {
+    SUB_SESSION,
+    SUB_SHARE, /* a share group */
+    SUB_ROUTE, /* partitions that are led on other nodes */
+};
+
 /* One subscription as the trie sees it: embedded in the caller's own record. */
 struct sub {
     struct leaf *leaf; /* NULL: does not hang */
@@ -39,8 +46,9 @@ struct sub {
     uint32_t id;       /* v5 Subscription Identifier; 0: none */
     uint8_t qos;
     bool no_local, retain_as_published;
-    bool is_share; /* owner is a share group, not a session */
-    void *owner;   /* the broker's */
+    uint8_t kind;      /* enum sub_kind */
+    uint8_t partition; /* free for the broker */
+    void *owner;       /* the broker's */
 };
 
 struct leaf_view {

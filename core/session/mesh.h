@@ -1,19 +1,79 @@
 /*
- * mesh: PORT "other nodes want this message".
+ * mesh: PORT "the other nodes": partitions of this shard's that are led elsewhere.
  *
- * Floor:  session. Implemented above (cluster/); NULL on a lone node.
- * Thread: the shard's.
+ * On every node the shard p % shard_count answers for partition p, wherever it is led: what concerns p
+ * comes to that shard by mail as it does on a lone node, and there it is served, or handed to the mesh.
+ * So what p leads and what it does not is known in one place, and changes between two turns.
+ *
+ *     mesh_forward    take this message to who leads these partitions, tell me when they have committed
+ *     mesh_route      the first subscription of a partition led here to that filter came, or the last went
+ *     mesh_await      tell me when every node routes what mesh_route() has said so far
+ *
+ * Floor:  session. Implemented above (cluster/), handed down at start, one per shard; NULL: a lone node.
+ * Thread: the shard's. done comes from inside the shard's turn, never from inside the call.
  */
 #ifndef TERN_SESSION_MESH_H
 #define TERN_SESSION_MESH_H
 
 #include "core/base/err.h"
 #include "core/pubsub/msg.h"
+#include "core/session/origin.h"
+
+#include <stdint.h>
+
+/* OK: all is committed, or known everywhere. Else the first refusal, or ERR_SHUTDOWN. */
+typedef void (*mesh_done)(void *context, enum err err);
+
+enum mesh_errand_kind {
+    MESH_PUBLISH, /* for the subscribers that these partitions have */
+    MESH_RETAIN,  /* what is retained for its topic, which is of that partition */
+    MESH_GROUP,   /* for one member of that group, which is of that partition */
+};
+
+/* Borrowed for the call, but for msg, of which a reference is taken. */
+struct mesh_errand {
+    enum mesh_errand_kind kind;
+    uint64_t partitions; /* a bit each, 1 or more: of this shard's, none of them led here */
+    struct msg *msg;
+    struct slice group; /* MESH_GROUP: "name/filter" */
+    struct origin origin;
+};
+
+struct mesh;
+
+struct mesh_calls {
+    void (*forward)(struct mesh *mesh, const struct mesh_errand *errand, mesh_done done,
+                    void *context);
+    void (*route)(struct mesh *mesh, uint32_t partition, struct slice filter, bool is_wanted);
+    enum err (*await)(struct mesh *mesh, uint32_t partition, mesh_done done, void *context);
+};
 
 struct mesh {
-    /* msg is borrowed. done comes when every node that wants it has confirmed; may be NULL. */
-    void (*forward)(struct mesh *mesh, struct msg *msg, void (*done)(void *context, enum err err),
-                    void *context);
+    const struct mesh_calls *calls;
 };
+
+/*
+ * Errands for one partition arrive in the order of the calls. done NULL: nobody waits, and where a node
+ * cannot follow the message may be dropped, counted. Otherwise it is kept, also over a change of the
+ * leader, until its partitions have it; such an errand may then be served twice, unless it has an origin.
+ */
+static inline void mesh_forward(struct mesh *mesh, const struct mesh_errand *errand, mesh_done done,
+                                void *context)
+{
+    mesh->calls->forward(mesh, errand, done, context);
+}
+
+static inline void mesh_route(struct mesh *mesh, uint32_t partition, struct slice filter,
+                              bool is_wanted)
+{
+    mesh->calls->route(mesh, partition, filter, is_wanted);
+}
+
+/* OK: they do; done is not called. ERR_AGAIN: it will be. ERR_NOMEM. */
+static inline enum err mesh_await(struct mesh *mesh, uint32_t partition, mesh_done done,
+                                  void *context)
+{
+    return mesh->calls->await(mesh, partition, done, context);
+}
 
 #endif
