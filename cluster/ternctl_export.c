@@ -75,10 +75,26 @@ static enum err log_apply(struct closed_store *store, uint32_t partition, struct
 
 /* ---- writing -------------------------------------------------------------------------------------- */
 
+/* ERR_CORRUPT: an image was taking its place, and there is no state of it; or as raftlog_get_mark(). */
+static enum err mark_refuse(struct closed_store *store, uint32_t partition,
+                            struct kv_failure *failure)
+{
+    struct raftlog_mark mark;
+    enum err err = raftlog_get_mark(store->log, partition, &mark, failure);
+    if (err != OK) {
+        return err == ERR_NOT_FOUND ? OK : err;
+    }
+    snprintf(failure->text, sizeof(failure->text),
+             "it was being replaced by what another node has of it: start this node and let its "
+             "cluster help it, or export another node of it");
+    return ERR_CORRUPT;
+}
+
 static enum err partition_dump(struct dumper *dumper, struct closed_store *store,
                                uint32_t partition, struct kv_failure *failure)
 {
     struct machine *machine;
+    TRY(mark_refuse(store, partition, failure));
     TRY(machine_open(store->state, partition, &machine));
     enum err err = log_apply(store, partition, machine, failure);
     enum err dumped = err == OK || err == ERR_CORRUPT ? dump_machine(dumper, partition, machine)

@@ -379,6 +379,26 @@ static enum err check_state(struct walk *walk, struct kv *state)
     return err != OK ? err : walk_err;
 }
 
+/* An image was taking its place: what there is of it means nothing, and its log is void. */
+static enum err check_mark(struct walk *walk, struct kv *log, bool *is_void)
+{
+    struct kv_failure failure = {""};
+    struct raftlog_mark mark;
+    enum err err = raftlog_get_mark(log, walk->partition, &mark, &failure);
+    *is_void = err == OK;
+    if (err == OK) {
+        find(
+            walk,
+            "it was being replaced by what another node has of it, up to entry %" PRIu64
+            ", and is not whole: start this node, its cluster helps it on; nothing of it is in this "
+            "store until then",
+            mark.index);
+    } else if (err == ERR_CORRUPT) {
+        find(walk, "%s", failure.text);
+    }
+    return err == ERR_NOT_FOUND || err == ERR_CORRUPT ? OK : err;
+}
+
 enum err check_partition(struct kv *log, struct kv *state, uint32_t partition, struct check *check)
 {
     struct walk walk = {.check = check, .partition = partition};
@@ -388,6 +408,12 @@ enum err check_partition(struct kv *log, struct kv *state, uint32_t partition, s
         return ERR_NOMEM;
     }
     uint64_t before = check->finding_count;
+    bool is_void = false;
+    enum err marked = check_mark(&walk, log, &is_void);
+    if (marked != OK || is_void) {
+        arena_free(walk.arena);
+        return marked;
+    }
     enum err err = judge(&walk, applied_get(&walk, state), "what is applied: record", 0);
     err = err == OK ? check_log(&walk, log, &hard) : err;
     if (err == OK && check->finding_count == before) { /* else its indexes say nothing */

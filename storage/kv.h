@@ -121,6 +121,8 @@ void kv_value_free(struct kv_value *value);
 struct kv_iter *kv_iter_new(struct kv *kv, struct slice from, struct slice to, bool is_bulk);
 /* false: the end, or an error. key and value are valid until the next call. */
 bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
+/* After the end: ERR_IO, ERR_CORRUPT: it was none. Who does not go back asks kv_iter_end(). */
+enum err kv_iter_error(const struct kv_iter *iter);
 /* Go on at the first key not below this one. */
 void kv_iter_seek(struct kv_iter *iter, struct slice key);
 /* Frees it. OK, ERR_IO, ERR_CORRUPT: what the walk met. */

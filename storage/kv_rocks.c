@@ -568,14 +568,20 @@ void kv_iter_seek(struct kv_iter *iter, struct slice key)
     iter->has_begun = false;
 }
 
-enum err kv_iter_end(struct kv_iter *iter)
+enum err kv_iter_error(const struct kv_iter *iter)
 {
     char *text = NULL;
     rocksdb_iter_get_error(iter->iter, &text);
+    return err_take(text);
+}
+
+enum err kv_iter_end(struct kv_iter *iter)
+{
+    enum err err = kv_iter_error(iter);
     rocksdb_iter_destroy(iter->iter);
     rocksdb_readoptions_destroy(iter->options);
     free(iter);
-    return err_take(text);
+    return err;
 }
 
 /* ---- looking after it ----------------------------------------------------------------------- */

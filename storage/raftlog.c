@@ -3,7 +3,7 @@
  *
  *     sum8   term8   type1   form1   [count4]   bytes          'E'; count4: of LZ4, what it was before
  *     sum8   term8   vote8                                     'H'
- *     sum8   index8  term8                                     'C'
+ *     sum8   index8  term8                                     'C', 'I'
  *
  * Numbers are little-endian, but in keys. The sum is XXH3 of all that follows it, seeded with where
  * the record lies.
@@ -30,7 +30,7 @@ enum {
     LZ4_RATIO_MAX = 256,
 };
 enum form { FORM_PLAIN, FORM_LZ4 };
-enum kind { KIND_CUT = 'C', KIND_ENTRY = 'E', KIND_HARD = 'H' };
+enum kind { KIND_CUT = 'C', KIND_ENTRY = 'E', KIND_HARD = 'H', KIND_MARK = 'I' };
 
 static void put_u32(uint8_t *at, uint32_t value)
 {
@@ -182,6 +182,25 @@ enum err raftlog_cut(struct kv_batch *batch, uint32_t partition, const struct ra
     return OK;
 }
 
+static void forget(struct kv_batch *batch, uint32_t partition, enum kind kind)
+{
+    struct log_key key = key_of(partition, kind, 0);
+    kv_batch_delete(batch, key_bytes(&key));
+}
+
+void raftlog_put_mark(struct kv_batch *batch, uint32_t partition, const struct raftlog_mark *mark)
+{
+    put_pair(batch, partition, KIND_MARK, mark->index, mark->term);
+    forget(batch, partition, KIND_CUT);
+    raftlog_truncate(batch, partition, 0);
+}
+
+void raftlog_end_mark(struct kv_batch *batch, uint32_t partition, const struct raftlog_mark *mark)
+{
+    forget(batch, partition, KIND_MARK);
+    put_pair(batch, partition, KIND_CUT, mark->index, mark->term);
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 static enum err damaged(struct kv_failure *failure, uint32_t partition, const char *format, ...)
@@ -231,10 +250,23 @@ static bool get_pair(struct kv *log, uint32_t partition, enum kind kind, uint64_
         *second = get_u64(value.bytes.data + SUM_BYTES + 8);
     } else {
         *err = damaged(failure, partition, "its %s does not fit its checksum",
-                       kind == KIND_HARD ? "term and vote" : "beginning");
+                       kind == KIND_HARD   ? "term and vote"
+                       : kind == KIND_MARK ? "mark of an image"
+                                           : "beginning");
     }
     kv_value_free(&value);
     return *err == OK;
+}
+
+enum err raftlog_get_mark(struct kv *log, uint32_t partition, struct raftlog_mark *out,
+                          struct kv_failure *failure)
+{
+    struct raftlog_mark mark = {0};
+    enum err err;
+    if (get_pair(log, partition, KIND_MARK, &mark.index, &mark.term, &err, failure)) {
+        *out = mark;
+    }
+    return err;
 }
 
 /* What a walk needs: the memory that the larger entries are unpacked into is used again. */

@@ -4,6 +4,7 @@
  *     p 'C'          what stands before the first entry: index, term
  *     p 'E' index8   an entry: term, type, plain or lz4, bytes
  *     p 'H'          hard state: term, vote
+ *     p 'I'          the partition is being replaced by an image (image.h): index, term of that
  *
  * Term and vote are the replica's, the cut is the store's: two records, so that neither has to know
  * what the other wrote last. A sum (XXH3) goes before each; partition, kind and index go into it, so
@@ -47,6 +48,20 @@ void raftlog_truncate(struct kv_batch *batch, uint32_t partition, uint64_t index
 /* Remove all entries up to and with cut_index of hard: the state has them. Its term and vote are not
  * looked at. */
 enum err raftlog_cut(struct kv_batch *batch, uint32_t partition, const struct raftlog_hard *hard);
+
+/*
+ * A partition that is being replaced by an image: from the mark on, until its end, neither state nor log
+ * mean anything; term and vote do. The mark removes what the log has: on stable storage before anything
+ * of the state is changed. Its end is the cut to what the state has then.
+ */
+struct raftlog_mark {
+    uint64_t index, term; /* of the image */
+};
+void raftlog_put_mark(struct kv_batch *batch, uint32_t partition, const struct raftlog_mark *mark);
+void raftlog_end_mark(struct kv_batch *batch, uint32_t partition, const struct raftlog_mark *mark);
+/* ERR_NOT_FOUND: it is not being replaced. ERR_CORRUPT, ERR_IO, ERR_NOMEM as below. */
+enum err raftlog_get_mark(struct kv *log, uint32_t partition, struct raftlog_mark *out,
+                          struct kv_failure *failure);
 
 /* bytes are borrowed for the call. An error ends the walk. */
 typedef enum err (*raftlog_walk)(void *context, const struct raftlog_entry *entry);

@@ -92,6 +92,7 @@ struct lane *store_state_lane(struct store *store);
 struct store_append {
     struct job job;
     struct kv_batch *batch; /* the submitter's; untouched until done */
+    bool is_durable;        /* whatever the setting says, done comes when the disk has it */
     uint64_t bytes;         /* private */
 };
 void store_append(struct lane_desk *log_desk, struct store_append *append);
@@ -128,6 +129,14 @@ enum err store_admits(const struct store *store);
 
 /* Too many bytes wait for either lane. Any thread, cheap. */
 bool store_is_congested(const struct store *store);
+
+/* ---- a partition that is replaced by an image (install.h) ------------------------------------ */
+
+/* It begins; it is over: meanwhile no backup is taken. Any thread. */
+void store_replace(struct store *store, uint32_t partition, bool is_replaced);
+/* In the state lane, called by store_apply.read: its state is of that entry now. Flushed; and its log is taken
+ * to be cut there. Errors of kv_flush(). */
+enum err store_place_flush(struct store *store, uint32_t partition, uint64_t index, uint64_t term);
 
 /* ---- for people ----------------------------------------------------------------------------- */
 

@@ -189,12 +189,29 @@ static enum err write_format(const char *path, uint32_t format, struct kv_failur
     return OK;
 }
 
+/* What is half replaced in one of the two copies, or in both, is no partition. */
+static enum err check_replacing(const struct store *store, uint64_t count_before,
+                                struct kv_failure *failure)
+{
+    uint64_t replacing = atomic_load(&store->replacing);
+    if (replacing == 0 && atomic_load(&store->replace_count) == count_before) {
+        return OK;
+    }
+    return fail(
+        failure, ERR_BUSY, store->folder.path, "",
+        "a partition is being replaced by what another node has of it: take the backup when "
+        "that is over, or of another node");
+}
+
 static enum err fill(struct store *store, const char *folder, struct kv_failure *failure)
 {
+    uint64_t replace_count = atomic_load(&store->replace_count);
+    TRY(check_replacing(store, replace_count, failure));
     pthread_mutex_lock(&store->cut_lock);
     enum err err = copy_maps(store, folder, failure);
     pthread_mutex_unlock(&store->cut_lock);
     TRY(err);
+    TRY(check_replacing(store, replace_count, failure));
     TRY(write_format(folder, store->folder.format, failure));
     return write_sums(folder, failure);
 }

@@ -167,9 +167,22 @@ void store_log_forget_kept(struct store *store)
     side->kept_bytes = 0;
 }
 
+/* Somebody of those who wait cannot do with less. */
+static bool must_sync(const struct store *store)
+{
+    struct job *job = store->log_side.waiting.first;
+    while (job != NULL && !append_of(job)->is_durable) {
+        job = job->next;
+    }
+    return job != NULL;
+}
+
 /* As durable as the setting asks for, before anybody is answered. */
 static enum err sync_as_set(struct store *store)
 {
+    if (must_sync(store)) {
+        return sync_log(store, true);
+    }
     switch (store->config.durability) {
     case STORE_FSYNC:
         return sync_log(store, true);

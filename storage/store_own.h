@@ -84,6 +84,9 @@ struct store {
     _Atomic uint64_t
         loaded; /* partitions whose loader has told where they stand; all: flushes begin */
 
+    _Atomic uint64_t replacing;     /* partitions that an image takes the place of */
+    _Atomic uint64_t replace_count; /* how often one began */
+
     _Atomic bool is_fenced, is_closing, has_no_space;
     _Atomic uint64_t log_waiting_bytes, state_waiting_bytes;
     _Atomic uint64_t gathered_bytes; /* of log since the last flush */

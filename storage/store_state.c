@@ -242,6 +242,31 @@ static void cut_log(struct store *store)
     pthread_mutex_unlock(&store->cut_lock);
 }
 
+/* ---- a partition that is replaced ------------------------------------------------------------ */
+
+void store_replace(struct store *store, uint32_t partition, bool is_replaced)
+{
+    uint64_t bit = UINT64_C(1) << partition;
+    ASSERT(partition < STORE_PARTITIONS);
+    if (is_replaced) {
+        atomic_fetch_or(&store->replacing, bit);
+        atomic_fetch_add(&store->replace_count, 1);
+    } else {
+        atomic_fetch_and(&store->replacing, ~bit);
+    }
+}
+
+enum err store_place_flush(struct store *store, uint32_t partition, uint64_t index, uint64_t term)
+{
+    TRY(kv_flush(store->state));
+    note_written(store, partition, index, term);
+    store->flushed[partition] = (struct store_place){index, term};
+    store->state_side.cut_index[partition] = index;
+    return OK;
+}
+
+/* ---- the lane's turn ------------------------------------------------------------------------- */
+
 /* Enough log has gathered, all partitions are loaded, and some are further than at the last flush. */
 static bool flush_is_due(struct store *store)
 {

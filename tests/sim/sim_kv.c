@@ -624,6 +624,11 @@ bool kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value)
     return true;
 }
 
+enum err kv_iter_error(const struct kv_iter *iter)
+{
+    return iter->err;
+}
+
 enum err kv_iter_end(struct kv_iter *iter)
 {
     enum err err = iter->err;

@@ -252,6 +252,52 @@ static void a_cut_log_begins_where_it_was_cut_and_keeps_term_and_vote(void **sta
     assert_int_equal(seen.count, 1);
 }
 
+static enum err mark_of(struct disk *disk, uint32_t partition, struct raftlog_mark *mark)
+{
+    struct kv_failure failure;
+    return raftlog_get_mark(disk->kv, partition, mark, &failure);
+}
+
+/* It takes the log with it, but for term and vote, and goes with the cut that an image makes. */
+static void a_mark_voids_the_log_of_its_partition_until_its_end(void **state)
+{
+    struct disk *disk = *state;
+    struct raftlog_mark mark = {40, 3}, found = {0};
+    struct raftlog_hard hard;
+    struct kv_failure failure;
+    struct seen seen;
+    put_hard(disk, 1, 5, 2);
+    put_hard(disk, 2, 5, 2);
+    for (uint64_t index = 1; index <= 5; index++) {
+        put(disk, 1, index, 1, slice_text("one"));
+        put(disk, 2, index, 1, slice_text("two"));
+    }
+    cut(disk, 1, 2, 1);
+    commit(disk);
+    assert_int_equal(mark_of(disk, 1, &found), ERR_NOT_FOUND);
+    raftlog_put_mark(disk->batch, 1, &mark);
+    commit(disk);
+    assert_int_equal(mark_of(disk, 2, &found), ERR_NOT_FOUND);
+    assert_int_equal(mark_of(disk, 1, &found), OK);
+    assert_int_equal(found.index, 40);
+    assert_int_equal(found.term, 3);
+    assert_int_equal(load(disk, 1, &hard, &seen, &failure), OK);
+    assert_int_equal(seen.count, 0);
+    assert_int_equal(hard.term, 5);
+    assert_int_equal(hard.vote, 2);
+    assert_int_equal(hard.cut_index, 0);
+    assert_int_equal(load(disk, 2, &hard, &seen, &failure), OK);
+    assert_int_equal(seen.count, 5);
+    raftlog_end_mark(disk->batch, 1, &mark);
+    commit(disk);
+    assert_int_equal(mark_of(disk, 1, &found), ERR_NOT_FOUND);
+    assert_int_equal(load(disk, 1, &hard, &seen, &failure), OK);
+    assert_int_equal(seen.count, 0);
+    assert_int_equal(hard.term, 5);
+    assert_int_equal(hard.cut_index, 40);
+    assert_int_equal(hard.cut_term, 3);
+}
+
 static void an_error_of_the_caller_ends_the_walk(void **state)
 {
     struct disk *disk = *state;
@@ -416,6 +462,7 @@ int main(void)
         TEST(large_entries_are_packed_where_it_pays_and_come_back_as_they_were),
         TEST(entries_from_an_index_on_are_replaced),
         TEST(a_cut_log_begins_where_it_was_cut_and_keeps_term_and_vote),
+        TEST(a_mark_voids_the_log_of_its_partition_until_its_end),
         TEST(an_error_of_the_caller_ends_the_walk),
         TEST(a_hole_is_found),
         TEST(a_missing_first_entry_is_found),

@@ -81,6 +81,36 @@ static void quorum_syncs_a_second_later(void **state)
     assert_syncs_later(*state, STORE_QUORUM, SECOND);
 }
 
+/* Who has to know that the disk has it says so; all who wait are synced with it. */
+static void what_must_be_durable_is_synced_whatever_the_setting_says(void **state)
+{
+    static const enum store_durability settings[] = {STORE_QUORUM, STORE_RELAXED};
+    for (int i = 0; i < 2; i++) {
+        struct place *place = *state;
+        struct store_config config = config_of(place);
+        struct store_figures figures;
+        struct append appends[2];
+        struct lane_desk desk;
+        config.durability = settings[i];
+        open_with(place, &config);
+        lane_desk_init(&desk, store_log_lane(place->store), NULL);
+        for (uint32_t k = 0; k < 2; k++) {
+            append_new(&appends[k], 3, (uint64_t)i * 2 + k + 1, 1);
+            appends[k].append.is_durable = k == 1;
+            store_append(&desk, &appends[k].append);
+            assert_true(lane_turn(store_log_lane(place->store), SECOND));
+            lane_collect(&desk);
+            assert_int_equal(appends[k].err, OK);
+            store_look(place->store, &figures);
+            assert_int_equal(figures.sync_count, k);
+        }
+        lane_desk_close(&desk);
+        append_free(&appends[0]);
+        append_free(&appends[1]);
+        close_store(place);
+    }
+}
+
 /* ---- applying, flushing, cutting ------------------------------------------------------------ */
 
 static void entries_become_state_in_order(void **state)
@@ -390,6 +420,7 @@ int main(void)
         TEST(all_who_wait_share_one_sync),
         TEST(relaxed_syncs_a_tenth_of_a_second_later),
         TEST(quorum_syncs_a_second_later),
+        TEST(what_must_be_durable_is_synced_whatever_the_setting_says),
         TEST(entries_become_state_in_order),
         TEST(what_is_applied_gathers_and_is_given_back_when_it_is_written),
         TEST(who_reads_sees_what_has_gathered),

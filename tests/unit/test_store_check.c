@@ -371,6 +371,22 @@ static void a_damaged_log_is_told_as_the_log_tells_it(void **state)
     place_free(&place);
 }
 
+/* Whatever lies about of it is not looked at: it means nothing. */
+static void a_partition_that_was_being_replaced_is_not_whole(void **state)
+{
+    struct place place = place_new();
+    struct raftlog_mark mark = {40, TERM};
+    (void)state;
+    raftlog_put_mark(place.batch, 7, &mark);
+    assert_int_equal(kv_write(place.log, place.batch), OK);
+    kv_batch_clear(place.batch);
+    key_of_session(&key, 7, 1);
+    gone(&place, place.state); /* and what the session had is left */
+    assert_found(&place, "being replaced by what another node has of it, up to entry 40");
+    assert_int_equal(check.figures.items, 0);
+    place_free(&place);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +399,7 @@ int main(void)
         cmocka_unit_test(counts_of_shared_messages_agree_with_the_items),
         cmocka_unit_test(what_is_applied_lies_within_the_log),
         cmocka_unit_test(a_damaged_log_is_told_as_the_log_tells_it),
+        cmocka_unit_test(a_partition_that_was_being_replaced_is_not_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
