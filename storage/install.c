@@ -173,12 +173,12 @@ static void submit_image(struct install *install, enum err (*work)(struct image_
     image_lane_submit(&install->image_desk, &install->on_image);
 }
 
-/* is_durable: this counts more than what `durability` lets the others lose. */
+/* must_sync: this counts more than what `durability` lets the others lose. */
 static void submit_log(struct install *install)
 {
     struct raftlog_mark mark = {install->head.index, install->head.term};
     install->on_log.job.done = log_done;
-    install->on_log.is_durable = true;
+    install->on_log.must_sync = true;
     kv_batch_clear(install->on_log.batch);
     if (install->step == MARK) {
         raftlog_put_mark(install->on_log.batch, install->head.partition, &mark);

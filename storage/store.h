@@ -92,8 +92,8 @@ struct lane *store_state_lane(struct store *store);
 struct store_append {
     struct job job;
     struct kv_batch *batch; /* the submitter's; untouched until done */
-    bool is_durable;        /* whatever the setting says, done comes when the disk has it */
-    uint64_t bytes;         /* private */
+    bool must_sync; /* on stable storage, whatever the setting is: a vote, who is a member */
+    uint64_t bytes; /* private */
 };
 void store_append(struct lane_desk *log_desk, struct store_append *append);
 

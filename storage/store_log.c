@@ -167,20 +167,20 @@ void store_log_forget_kept(struct store *store)
     side->kept_bytes = 0;
 }
 
-/* Somebody of those who wait cannot do with less. */
 static bool must_sync(const struct store *store)
 {
-    struct job *job = store->log_side.waiting.first;
-    while (job != NULL && !append_of(job)->is_durable) {
-        job = job->next;
+    for (struct job *job = store->log_side.waiting.first; job != NULL; job = job->next) {
+        if (append_of(job)->must_sync) {
+            return true;
+        }
     }
-    return job != NULL;
+    return false;
 }
 
-/* As durable as the setting asks for, before anybody is answered. */
+/* As durable as the setting asks for, or who waits, before anybody is answered. */
 static enum err sync_as_set(struct store *store)
 {
-    if (must_sync(store)) {
+    if (store->config.durability != STORE_FSYNC && must_sync(store)) {
         return sync_log(store, true);
     }
     switch (store->config.durability) {

@@ -95,7 +95,7 @@ static void live(struct living *living)
     entry->bytes = model_entry(&living->model);
     struct raftlog_entry record = {index, 9, 1, entry->bytes};
     entry->append = (struct store_append){
-        .job.done = on_done, .batch = kv_batch_new(), .is_durable = true};
+        .job.done = on_done, .batch = kv_batch_new(), .must_sync = true};
     raftlog_put_hard(entry->append.batch, PARTITION, &hard);
     assert_int_equal(raftlog_put(entry->append.batch, PARTITION, &record), OK);
     entry->apply = (struct store_apply){.job.done = on_done,

@@ -96,7 +96,7 @@ static void what_must_be_durable_is_synced_whatever_the_setting_says(void **stat
         lane_desk_init(&desk, store_log_lane(place->store), NULL);
         for (uint32_t k = 0; k < 2; k++) {
             append_new(&appends[k], 3, (uint64_t)i * 2 + k + 1, 1);
-            appends[k].append.is_durable = k == 1;
+            appends[k].append.must_sync = k == 1;
             store_append(&desk, &appends[k].append);
             assert_true(lane_turn(store_log_lane(place->store), SECOND));
             lane_collect(&desk);
