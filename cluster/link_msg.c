@@ -13,21 +13,6 @@ enum { FRAME_CREDIT = 1, FRAME_MESSAGES = 2, FRAME_UNPACKED_BYTES = 3, FRAME_PAC
 enum { MESSAGE_KIND = 1, MESSAGE_TO = 2, MESSAGE_BODY = 3 };
 enum { PACKS_FROM = 256, PACKS_PART = 8 }; /* it pays from here on, and by that part at least */
 
-#define REASON_TEXT(name, metric, text)   [LINK_REASON_##name] = text,
-#define REASON_METRIC(name, metric, text) [LINK_REASON_##name] = metric,
-static const char *const reason_texts[LINK_REASON_COUNT] = {LINK_REASONS(REASON_TEXT)};
-static const char *const reason_names[LINK_REASON_COUNT] = {LINK_REASONS(REASON_METRIC)};
-
-const char *link_reason_text(enum link_reason reason)
-{
-    return reason < LINK_REASON_COUNT ? reason_texts[reason] : "a reason that this version lacks";
-}
-
-const char *link_reason_name(enum link_reason reason)
-{
-    return reason < LINK_REASON_COUNT ? reason_names[reason] : "other";
-}
-
 /* ---- greetings ---------------------------------------------------------------------------------- */
 
 /* clang-format off */

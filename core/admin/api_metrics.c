@@ -73,6 +73,14 @@ static void uses_add(struct body *body, const struct admin_sources *sources, enu
     }
 }
 
+static void links_add(struct body *body, const struct admin_sources *sources, enum metric metric)
+{
+    for (enum link_reason reason = 0; reason < LINK_REASON_COUNT; reason++) {
+        label_add(body, metric_info(metric), "reason", link_reason_name(reason),
+                  label_sum(sources, metric, reason));
+    }
+}
+
 /* Each `le` holds what all smaller ones hold, and +Inf is the count, whatever is added meanwhile. */
 static void histo_add(struct body *body, const struct admin_sources *sources, enum metric metric)
 {
@@ -113,6 +121,8 @@ static void metric_add_text(struct body *body, const struct admin_sources *sourc
         qos_add(body, sources, metric);
     } else if (info->labels == BY_USE) {
         uses_add(body, sources, metric);
+    } else if (info->labels == BY_LINK) {
+        links_add(body, sources, metric);
     } else {
         body_add(body, "tern_%s", info->exported);
         value_add(body, info, value_sum(sources, metric));

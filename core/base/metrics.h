@@ -10,6 +10,7 @@
 #define TERN_BASE_METRICS_H
 
 #include "core/base/assert.h"
+#include "core/base/link_reason.h"
 #include "core/base/trail.h"
 #include "core/limits.h"
 
@@ -19,7 +20,7 @@
 enum metric_kind { COUNTER, GAUGE, HISTO };
 
 /* What the `labels` column of metrics.def may say: the closed set a metric is split by. */
-enum metric_labels { NONE, BY_REASON, BY_QOS, BY_USE };
+enum metric_labels { NONE, BY_REASON, BY_QOS, BY_USE, BY_LINK };
 
 #define METRIC(field, exported, kind, scale, labels, help) METRIC_##field,
 enum metric {
@@ -41,6 +42,7 @@ enum {
 #define METRIC_CELLS_BY_REASON METRIC_SLOTS
 #define METRIC_CELLS_BY_QOS    METRIC_SLOTS
 #define METRIC_CELLS_BY_USE    METRIC_SLOTS
+#define METRIC_CELLS_BY_LINK   METRIC_SLOTS
 #define METRIC(field, exported, kind, scale, labels, help) \
     CELL_##field,                                          \
         CELL_##field##_LAST = CELL_##field - 1 +           \
@@ -56,6 +58,8 @@ static const uint16_t metric_cells[METRIC_COUNT] = {
 #include "core/metrics.def"
 };
 #undef METRIC
+
+_Static_assert((int)LINK_REASON_COUNT <= (int)METRIC_SLOTS, "a cell for each reason");
 
 struct metrics {
     /* private; relaxed, pairs with none */
@@ -94,7 +98,7 @@ static inline void metric_set(struct metrics *metrics, enum metric metric, uint6
     atomic_store_explicit(&metrics->cells[metric_cells[metric]], value, memory_order_relaxed);
 }
 
-/* label: TRAIL_x for BY_REASON, 0 to 2 for BY_QOS, LEDGER_x for BY_USE. The metric has labels. */
+/* label: TRAIL_x for BY_REASON, 0 to 2 for BY_QOS, LEDGER_x for BY_USE, LINK_REASON_x for BY_LINK. The metric has labels. */
 static inline void metric_add_label(struct metrics *metrics, enum metric metric, uint32_t label,
                                     uint64_t count)
 {

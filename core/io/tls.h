@@ -134,6 +134,13 @@ struct tls_identity {
 };
 bool tls_peer_identity(const struct tls *tls, struct tls_identity *out);
 
+/*
+ * The one URI among the names of the peer's proven certificate (RFC 5280, 4.2.1.6) that begins so. false:
+ * there is none, or several, or it is no plain ASCII text shorter than out_bytes; or there is no
+ * certificate.
+ */
+bool tls_peer_uri(const struct tls *tls, const char *prefix, char *out, size_t out_bytes);
+
 /* The whole process: the TLS library is BoringSSL, and no other one is mapped. why: one line. */
 enum err tls_library_check(char *why, size_t why_bytes);
 

@@ -48,8 +48,8 @@ static enum err read_trust(struct tls_context *context, const struct tls_client_
 {
     context->is_insecure = settings->is_insecure;
     context->is_any_name = settings->is_any_name;
-    TRY(tls_trust_init(&context->trust, settings->cafile, settings->capath, NULL, context->now_s(),
-                       trouble));
+    TRY(tls_trust_init(&context->trust, settings->cafile, settings->capath, settings->crlfile,
+                       context->now_s(), trouble));
     if (context->trust.store == NULL && !context->is_insecure) {
         return tls_trouble(trouble, ERR_INVALID,
                            "cafile: nobody is named whose certificates are trusted: name the CA of "

@@ -12,6 +12,7 @@
 
 struct tls_client_settings {
     const char *cafile, *capath; /* whom to trust; NULL, both, with is_insecure */
+    const char *crlfile;         /* who of them is not trusted any more; NULL: none */
     bool is_any_name;            /* a certificate of these is taken whatever name it is made for */
     bool is_insecure;            /* take any certificate: tests of one's own machine */
     const char *certfile, *keyfile; /* to prove; NULL: none */

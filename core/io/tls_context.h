@@ -72,6 +72,10 @@ struct tls_certificate {
 uint32_t tls_context_certificate_count(const struct tls_context *context);
 struct tls_certificate tls_context_certificate(const struct tls_context *context, uint32_t index);
 
+/* As tls_peer_uri(), of the first certificate that it shows itself. */
+bool tls_context_uri(const struct tls_context *context, const char *prefix, char *out,
+                     size_t out_bytes);
+
 /* When the first list of crlfile has to be renewed, since 1970; INT64_MAX: there is none. */
 int64_t tls_context_lists_expire_s(const struct tls_context *context);
 

@@ -9,6 +9,7 @@
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <string.h>
 
@@ -78,4 +79,71 @@ bool tls_peer_identity(const struct tls *tls, struct tls_identity *out)
     X509_free(leaf);
     ERR_clear_error();
     return true;
+}
+
+/* ---- names that are URIs ------------------------------------------------------------------------ */
+
+static bool is_plain(struct slice text)
+{
+    for (size_t i = 0; i < text.count; i++) {
+        if (text.data[i] <= ' ' || text.data[i] > '~') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool find_uri(const GENERAL_NAMES *names, struct slice prefix, char *out, size_t out_bytes)
+{
+    struct slice found = {0};
+
+    for (size_t i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type != GEN_URI) {
+            continue;
+        }
+        const ASN1_STRING *text = name->d.uniformResourceIdentifier;
+        struct slice uri = slice_of(ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
+        if (slice_starts_with(uri, prefix)) {
+            if (found.count > 0) {
+                return false;
+            }
+            found = uri;
+        }
+    }
+    if (found.count == 0 || found.count >= out_bytes || !is_plain(found)) {
+        return false;
+    }
+    memcpy(out, found.data, found.count);
+    out[found.count] = '\0';
+    return true;
+}
+
+static bool uri_of(const CRYPTO_BUFFER *der, const char *prefix, char *out, size_t out_bytes)
+{
+    ERR_clear_error();
+    X509 *leaf = X509_parse_from_buffer((CRYPTO_BUFFER *)der);
+    GENERAL_NAMES *names = leaf == NULL ? NULL
+                                        : X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    bool is_found = names != NULL && find_uri(names, slice_text(prefix), out, out_bytes);
+
+    GENERAL_NAMES_free(names);
+    X509_free(leaf);
+    ERR_clear_error();
+    return is_found;
+}
+
+bool tls_peer_uri(const struct tls *tls, const char *prefix, char *out, size_t out_bytes)
+{
+    const STACK_OF(CRYPTO_BUFFER) *sent = SSL_get0_peer_certificates(tls->ssl);
+
+    return tls_is_open(tls) && sk_CRYPTO_BUFFER_num(sent) > 0 &&
+           uri_of(sk_CRYPTO_BUFFER_value(sent, 0), prefix, out, out_bytes);
+}
+
+bool tls_context_uri(const struct tls_context *context, const char *prefix, char *out,
+                     size_t out_bytes)
+{
+    return context->pair_count > 0 && context->pairs[0].chain.count > 0 &&
+           uri_of(context->pairs[0].chain.items[0], prefix, out, out_bytes);
 }
