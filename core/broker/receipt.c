@@ -138,16 +138,27 @@ void receipt_committed(void *receipt, enum err err)
     receipt_done(receipt, err);
 }
 
-void receipt_await(struct receipt *receipt, uint64_t partitions)
+static void await_all(struct receipt *receipt, uint64_t partitions)
 {
-    if (receipt == NULL || partitions == 0) {
-        return;
-    }
     enum err err = journal_await(receipt->shard->journal, partitions, receipt_committed, receipt);
     if (err == ERR_AGAIN) {
         receipt->open_count++;
     } else if (err != OK && receipt->err == OK) {
         receipt->err = err;
+    }
+}
+
+/* Another node hears of an error when each of the others has committed: see remote.h. */
+void receipt_await(struct receipt *receipt, uint64_t partitions)
+{
+    if (receipt == NULL || partitions == 0) {
+        return;
+    }
+    for (; receipt->kind == RECEIPT_MESH && partitions != 0; partitions &= partitions - 1) {
+        await_all(receipt, partitions & -partitions);
+    }
+    if (partitions != 0) {
+        await_all(receipt, partitions);
     }
 }
 

@@ -19,7 +19,7 @@ void remote_send(struct shard *shard, const struct mesh_errand *errand, struct r
 /*
  * Serve the errand; its partitions are this shard's and led here. done is called once, perhaps from inside
  * the call, when all that it came to is committed, or refused; ERR_UNAVAILABLE: a partition was given up
- * before it was certain, so it may or may not be there. done NULL: nobody waits.
+ * before it was certain, so it may or may not be there; those that are still led here have committed. done NULL: nobody waits.
  */
 void remote_serve(struct shard *shard, const struct mesh_errand *errand, mesh_done done,
                   void *context);
