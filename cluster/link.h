@@ -35,6 +35,8 @@ enum {
     LINK_URI_MAX = 16 + 2 * LINK_NAME_MAX, /* "tern://CLUSTER/NODE" */
 };
 
+#define LINK_URI_SCHEME "tern://"
+
 struct link_config {
     struct tls_context *client,
         *server; /* both, borrowed; or NULL, both: in clear (simulator, tests) */
@@ -87,7 +89,7 @@ void links_flush(struct links *links);
 
 /* ---- life --------------------------------------------------------------------------------------- */
 
-/* Letters, digits, dots, hyphens and underscores, 1 to LINK_NAME_MAX. */
+/* Letters, digits, and behind the first of these dots, hyphens and underscores; 1 to LINK_NAME_MAX. */
 bool link_name_is_valid(struct slice name);
 
 /*

@@ -114,6 +114,22 @@ static const struct ternctl_command commands[] = {
      "                     that it writes the file. mosquitto keeps no wills and, in 2.0.11, no\n"
      "                     shared subscriptions there\n",
      ternctl_import},
+    {"cluster init", "FOLDER --name NAME", "make the CA of a new cluster",
+     "FOLDER gets ca.pem and ca.key; it is made if it is missing, and nothing in it is written over.\n"
+     "Every node has a copy of ca.pem. Whoever has ca.key can make nodes of the cluster: keep it\n"
+     "where no broker runs. Both are ECDSA P-256, for 20 years.\n"
+     "\n"
+     "  --name NAME   of the cluster: letters, digits, and . - _, 64 at most\n",
+     ternctl_cluster_init},
+    {"cluster certificate", "FOLDER NODE [--address ADDRESS]... [--days N]",
+     "make the certificate of a node",
+     "FOLDER is that of cluster init, and gets NODE.pem and NODE.key. By them the node proves to the\n"
+     "others, and to clients if listeners are given them too, that it is NODE of this cluster: its\n"
+     "name is the URI tern://CLUSTER/NODE. No two nodes have the same name.\n"
+     "\n"
+     "  --address ADDRESS   a host name or IP address of the node, without a port; may be repeated\n"
+     "  --days N            how long it is valid, 825 by default, 7300 at most\n",
+     ternctl_cluster_certificate},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]), WANTED_BYTES = 256 };

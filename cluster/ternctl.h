@@ -11,6 +11,7 @@
  *     ternctl_backup.c   backup: of a running broker
  *     ternctl_restore.c, ternctl_check.c, ternctl_export.c   of a closed store (ternctl_store.h)
  *     ternctl_import.c   import (ternctl_import.h)
+ *     ternctl_cluster.c  cluster init, certificate: who is a node of the cluster
  *
  * Floor:  cluster; a program of its own: only ternctl*.c include this.
  */
@@ -71,5 +72,7 @@ int ternctl_restore(int argument_count, char *const *arguments);
 int ternctl_check(int argument_count, char *const *arguments);
 int ternctl_export(int argument_count, char *const *arguments);
 int ternctl_import(int argument_count, char *const *arguments);
+int ternctl_cluster_init(int argument_count, char *const *arguments);
+int ternctl_cluster_certificate(int argument_count, char *const *arguments);
 
 #endif
