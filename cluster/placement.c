@@ -44,25 +44,18 @@ struct work {
     uint32_t replicas;
     bool has[PARTITIONS][NODES], had[PARTITIONS][NODES];
     struct placement_score scores[PARTITIONS][NODES];
+    int zone_count[PARTITIONS][NODES]; /* of has[], by zone */
     int load[NODES], quota[NODES];
     int zone_low[NODES], zone_high[NODES]; /* replicas of a partition in that zone (B2) */
     int lead[PARTITIONS];                  /* node, or NOBODY */
 };
-
-static int zone_count(const struct work *work, int partition, uint32_t zone)
-{
-    int count = 0;
-    for (int n = 0; n < work->node_count; n++) {
-        count += work->has[partition][n] && work->nodes[n].zone == zone;
-    }
-    return count;
-}
 
 static void put(struct work *work, int partition, int node, bool is_there)
 {
     ASSERT(work->has[partition][node] != is_there);
     work->has[partition][node] = is_there;
     work->load[node] += is_there ? 1 : -1;
+    work->zone_count[partition][work->nodes[node].zone] += is_there ? 1 : -1;
 }
 
 static int replica_count(const struct work *work, int partition)
@@ -172,7 +165,7 @@ static int newcomer_of(const struct work *work, int partition)
     int best = NOBODY, best_key = 0;
     for (int n = 0; n < work->node_count; n++) {
         uint32_t zone = work->nodes[n].zone;
-        int count = zone_count(work, partition, zone);
+        int count = work->zone_count[partition][zone];
         if (work->has[partition][n] || count >= work->zone_high[zone]) {
             continue;
         }
@@ -191,7 +184,7 @@ static int leaver_of(const struct work *work, int partition)
     int worst = NOBODY, worst_key = 0;
     for (int n = 0; n < work->node_count; n++) {
         uint32_t zone = work->nodes[n].zone;
-        int count = zone_count(work, partition, zone);
+        int count = work->zone_count[partition][zone];
         if (!work->has[partition][n]) {
             continue;
         }
@@ -212,7 +205,7 @@ static int leaver_of(const struct work *work, int partition)
 static bool zones_are_right(const struct work *work, int partition)
 {
     for (uint32_t z = 0; z < NODES; z++) {
-        int count = zone_count(work, partition, z);
+        int count = work->zone_count[partition][z];
         if (count < work->zone_low[z] || count > work->zone_high[z]) {
             return false;
         }
@@ -246,8 +239,8 @@ static int replica_way(const struct work *work, int a, int b)
     int best = NOBODY, best_key = 0;
     for (int p = 0; p < PARTITIONS; p++) {
         if (!work->has[p][a] || work->has[p][b] ||
-            (zone_a != zone_b && (zone_count(work, p, zone_a) <= work->zone_low[zone_a] ||
-                                  zone_count(work, p, zone_b) >= work->zone_high[zone_b]))) {
+            (zone_a != zone_b && (work->zone_count[p][zone_a] <= work->zone_low[zone_a] ||
+                                  work->zone_count[p][zone_b] >= work->zone_high[zone_b]))) {
             continue;
         }
         int key = work->had[p][a] - work->had[p][b]; /* copies that have to be made for it */

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { PARTITIONS = REGISTRY_PARTITIONS, CLUSTERS = 15, EVENTS = 12, NODES_DRAWN = 12 };
+enum { PARTITIONS = REGISTRY_PARTITIONS, CLUSTERS = 12, EVENTS = 12, NODES_DRAWN = 12 };
 
 /* What the bounds of placement.h come to. */
 static struct {
@@ -429,6 +429,20 @@ static void heavier_nodes_hold_more(void **state)
     assert_int_equal(leads_of(&map, 4), 40);
 }
 
+/* Five copies in four zones: each has one at least, also the one whose nodes are to carry little. */
+static void no_zone_is_left_out(void **state)
+{
+    struct placement_nodes nodes = nodes_of(8, 4);
+    struct placement_map none = {0}, map;
+    (void)state;
+    for (uint32_t i = 0; i < nodes.count; i++) {
+        nodes.rows[i].weight = nodes.rows[i].zone == 3 ? 1 : 10;
+    }
+    placement_want(&nodes, 5, &none, &map);
+    assert_is_wanted(&nodes, 5, &none, &map);
+    assert_int_equal(load_of(&map, 4) + load_of(&map, 8), PARTITIONS);
+}
+
 static void what_is_dead_is_replaced_first_and_leavers_before_the_rest(void **state)
 {
     struct placement_nodes nodes = nodes_of(6, 1);
@@ -580,6 +594,7 @@ int main(void)
         cmocka_unit_test(a_node_that_comes_or_drains_moves_its_share_and_nothing_else),
         cmocka_unit_test(a_node_that_is_away_keeps_what_it_holds_and_leads_nothing),
         cmocka_unit_test(heavier_nodes_hold_more),
+        cmocka_unit_test(no_zone_is_left_out),
         cmocka_unit_test(what_is_dead_is_replaced_first_and_leavers_before_the_rest),
         cmocka_unit_test(a_partition_without_a_leader_is_left_alone),
         cmocka_unit_test(an_operator_is_told_what_few_nodes_mean),

@@ -441,7 +441,7 @@ static void replicas_that_apply_the_same_are_the_same(void **state)
 {
     uint64_t accepted[REGISTRY_COMMAND_END] = {0}, refused[REGISTRY_COMMAND_END] = {0};
     (void)state;
-    for (uint64_t seed = 1; seed <= 30; seed++) {
+    for (uint64_t seed = 1; seed <= 12; seed++) {
         struct registry_state *a = registry_new(), *b = registry_new();
         struct rng rng;
         rng_init(&rng, seed);
@@ -455,7 +455,13 @@ static void replicas_that_apply_the_same_are_the_same(void **state)
                 &command);
             assert_int_equal(registry_command_encode(&command, &bytes), OK);
             assert_int_equal(registry_command_decode(buf_bytes(&bytes), &read), OK);
+            uint64_t hash = a->hash, node_next = a->node_next;
             assert_int_equal(registry_apply(a, index, &command, &one), OK);
+            bool is_nothing = one.err != OK ||
+                              (command.kind == REGISTRY_SERVICE_EXPIRE && one.count == 0) ||
+                              (command.kind == REGISTRY_ASSIGN && command.assign.count == 0) ||
+                              (command.kind == REGISTRY_JOIN && a->node_next == node_next);
+            assert_true((a->hash == hash) == is_nothing); /* no change is left out */
             assert_int_equal(registry_apply(b, index, &read, &other), OK);
             assert_memory_equal(&one, &other, sizeof one);
             assert_true(a->hash == b->hash);
