@@ -221,6 +221,7 @@ struct consensus_status {
     bool is_leader; /* and takes part */
     bool is_alone;  /* the only member, and leader */
     bool is_installing;
+    bool is_handing_over; /* leader, and nothing can be proposed until that is done or given up */
     bool change_is_open;
     uint64_t leader; /* 0: unknown */
     uint64_t term, vote;

@@ -388,6 +388,7 @@ struct consensus_status consensus_status(const struct consensus *consensus)
         .is_leader = view.state == ENGINE_LEADER && !consensus->is_broken,
         .is_alone = view.state == ENGINE_LEADER && view.member_count == 1,
         .is_installing = view.is_installing,
+        .is_handing_over = view.transferee != 0,
         .change_is_open = view.change_open != 0,
         .leader = view.leader,
         .term = view.term,

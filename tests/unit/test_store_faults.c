@@ -415,6 +415,28 @@ static void quorum_keeps_what_it_answered_when_the_sync_finds_the_disk_full(void
     assert_answered_outlives_a_full_disk(*state, STORE_QUORUM, SIM_KV_SYNC, LATER);
 }
 
+/* Who has voted in a term, and forgets it, votes again: two leaders. */
+static void what_must_be_synced_is_whatever_the_setting(void **state)
+{
+    const enum store_durability settings[] = {STORE_QUORUM, STORE_RELAXED};
+    struct faults *faults = *state;
+    struct append append;
+    for (uint32_t i = 0; i < 16; i++) { /* what the disk keeps is drawn */
+        struct store_config config = config_of(faults->place);
+        config.durability = settings[i % 2];
+        begin(faults, &config);
+        append_new(&append, 1, i + 1, 1);
+        append.append.must_sync = true;
+        store_append(&faults->log_desk, &append.append);
+        turn(faults, 0);
+        assert_int_equal(append.err, OK);
+        append_free(&append);
+        lose_power(faults, &config);
+        assert_int_equal(last_of(faults, 1), i + 1);
+        end(faults);
+    }
+}
+
 /* The end does not wait for space, and what was handed in and not answered is given back. */
 static void relaxed_ends_on_a_full_disk(void **state)
 {
@@ -662,6 +684,7 @@ int main(void)
         TEST(closing_does_not_wait_for_space),
         TEST(relaxed_keeps_what_it_answered_when_a_write_finds_the_disk_full),
         TEST(relaxed_keeps_what_it_answered_when_the_sync_finds_the_disk_full),
+        TEST(what_must_be_synced_is_whatever_the_setting),
         TEST(quorum_keeps_what_it_answered_when_a_write_finds_the_disk_full),
         TEST(quorum_keeps_what_it_answered_when_handing_over_finds_the_disk_full),
         TEST(quorum_keeps_what_it_answered_when_the_sync_finds_the_disk_full),
