@@ -2,8 +2,8 @@
  * Invariants
  *   J1  entries of a partition that have an op have numbers, 1, 2, ..., the last one being logged; that
  *       one may still be open. A replica commits in order.
- *   J2  a round is one batch under way to the log lane, with all that its turn proposed. The open round
- *       is there as long as the journal is not fenced.
+ *   J2  of a partition that is not served (journal_parts.h) nothing is open, and nobody waits for it,
+ *       but between the loss and the owner's hearing of it: what is open then is never proposed.
  *   J3  wanted are those open entries that somebody waits for, or may: they leave as soon as they may. The
  *       others hold nothing but OP_SETTLE, which loses no more than a duplicate after a crash (op.h): they
  *       stay open for what may still join them, at most until settled_due_ms. So what a receiver
@@ -13,11 +13,8 @@
  */
 #include "cluster/journal_raft.h"
 
-#include "cluster/journal_read.h"
-#include "cluster/replica.h"
-#include "cluster/waiters.h"
+#include "cluster/journal_parts.h"
 #include "core/base/blocks.h"
-#include "core/base/list.h"
 #include "core/base/log.h"
 #include "core/io/io.h"
 
@@ -26,6 +23,7 @@
 
 enum {
     NODE_ALONE = 1,
+    ELECTION_MS = 500,
     /* An open entry of that size does not wait for the one before it. */
     ENTRY_BYTES_MAX = 64 * 1024,
     /* In all open entries of a shard; what is on its way counts in the store. */
@@ -33,69 +31,7 @@ enum {
     SETTLED_WAIT_MS = 100, /* J3 */
 };
 
-/* One partition of the shard. */
-struct slot {
-    struct replica *replica; /* NULL: another shard's */
-    struct entry_writer open;
-    uint64_t message_next; /* the number of the first message of the open entry */
-    uint64_t wall_ms;      /* of the newest entry: no later one is stamped earlier */
-    size_t bytes_last;     /* of the newest entry: what the open one may need */
-};
-
-/* J2 */
-struct round {
-    struct store_append append;
-    struct journal_raft *journal;
-    struct round *next; /* free ones */
-    uint64_t partitions;
-};
-
-/* An entry on its way to the state. */
-struct applying {
-    struct store_apply apply;
-    struct slot *slot;
-};
-
-struct journal_raft {
-    struct journal journal;
-    struct store *store;
-    struct io *io; /* NULL: it has left */
-    uint64_t now_ms, wall_ms;
-    uint64_t wall_ahead_ms; /* of now_ms; it may wrap */
-    struct replica_host host;
-    struct lane_desk log_desk, state_desk;
-    struct reader reader;
-    struct round *round, *rounds_free;
-    uint64_t open;           /* partitions whose open entry has an op */
-    uint64_t wanted;         /* those of them that are not to wait for more: J3 */
-    uint64_t settled_due_ms; /* when there are none of the others; UINT64_MAX: there are none now */
-    uint64_t logged[STORE_PARTITIONS]; /* entries that have an op, the open one too: J1 */
-    uint64_t open_bytes;
-    bool is_fenced, is_closing;
-    bool is_told; /* of being fenced: all who waited */
-    struct slot slots[STORE_PARTITIONS];
-    struct waiters waiters;
-};
-
-static struct journal_raft *raft_of(const struct journal *journal)
-{
-    return CONTAINER_OF(journal, struct journal_raft, journal);
-}
-
-static uint64_t bit(uint32_t partition)
-{
-    return UINT64_C(1) << partition;
-}
-
-/* The lowest partition of a set, taken out of it. */
-static uint32_t take_lowest(uint64_t *partitions)
-{
-    uint32_t lowest = (uint32_t)__builtin_ctzll(*partitions);
-    *partitions &= *partitions - 1;
-    return lowest;
-}
-
-static void read_clocks(struct journal_raft *self)
+void journal_read_clocks(struct journal_raft *self)
 {
     if (self->io != NULL) {
         self->now_ms = io_now_ns(self->io) / 1000000;
@@ -103,8 +39,7 @@ static void read_clocks(struct journal_raft *self)
     }
 }
 
-/* Who waits is told at the next collect(): this may be called in the middle of anything. */
-static void fence(struct journal_raft *self, const char *what, enum err err)
+void journal_fence(struct journal_raft *self, const char *what, enum err err)
 {
     if (!self->is_fenced && !self->is_closing) {
         log_event(
@@ -143,6 +78,9 @@ static enum err await(struct journal *journal, uint64_t partitions, journal_done
     while (partitions != 0) {
         uint32_t partition = take_lowest(&partitions);
         ASSERT(self->slots[partition].replica != NULL);
+        if (!is_served(&self->slots[partition])) {
+            return ERR_UNAVAILABLE;
+        }
         pending |= is_pending(self, partition) ? bit(partition) : 0;
     }
     if (pending == 0) {
@@ -170,8 +108,8 @@ static void want(struct journal_raft *self, const struct op *op)
 static enum err admit(struct journal *journal, uint32_t partition)
 {
     const struct journal_raft *self = raft_of(journal);
-    const struct replica *replica = self->slots[partition].replica;
-    if (self->is_fenced || (replica != NULL && !replica_is_leader(replica))) {
+    const struct slot *slot = &self->slots[partition];
+    if (self->is_fenced || (slot->replica != NULL && !is_served(slot))) {
         return ERR_UNAVAILABLE;
     }
     enum err err = store_admits(self->store);
@@ -185,8 +123,8 @@ static uint64_t log_op(struct journal *journal, const struct op *op)
     uint32_t message = 0;
 
     ASSERT(slot->replica != NULL);
-    if (self->is_fenced) {
-        return slot->message_next;
+    if (self->is_fenced || !is_served(slot)) {
+        return slot->message_next; /* J2, J4 */
     }
     if (buf_count(&slot->open.bytes) == 0) {
         /* As large as the last one was, so that it need not grow; if not, it grows. */
@@ -195,7 +133,7 @@ static uint64_t log_op(struct journal *journal, const struct op *op)
     size_t before = buf_count(&slot->open.bytes);
     enum err err = entry_put(&slot->open, op, &message);
     if (err != OK) {
-        fence(self, "writing down what has changed already", err);
+        journal_fence(self, "writing down what has changed already", err);
         return slot->message_next;
     }
     self->logged[op->partition] += ~self->open >> op->partition & 1;
@@ -209,131 +147,6 @@ static bool is_congested(const struct journal *journal)
 {
     const struct journal_raft *self = raft_of(journal);
     return self->open_bytes >= OPEN_BYTES_MAX || store_is_congested(self->store);
-}
-
-/* ---- rounds --------------------------------------------------------------------------------- */
-
-static void on_round(struct job *job, enum err err);
-
-static struct round *round_take(struct journal_raft *self)
-{
-    struct round *round = self->rounds_free;
-    if (round != NULL) {
-        self->rounds_free = round->next;
-        return round;
-    }
-    round = calloc(1, sizeof(*round));
-    if (round != NULL) {
-        round->append.batch = kv_batch_new();
-    }
-    if (round == NULL || round->append.batch == NULL) {
-        free(round);
-        return NULL;
-    }
-    round->append.job.done = on_round;
-    round->journal = self;
-    return round;
-}
-
-static void round_give(struct journal_raft *self, struct round *round)
-{
-    kv_batch_clear(round->append.batch);
-    round->partitions = 0;
-    round->next = self->rounds_free;
-    self->rounds_free = round;
-}
-
-static void round_free(struct round *round)
-{
-    if (round != NULL) {
-        kv_batch_free(round->append.batch);
-        free(round);
-    }
-}
-
-/* Hand the open round to the log lane, if there is anything in it. */
-static void round_send(struct journal_raft *self)
-{
-    struct round *round = self->round;
-    if (self->is_fenced || round->partitions == 0) {
-        return; /* a round of which a part could not be written is not written at all */
-    }
-    self->round = round_take(self);
-    store_append(&self->log_desk, &round->append);
-    if (self->round == NULL) {
-        fence(self, "preparing the next write", ERR_NOMEM);
-    }
-}
-
-/* It is durable, or it is not: then nothing after it can be. */
-static void on_round(struct job *job, enum err err)
-{
-    struct round *round = CONTAINER_OF(job, struct round, append.job);
-    struct journal_raft *self = round->journal;
-    uint64_t partitions = round->partitions;
-
-    if (err != OK) {
-        fence(self, "writing the log", err);
-    }
-    round_give(self, round);
-    while (partitions != 0) {
-        struct slot *slot = &self->slots[take_lowest(&partitions)];
-        replica_persisted(slot->replica, self->now_ms, self->is_fenced ? ERR_IO : OK);
-        if (replica_is_fenced(slot->replica)) {
-            fence(self, "replicating", ERR_UNAVAILABLE);
-        }
-    }
-}
-
-/* ---- what a replica asks for ---------------------------------------------------------------- */
-
-static struct kv_batch *host_batch(void *context, struct replica *replica)
-{
-    struct journal_raft *self = context;
-    ASSERT(self->round != NULL); /* J2 */
-    self->round->partitions |= bit(replica_partition(replica));
-    return self->round->append.batch;
-}
-
-static void on_applied(struct job *job, enum err err)
-{
-    struct applying *applying = CONTAINER_OF(job, struct applying, apply.job);
-    if (err == OK) {
-        replica_applied(applying->slot->replica, applying->apply.index);
-    } /* else the store is fenced, or closing: the log has it */
-    blocks_give(applying, sizeof(*applying));
-}
-
-static void host_committed(void *context, struct replica *replica, uint64_t index, uint64_t term,
-                           struct slice bytes)
-{
-    struct journal_raft *self = context;
-    uint32_t partition = replica_partition(replica);
-    struct slot *slot = &self->slots[partition];
-
-    if (bytes.count == 0 || self->is_fenced) {
-        return; /* the engine's own; or J4 */
-    }
-    struct applying *applying = blocks_take(sizeof(*applying));
-    if (applying == NULL) {
-        fence(self, "applying what is committed", ERR_NOMEM);
-        return;
-    }
-    *applying = (struct applying){.apply = {.job.done = on_applied,
-                                            .machine = replica_machine(replica),
-                                            .partition = partition,
-                                            .index = index,
-                                            .term = term,
-                                            .bytes = bytes},
-                                  .slot = slot};
-    store_apply(&self->state_desk, &applying->apply);
-    waiters_commit(&self->waiters, partition);
-}
-
-static void host_send(void *context, struct replica *replica, uint64_t peer, struct slice message)
-{
-    (void)context, (void)replica, (void)peer, (void)message;
-    ASSERT(false); /* alone */
 }
 
 /* ---- reading back ---------------------------------------------------------------------------- */
@@ -402,6 +215,11 @@ static enum err propose(struct journal_raft *self, uint32_t partition)
 
 static bool may_leave(const struct journal_raft *self, uint32_t partition)
 {
+    const struct slot *slot = &self->slots[partition];
+    if ((self->peered & bit(partition)) != 0 &&
+        !(is_served(slot) && replica_accepts(slot->replica))) {
+        return false; /* it is handing over, or has lost: J2 */
+    }
     return is_idle(self, partition) || self->is_closing ||
            buf_count(&self->slots[partition].open.bytes) >= ENTRY_BYTES_MAX;
 }
@@ -411,7 +229,7 @@ static void flush(struct journal *journal)
     struct journal_raft *self = raft_of(journal);
 
     if (self->open != 0) {
-        read_clocks(self);
+        journal_read_clocks(self);
     }
     if (self->now_ms >= self->settled_due_ms || self->is_closing) {
         self->wanted = self->open;
@@ -422,7 +240,10 @@ static void flush(struct journal *journal)
         if (may_leave(self, partition)) {
             enum err err = propose(self, partition);
             if (err != OK) {
-                fence(self, "handing over what has changed already", err);
+                journal_fence(self, "handing over what has changed already", err);
+            }
+            if ((self->peered & bit(partition)) != 0) {
+                lead_look(self, partition);
             }
         }
     }
@@ -436,19 +257,26 @@ static uint64_t wake_ns(const struct journal *journal)
 {
     const struct journal_raft *self = raft_of(journal);
     uint64_t due_ms = self->is_fenced ? UINT64_MAX : self->settled_due_ms;
+    if (self->peered != 0 && !self->is_fenced) {
+        uint64_t timer_ms = lead_due_ms(self);
+        due_ms = timer_ms < due_ms ? timer_ms : due_ms;
+    }
     return due_ms == UINT64_MAX ? UINT64_MAX : due_ms * 1000000;
 }
 
 static void collect(struct journal *journal)
 {
     struct journal_raft *self = raft_of(journal);
-    read_clocks(self);
+    journal_read_clocks(self);
     lane_collect(&self->log_desk);
     lane_collect(&self->state_desk);
+    lead_timers(self);
     waiters_tell(&self->waiters, &self->is_fenced);
+    lead_tell(self);
     if (self->is_fenced && !self->is_told) {
         self->is_told = true;
         waiters_tell_all(&self->waiters, ERR_UNAVAILABLE);
+        lead_tell_end(self);
     }
 }
 
@@ -456,13 +284,13 @@ static bool has_news(const struct journal *journal)
 {
     const struct journal_raft *self = raft_of(journal);
     return lane_has_news(&self->log_desk) || lane_has_news(&self->state_desk) ||
-           (self->is_fenced && !self->is_told);
+           self->turned != 0 || (self->is_fenced && !self->is_told);
 }
 
 static void leave_io(struct journal *journal)
 {
     struct journal_raft *self = raft_of(journal);
-    read_clocks(self);
+    journal_read_clocks(self);
     self->io = NULL;
     lane_desk_leave_io(&self->log_desk);
     lane_desk_leave_io(&self->state_desk);
@@ -488,16 +316,23 @@ static enum err open_slot(struct journal_raft *self, const struct journal_raft_c
                           uint32_t partition, struct kv_failure *failure)
 {
     struct slot *slot = &self->slots[partition];
-    struct replica_config replica = {.partition = partition,
-                                     .node_id = NODE_ALONE,
-                                     .seed = config->seed,
-                                     .host = &self->host,
-                                     .store = self->store};
+    struct replica_config replica = {
+        .partition = partition,
+        .node_id = config->node_id != 0 ? config->node_id : NODE_ALONE,
+        .is_joiner = config->is_joiner,
+        .seed = config->seed,
+        .election_ms = config->election_ms != 0 ? config->election_ms : ELECTION_MS,
+        .heartbeat_ms = config->heartbeat_ms,
+        .host = &self->host,
+        .store = self->store,
+        .state_desk = &self->state_desk,
+    };
     TRY(replica_open(&replica, self->now_ms, &slot->replica, failure));
     const struct machine *machine = replica_machine(slot->replica);
     store_applied(self->store, partition, machine_index(machine), machine_term(machine));
     slot->message_next = machine_message_next(machine);
     slot->wall_ms = machine_wall_ms(machine);
+    lead_begin(self, partition);
     return OK;
 }
 
@@ -529,7 +364,7 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
     self->store = config->store;
     self->io = config->io;
     self->settled_due_ms = UINT64_MAX;
-    self->host = (struct replica_host){host_batch, host_committed, host_send, self};
+    self->events = config->events;
     lane_desk_init(&self->log_desk, store_log_lane(self->store), self->io);
     lane_desk_init(&self->state_desk, store_state_lane(self->store), self->io);
     self->reader.store = self->store;
@@ -537,9 +372,9 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
     if (self->io != NULL) {
         self->wall_ahead_ms = io_wall_ms(self->io) - io_now_ns(self->io) / 1000000;
     }
-    read_clocks(self);
+    journal_read_clocks(self);
     waiters_init(&self->waiters);
-    self->round = round_take(self);
+    rounds_init(self);
     err = self->round == NULL ? ERR_NOMEM : OK;
     for (uint32_t partition = config->shard; partition < STORE_PARTITIONS && err == OK;
          partition += config->shard_count) {
@@ -587,11 +422,6 @@ void journal_raft_free(struct journal *journal)
         entry_writer_deinit(&self->slots[i].open);
         replica_close(self->slots[i].replica);
     }
-    round_free(self->round);
-    while (self->rounds_free != NULL) {
-        struct round *next = self->rounds_free->next;
-        round_free(self->rounds_free);
-        self->rounds_free = next;
-    }
+    rounds_free(self);
     free(self);
 }

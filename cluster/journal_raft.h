@@ -22,11 +22,39 @@
 
 struct io;
 
+/*
+ * What the owner is told, and asked for. led and lost come from inside journal_collect(), in turn: of a
+ * partition that was led since the start lost is the first. What was logged and not committed by then is
+ * nobody's any more: it may be found again, or not.
+ *
+ *     led      it leads, and the state has all that was committed before: machine_read() may be used in
+ *              the shard's thread, and ops may be logged
+ *     lost     it leads no more. Who waited for that partition has been told ERR_UNAVAILABLE; what is
+ *              logged is ignored, and journal_admit() and journal_await() say ERR_UNAVAILABLE
+ *     send     bytes, borrowed for the call, to that group of the peer: journal_raft_receive() there.
+ *              At most once, in order, or not at all
+ *     install  the peer lacks what is cut from the log: it needs an image of that partition. Told again
+ *              and again while that is so
+ *
+ * NULL: nobody wants to know; send is needed where there are peers.
+ */
+struct journal_raft_events {
+    void (*led)(void *context, uint32_t partition);
+    void (*lost)(void *context, uint32_t partition);
+    void (*send)(void *context, uint64_t peer, uint32_t group, struct slice bytes);
+    void (*install)(void *context, uint32_t partition, uint64_t peer);
+    void *context;
+};
+
 struct journal_raft_config {
     struct store *store;
     struct io *io; /* of the shard: woken by the lanes; its clocks stamp the entries */
     uint32_t shard, shard_count; /* partitions p with p % shard_count == shard are its own */
     uint64_t seed;
+    uint64_t node_id;                   /* 0: 1, a lone node */
+    bool is_joiner;                     /* of partitions it has nothing of: others add it to them */
+    uint32_t election_ms, heartbeat_ms; /* 0: 500 (to twice that), 100 */
+    struct journal_raft_events events;
 };
 
 /* Opens its replicas; blocks. failure as kv.h. */
@@ -34,6 +62,17 @@ enum err journal_raft_new(const struct journal_raft_config *config, struct journ
                           struct kv_failure *failure);
 /* The machines of its partitions, to load the shard from: 0 to 63, NULL: another shard's. */
 struct machine *journal_raft_machine(struct journal *journal, uint32_t partition);
+
+/*
+ * A message of a peer for that group, by a link of that generation: what comes by an older one than
+ * was seen of that peer is dropped. ERR_NOT_FOUND: not a group of this shard. ERR_MALFORMED,
+ * ERR_PROTOCOL: the peer speaks nonsense. ERR_UNAVAILABLE: fenced.
+ */
+enum err journal_raft_receive(struct journal *journal, uint64_t peer, uint64_t generation,
+                              uint32_t group, struct slice bytes);
+/* Who leads the partition, as far as is known here; 0: nobody. */
+uint64_t journal_raft_leader(const struct journal *journal, uint32_t partition);
+
 /*
  * The time that its entries are stamped with is wall_ms now, and goes on by the monotonic clock: the
  * shard's own idea of time, which nobody can set. Before: the wall clock at journal_raft_new().

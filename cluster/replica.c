@@ -20,19 +20,17 @@
  *       committed before our own disk has it; a state that is ahead of its log could not be started.)
  *   I3  a mark is one batch under way: the host never hands out a batch that it waits for, so the
  *       newest mark of the same batch is the open one.
- *   I4  no message leaves while a term or vote that was decided before it is not on the disk.
- *   I5  fenced: the engine is not asked any more, and nothing is told.
+ *   I4  fenced: the engine is not asked any more, and nothing is told.
  */
 enum {
     TAIL_BYTES = 1 << 20, /* of applied entries, for followers that are a little behind */
     TAIL_COUNT = 4096,
-    SEND_BYTES = 1 << 18,  /* of one message, but for its last entry */
     ARENA_BYTES = 1 << 14, /* of a usual message, decoded */
     ARENA_BYTES_MAX = 1 << 24,
     MARK_CAPACITY_MIN = 4,
 };
 
-static void fence(struct replica *replica)
+void replica_fence(struct replica *replica)
 {
     replica->is_fenced = true;
 }
@@ -66,6 +64,7 @@ static enum err entry_log(struct replica *replica, uint64_t index,
         TRY(bytes_own(entry->bytes, &kept.bytes));
     }
     window_put(&replica->window, index, &kept);
+    tail_note(replica, index, entry->bytes.count);
     return OK;
 }
 
@@ -124,6 +123,16 @@ static struct mark *mark_of(struct replica *replica, const struct kv_batch *batc
     return mark_at(replica, count);
 }
 
+static bool has_change(const struct consensus_update *update)
+{
+    uint32_t i = 0;
+
+    while (i < update->entry_count && update->entries[i].type != CONSENSUS_CHANGE) {
+        i++;
+    }
+    return i < update->entry_count;
+}
+
 static enum err update_log(struct replica *replica, const struct consensus_update *update,
                            struct slice owned)
 {
@@ -132,7 +141,8 @@ static enum err update_log(struct replica *replica, const struct consensus_updat
     if (!update->has_hard && update->entry_count == 0) {
         return OK;
     }
-    struct kv_batch *batch = host->batch(host->context, replica);
+    struct kv_batch *batch = host->batch(host->context, replica,
+                                         update->has_hard || has_change(update));
     struct mark *mark = mark_of(replica, batch);
     if (mark == NULL) {
         return ERR_NOMEM;
@@ -147,143 +157,64 @@ static enum err update_log(struct replica *replica, const struct consensus_updat
     return replica_log(replica, update, owned, batch);
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
-
-/* The bytes of the entries that an APPEND is to carry. What is not in memory any more is left out:
- * then the follower has to be helped by other means (cluster/transfer.h, to come). */
-static enum err append_fill(struct replica *replica, struct consensus_message *message)
-{
-    uint32_t count = 0;
-
-    if (message->append.count > replica->sending_capacity) {
-        struct consensus_entry *grown = realloc(replica->sending,
-                                                message->append.count * sizeof grown[0]);
-        if (grown == NULL) {
-            return ERR_NOMEM;
-        }
-        replica->sending = grown;
-        replica->sending_capacity = message->append.count;
-    }
-    while (count < message->append.count) {
-        const struct consensus_entry *entry = window_get(&replica->window,
-                                                         message->append.prev_index + 1 + count);
-        if (entry == NULL) {
-            break;
-        }
-        replica->sending[count++] = *entry;
-    }
-    message->append.entries = replica->sending;
-    message->append.count = count;
-    return OK;
-}
-
-static bool must_wait(const struct replica *replica)
-{
-    return replica->mark_hard != 0 && replica->mark_hard >= replica->mark_number; /* I4 */
-}
-
-static enum err message_hold(struct replica *replica, uint64_t peer, struct slice bytes)
-{
-    struct held *held = malloc(sizeof *held + bytes.count);
-
-    if (held == NULL) {
-        return ERR_NOMEM;
-    }
-    *held = (struct held){.peer = peer, .mark = replica->mark_hard, .count = bytes.count};
-    memcpy(held->bytes, bytes.data, bytes.count);
-    *replica->held_end = held;
-    replica->held_end = &held->next;
-    return OK;
-}
-
-static enum err message_send(struct replica *replica, const struct consensus_message *message)
-{
-    const struct replica_host *host = replica->config.host;
-    struct buf bytes = {0};
-    enum err err = consensus_msg_encode(message, &bytes);
-
-    if (err == OK && must_wait(replica)) {
-        err = message_hold(replica, message->peer, buf_bytes(&bytes));
-    } else if (err == OK) {
-        host->send(host->context, replica, message->peer, buf_bytes(&bytes));
-    }
-    buf_deinit(&bytes);
-    return err;
-}
-
-/* One that would be large goes in pieces: each stands on the one before. */
-static enum err append_send(struct replica *replica, struct consensus_message *message)
-{
-    struct consensus_message piece = *message;
-    uint32_t end = 0;
-
-    TRY(append_fill(replica, message));
-    do {
-        size_t bytes = 0;
-        uint32_t begin = end;
-        while (end < message->append.count && (end == begin || bytes < SEND_BYTES)) {
-            bytes += message->append.entries[end++].bytes.count;
-        }
-        if (begin > 0) {
-            piece.append.prev_index = message->append.prev_index + begin;
-            piece.append.prev_term = message->append.entries[begin - 1].term;
-        }
-        piece.append.entries = begin == end ? NULL : &message->append.entries[begin];
-        piece.append.count = end - begin;
-        TRY(message_send(replica, &piece));
-    } while (end < message->append.count);
-    return OK;
-}
-
-static enum err messages_send(struct replica *replica, const struct consensus_update *update)
-{
-    for (uint32_t i = 0; i < update->message_count; i++) {
-        struct consensus_message *message = &update->messages[i];
-        TRY(message->kind == CONSENSUS_APPEND ? append_send(replica, message)
-                                              : message_send(replica, message));
-    }
-    return OK;
-}
-
-static void held_send(struct replica *replica)
-{
-    const struct replica_host *host = replica->config.host;
-
-    while (replica->held != NULL && replica->held->mark < replica->mark_number) {
-        struct held *held = replica->held;
-        replica->held = held->next;
-        if (replica->held == NULL) {
-            replica->held_end = &replica->held;
-        }
-        host->send(host->context, replica, held->peer, slice_of(held->bytes, held->count));
-        free(held);
-    }
-}
-
 /* ---- committed -------------------------------------------------------------------------------- */
 
-static void committed_tell(struct replica *replica)
+/* Who belongs to the group now has a record of its own, as the entry may be cut off (raftlog.h). */
+static enum err members_note(struct replica *replica, uint64_t index, struct slice bytes)
 {
     const struct replica_host *host = replica->config.host;
-    struct consensus_status now = consensus_status(replica->consensus);
-    uint64_t end = now.commit_index < now.stored_index ? now.commit_index
-                                                       : now.stored_index; /* I2 */
+    struct kv_batch *batch = host->batch(host->context, replica, true);
+    struct mark *mark = mark_of(replica, batch);
+
+    if (mark == NULL) {
+        return ERR_NOMEM;
+    }
+    raftlog_put_members(batch, replica->config.partition, index, bytes);
+    mark->members = index;
+    replica->members_told = index;
+    tail_keep(replica);
+    return OK;
+}
+
+static enum err committed_tell(struct replica *replica, const struct consensus_status *now)
+{
+    const struct replica_host *host = replica->config.host;
+    uint64_t end = now->commit_index < now->stored_index ? now->commit_index
+                                                         : now->stored_index; /* I2 */
 
     while (replica->told < end) {
         const struct consensus_entry *entry = window_get(&replica->window, replica->told + 1);
         ASSERT(entry != NULL); /* I1 */
         replica->told++;
+        if (entry->type == CONSENSUS_CHANGE) {
+            TRY(members_note(replica, replica->told, entry->bytes));
+        }
         host->committed(host->context, replica, replica->told, entry->term,
                         entry->type == CONSENSUS_COMMAND ? entry->bytes : (struct slice){0});
     }
+    return OK;
 }
 
 /* ---- one turn --------------------------------------------------------------------------------- */
+
+static void leads_tell(struct replica *replica, const struct consensus_status *now)
+{
+    const struct replica_host *host = replica->config.host;
+    uint64_t leads = now->is_leader ? now->term : 0;
+
+    if (leads != replica->leads) {
+        replica->leads = leads;
+        couriers_stop(replica);
+        host->leads(host->context, replica, leads);
+    }
+}
 
 /* owned: the bytes of the one entry that was proposed are the replica's already. */
 static void update_carry_out(struct replica *replica, enum err err,
                              const struct consensus_update *update, struct slice owned)
 {
+    struct consensus_status now = consensus_status(replica->consensus);
+
     if (err == OK && update->install != NULL) {
         err = ERR_UNSUPPORTED; /* nobody sends one yet (cluster/transfer.h, to come) */
     }
@@ -291,13 +222,15 @@ static void update_carry_out(struct replica *replica, enum err err,
         err = update_log(replica, update, owned);
     }
     if (err == OK) {
+        leads_tell(replica, &now);
         err = messages_send(replica, update);
     }
-    if (err != OK) {
-        fence(replica); /* the engine believes that it was done */
-        return;
+    if (err == OK) {
+        err = committed_tell(replica, &now);
     }
-    committed_tell(replica);
+    if (err != OK) {
+        replica_fence(replica); /* the engine believes that it was done */
+    }
 }
 
 enum err replica_propose(struct replica *replica, uint64_t now_ms, struct slice bytes,
@@ -311,6 +244,7 @@ enum err replica_propose(struct replica *replica, uint64_t now_ms, struct slice 
     if (replica->is_fenced) {
         return ERR_UNAVAILABLE;
     }
+    replica->now_ms = now_ms;
     TRY(window_reserve(&replica->window, 1));
     TRY(consensus_submit(replica->consensus, now_ms, &entry, 1, &update));
     ASSERT(update.entry_count == 1);
@@ -328,17 +262,22 @@ void replica_persisted(struct replica *replica, uint64_t now_ms, enum err err)
     struct consensus_update update;
 
     ASSERT(replica->mark_count > 0);
+    replica->now_ms = now_ms;
     struct mark mark = *mark_at(replica, 0);
     replica->mark_first = (replica->mark_first + 1) % replica->mark_capacity;
     replica->mark_count--;
     replica->mark_number++;
     if (err != OK) {
-        fence(replica);
+        replica_fence(replica);
     }
     if (replica->is_fenced) {
         return;
     }
     held_send(replica);
+    if (mark.members != 0) {
+        replica->members_stored = mark.members;
+        tail_keep(replica);
+    }
     if (mark.index == 0) {
         return;
     }
@@ -374,6 +313,7 @@ void replica_timeout(struct replica *replica, uint64_t now_ms)
     if (replica->is_fenced) {
         return;
     }
+    replica->now_ms = now_ms;
     enum err err = consensus_timeout(replica->consensus, now_ms, &update);
     update_carry_out(replica, err, &update, (struct slice){0});
 }
@@ -395,6 +335,7 @@ enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer
             return ERR_NOMEM;
         }
     }
+    replica->now_ms = now_ms;
     arena_reset(replica->arena);
     TRY(consensus_msg_decode(bytes, replica->arena, &message));
     message.peer = peer;
@@ -407,6 +348,9 @@ enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer
         }
         update_carry_out(replica, err, &update, (struct slice){0});
     } while (has_more && !replica->is_fenced);
+    if (message.kind == CONSENSUS_APPEND_RESULT && replica->leads != 0) {
+        couriers_note(replica, peer);
+    }
     return OK;
 }
 
@@ -417,11 +361,8 @@ void replica_close(struct replica *replica)
     if (replica == NULL) {
         return;
     }
-    while (replica->held != NULL) {
-        struct held *held = replica->held;
-        replica->held = held->next;
-        free(held);
-    }
+    held_free(replica);
+    couriers_free(replica);
     consensus_free(replica->consensus);
     machine_close(replica->machine);
     window_deinit(&replica->window);
@@ -444,6 +385,23 @@ struct machine *replica_machine(struct replica *replica)
 bool replica_is_leader(const struct replica *replica)
 {
     return !replica->is_fenced && consensus_status(replica->consensus).is_leader;
+}
+
+bool replica_is_alone(const struct replica *replica)
+{
+    return consensus_status(replica->consensus).is_alone;
+}
+
+bool replica_accepts(const struct replica *replica)
+{
+    struct consensus_status now = consensus_status(replica->consensus);
+
+    return !replica->is_fenced && now.is_leader && !now.is_handing_over;
+}
+
+uint64_t replica_leader(const struct replica *replica)
+{
+    return replica->is_fenced ? 0 : consensus_status(replica->consensus).leader;
 }
 
 uint64_t replica_term(const struct replica *replica)

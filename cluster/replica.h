@@ -26,29 +26,39 @@ struct replica;
  * the replica. */
 struct replica_host {
     /* Of the current turn: what is put here is appended as one (store_append), in the order of the
-     * turns, after which the journal calls replica_persisted() once for each replica that asked. */
-    struct kv_batch *(*batch)(void *context, struct replica *replica);
+     * turns, after which the journal calls replica_persisted() once for each replica that asked.
+     * must_sync: whatever durability is set (store_append.must_sync). */
+    struct kv_batch *(*batch)(void *context, struct replica *replica, bool must_sync);
     /* An entry is committed and stored here: in order, each told once. bytes are valid until
      * replica_applied() says that index or a later one; count 0: the engine's own, the state has
      * nothing to do. */
     void (*committed)(void *context, struct replica *replica, uint64_t index, uint64_t term,
                       struct slice bytes);
+    /* It leads, in that term; 0: no more. Told before anything of that term is committed; not told of
+     * what replica_open() began with. */
+    void (*leads)(void *context, struct replica *replica, uint64_t term);
     /* A message to a peer; not called while alone. Borrowed for the call. */
     void (*send)(void *context, struct replica *replica, uint64_t peer, struct slice message);
+    /* That peer is behind all that the log has: it needs an image of the state. Told again and again
+     * while that is so. */
+    void (*install)(void *context, struct replica *replica, uint64_t peer);
     void *context;
 };
 
 struct replica_config {
     uint32_t partition;
     uint64_t node_id; /* of ours; 1 on a lone node */
+    bool is_joiner;   /* of a partition it has nothing: others add it. Else it begins one, alone */
     uint64_t seed;
+    uint32_t election_ms, heartbeat_ms; /* 0: as in consensus.h */
     const struct replica_host *host;
     struct store *store;
+    struct lane_desk *state_desk; /* reads what has left memory; NULL: it is not read, for a test */
 };
 
 /*
  * Load term, vote and log, apply to the machine whatever the state has not seen yet, start the engine;
- * a new partition is made with this node as its only voter. Blocks: at start only, and does not call
+ * a new partition is made with this node as its only voter, unless it joins. Blocks: at start only, and does not call
  * the host. What it writes to the log is durable with the next append. failure as kv.h.
  */
 enum err replica_open(const struct replica_config *config, uint64_t now_ms, struct replica **out,
@@ -59,6 +69,10 @@ void replica_close(struct replica *replica);
 uint32_t replica_partition(const struct replica *replica);
 struct machine *replica_machine(struct replica *replica);
 bool replica_is_leader(const struct replica *replica);
+bool replica_is_alone(const struct replica *replica);
+/* Leads, and is not about to hand over: replica_propose() may work. */
+bool replica_accepts(const struct replica *replica);
+uint64_t replica_leader(const struct replica *replica); /* whom it knows; 0: nobody */
 uint64_t replica_term(const struct replica *replica);
 
 /*

@@ -12,10 +12,12 @@
  *     state (machine)   ──────────────────┤ applied
  *     log               cut ├──────────────────────────┤ last
  *
- *     nothing at all             a new partition: term 1, and one entry that names this node
+ *     nothing at all             a new partition: term 1, and one entry that names this node; of a
+ *                                node that joins a cluster: nothing, others will add it
  *     cut <= applied <= last     as usual. Alone, all of the log is committed, and applied here
  *     applied > last             the log was not synced before the state was (durability below fsync,
- *                                loss of power): alone, the state counts, and the log begins anew
+ *                                loss of power): the state counts, as all of it is committed, and the
+ *                                log begins anew. A CHANGE is synced in any case: none is missing
  *     cut > applied              the state is lost
  *
  * The log is read once: terms go to the engine, and what the state lacks into the state, at once: what
@@ -32,10 +34,10 @@ struct opening {
     struct consensus_members members_last;
     uint64_t applied, applied_term; /* of the state; the term as the log has it, 0: it has not */
     uint64_t applied_before;        /* what it had when we came */
-    bool is_judged;
-    uint64_t first, last;     /* of the log; first 0: it is empty */
-    struct kv_batch *batch;   /* to the log */
-    struct write_set *writes; /* to the state */
+    bool is_judged, is_loaded;      /* members */
+    uint64_t first, last;           /* of the log; first 0: it is empty */
+    struct kv_batch *batch;         /* to the log */
+    struct write_set *writes;       /* to the state */
 };
 
 static enum err refuse(const struct opening *opening, enum err err, const char *what,
@@ -52,6 +54,12 @@ static const char *const restore =
 
 /* ---- the log ---------------------------------------------------------------------------------- */
 
+static void lone_member(const struct replica *replica, struct consensus_members *out)
+{
+    *out = (struct consensus_members){.index = 1, .count = 1};
+    out->rows[0] = (struct consensus_member){replica->config.node_id, CONSENSUS_VOTER};
+}
+
 static enum err change_note(struct opening *opening, uint64_t index, struct slice bytes)
 {
     struct consensus_members members = {.index = index};
@@ -61,6 +69,32 @@ static enum err change_note(struct opening *opening, uint64_t index, struct slic
     if (index <= opening->applied) {
         opening->members = members;
     }
+    return OK;
+}
+
+/* Who belonged to the group where the log was cut: as its record says, or this node alone. */
+static enum err members_load(struct opening *opening)
+{
+    const struct replica_config *config = &opening->replica->config;
+    uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
+    struct consensus_members members = {0};
+    size_t count;
+
+    opening->is_loaded = true;
+    if (opening->hard.cut_index == 0) {
+        return OK;
+    }
+    enum err err = raftlog_read_members(store_log(config->store), config->partition,
+                                        opening->hard.cut_index, &members.index, bytes,
+                                        sizeof bytes, &count, opening->failure);
+    if (err == ERR_NOT_FOUND) {
+        lone_member(opening->replica, &members);
+    } else {
+        TRY(err);
+        TRY(members_read(slice_of(bytes, count), &members));
+        raftlog_forget_members(opening->batch, config->partition, members.index);
+    }
+    opening->members = opening->members_last = members;
     return OK;
 }
 
@@ -101,14 +135,12 @@ static enum err entry_apply(struct opening *opening, uint64_t index,
     return state_write(opening, APPLY_BYTES);
 }
 
-/* Was this node the only member when the newest entry was written? Not known: it was cut off, of a
- * lone node. */
+/* Was this node the only member when the newest entry was written? */
 static bool was_alone(const struct opening *opening)
 {
     const struct consensus_members *members = &opening->members_last;
 
-    return members->count == 0 ||
-           (members->count == 1 && members->rows[0].id == opening->replica->config.node_id);
+    return members->count == 1 && members->rows[0].id == opening->replica->config.node_id;
 }
 
 static enum err on_entry(void *context, const struct raftlog_entry *entry)
@@ -116,8 +148,10 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
     struct opening *opening = context;
     struct replica *replica = opening->replica;
     struct consensus_entry loaded = {entry->term, entry->type, entry->bytes};
-    enum err err = consensus_load(replica->consensus, &loaded);
+    enum err err = opening->is_loaded ? OK : members_load(opening);
 
+    TRY(err);
+    err = consensus_load(replica->consensus, &loaded);
     if (err == OK && entry->type == CONSENSUS_CHANGE) {
         err = change_note(opening, entry->index, entry->bytes);
     }
@@ -161,6 +195,8 @@ static enum err engine_new(struct replica *replica)
     struct consensus_config config = {
         .node_id = replica->config.node_id,
         .seed = replica->config.seed ^ (uint64_t)replica->config.partition << 32,
+        .election_ms = replica->config.election_ms,
+        .heartbeat_ms = replica->config.heartbeat_ms,
     };
 
     consensus_free(replica->consensus);
@@ -169,12 +205,6 @@ static enum err engine_new(struct replica *replica)
 }
 
 /* ---- a new one, and one whose log is behind --------------------------------------------------- */
-
-static void lone_member(const struct replica *replica, struct consensus_members *out)
-{
-    *out = (struct consensus_members){.index = 1, .count = 1};
-    out->rows[0] = (struct consensus_member){replica->config.node_id, CONSENSUS_VOTER};
-}
 
 static enum err partition_make(struct opening *opening)
 {
@@ -193,20 +223,24 @@ static enum err partition_make(struct opening *opening)
 static enum err log_begin_anew(struct opening *opening)
 {
     struct replica *replica = opening->replica;
+    uint32_t partition = replica->config.partition;
     uint64_t term = machine_term(replica->machine);
+    uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
 
-    if (opening->members_last.count != 1) {
-        return refuse(opening, ERR_CORRUPT, "its log ends before its state", restore);
+    if (opening->hard.term < term) {
+        opening->hard.term = term;
+        opening->hard.vote = 0;
     }
-    opening->hard.term = opening->hard.term < term ? term : opening->hard.term;
     opening->hard.cut_index = opening->applied;
     opening->hard.cut_term = term;
     opening->first = 0;
     opening->last = opening->applied;
     TRY(engine_new(replica));
     window_cut(&replica->window, UINT64_MAX);
-    TRY(raftlog_put_hard(opening->batch, replica->config.partition, &opening->hard));
-    return raftlog_cut(opening->batch, replica->config.partition, &opening->hard);
+    TRY(raftlog_put_hard(opening->batch, partition, &opening->hard));
+    raftlog_put_members(opening->batch, partition, opening->members.index,
+                        slice_of(bytes, members_write(&opening->members, bytes)));
+    return raftlog_cut(opening->batch, partition, &opening->hard);
 }
 
 /* Do log and state belong together? Amends opening where they are one of the harmless cases. */
@@ -214,23 +248,24 @@ static enum err log_judge(struct opening *opening)
 {
     struct replica *replica = opening->replica;
     const struct raftlog_hard *hard = &opening->hard;
+    bool is_empty = opening->first == 0 && opening->applied == 0 && hard->cut_index == 0;
 
-    if (hard->term == 0) {
-        if (opening->first != 0 || opening->applied != 0 || hard->cut_index != 0) {
-            return refuse(opening, ERR_CORRUPT, "its log has lost its term", restore);
-        }
-        return partition_make(opening);
+    if (hard->term == 0 && !is_empty) {
+        return refuse(opening, ERR_CORRUPT, "its log has lost its term", restore);
+    }
+    if (is_empty) { /* who waits to be added may have heard of a term */
+        return replica->config.is_joiner ? OK : partition_make(opening);
     }
     if (opening->first == 0) {
         opening->last = hard->cut_index;
     }
-    if (opening->members_last.count == 0) {
-        lone_member(replica, &opening->members_last); /* it was cut off: of a lone node */
+    if (!opening->is_loaded) {
+        TRY(members_load(opening));
     }
-    if (opening->members.count == 0) {
-        lone_member(replica, &opening->members);
+    if (opening->members.count == 0 && opening->applied > 0) {
+        return refuse(opening, ERR_CORRUPT, "its log does not say who belongs to it", restore);
     }
-    if (opening->members_last.count == 1 &&
+    if (!replica->config.is_joiner && opening->members_last.count == 1 &&
         opening->members_last.rows[0].id != replica->config.node_id) {
         return refuse(opening, ERR_INVALID, "it belongs to another node",
                       "start tern with the folder of this node");
@@ -270,7 +305,12 @@ static enum err engine_begin(struct opening *opening, uint64_t now_ms)
         kv_batch_clear(opening->batch);
         TRY(consensus_persisted(replica->consensus, now_ms, index, term, &update));
     }
-    ASSERT(!update.has_hard); /* a start decides nothing about votes */
+    ASSERT(!update.has_hard);         /* a start decides nothing about votes */
+    if (opening->members.index > 1) { /* a crash may have come between the entry and its record */
+        uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
+        raftlog_put_members(opening->batch, replica->config.partition, opening->members.index,
+                            slice_of(bytes, members_write(&opening->members, bytes)));
+    }
     return kv_batch_bytes(opening->batch) == 0 ? OK : kv_write(log, opening->batch);
 }
 
@@ -312,6 +352,11 @@ static enum err opening_run(struct opening *opening, uint64_t now_ms)
                       machine_term(replica->machine));
     }
     replica->told = replica->applied = opening->applied;
+    replica->members_told = replica->members_stored = opening->members.index;
+    tail_begin(replica, opening->first != 0 ? opening->first : opening->applied + 1);
+    struct consensus_status now = consensus_status(replica->consensus);
+    replica->leads = now.is_leader ? now.term : 0;
+    tail_keep(replica);
     return OK;
 }
 
@@ -328,6 +373,8 @@ enum err replica_open(const struct replica_config *config, uint64_t now_ms, stru
         goto done;
     }
     replica->config = *config;
+    replica->now_ms = now_ms;
+    replica->tail.kept = UINT64_MAX; /* as the store begins */
     replica->held_end = &replica->held;
     replica->mark_number = 1;
     err = opening_run(&opening, now_ms);

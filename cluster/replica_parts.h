@@ -1,5 +1,5 @@
 /*
- * replica_parts: what replica.c and replica_open.c have in common. Nobody else includes it.
+ * replica_parts: what replica*.c have in common. Nobody else includes it.
  *
  * Floor:  cluster.
  */
@@ -15,6 +15,7 @@
 struct mark {
     const struct kv_batch *batch;
     uint64_t index, term; /* of the last entry; 0: none */
+    uint64_t members;     /* whose record is in it: the index; 0: none */
 };
 
 /* A message that waits until term and vote are on the disk. */
@@ -26,8 +27,24 @@ struct held {
     uint8_t bytes[];
 };
 
+/* A follower that is behind is sent entries from the log; see replica_send.c. */
+struct courier;
+
+/* How far back the log is kept for followers: where each MiB of the newest few begins. */
+enum { TAIL_CHUNKS = 8 };
+struct tail {
+    struct {
+        uint64_t first, begin_ms;
+    } chunks[TAIL_CHUNKS]; /* oldest first */
+    uint32_t count;
+    uint64_t bytes; /* of the newest one */
+    uint64_t kept;  /* as the store was told */
+};
+
 struct replica {
     struct replica_config config;
+    uint64_t now_ms; /* of the current event */
+    uint64_t leads;  /* the term, as the host was told; 0: it does not */
     struct consensus *consensus;
     struct machine *machine;
     struct window window; /* entries from the first one that the state may lack */
@@ -41,6 +58,11 @@ struct replica {
     uint64_t mark_hard;   /* of the last one that has term and vote; 0: none */
     struct held *held, **held_end;
 
+    uint64_t members_told,
+        members_stored; /* the newest CHANGE that is told; whose record is durable */
+    struct tail tail;
+
+    struct courier *couriers[CONSENSUS_MEMBERS_MAX]; /* NULL behind the last */
     struct arena *arena; /* of one message; NULL until there is a peer */
     struct consensus_entry *sending;
     uint32_t sending_capacity;
@@ -50,5 +72,20 @@ struct replica {
  * start. ERR_NOMEM: the batch must not be written. */
 enum err replica_log(struct replica *replica, const struct consensus_update *update,
                      struct slice owned, struct kv_batch *batch);
+
+void replica_fence(struct replica *replica);
+
+/* How far back the log is kept: said to the store when something changed (replica_tail.c). */
+void tail_begin(struct replica *replica, uint64_t index);
+void tail_note(struct replica *replica, uint64_t index, size_t bytes);
+void tail_keep(struct replica *replica);
+
+/* Messages (replica_send.c). */
+enum err messages_send(struct replica *replica, const struct consensus_update *update);
+void held_send(struct replica *replica); /* what term and vote were waited for with */
+void held_free(struct replica *replica);
+void couriers_note(struct replica *replica, uint64_t peer); /* it has acknowledged something */
+void couriers_stop(struct replica *replica);
+void couriers_free(struct replica *replica);
 
 #endif

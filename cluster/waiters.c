@@ -3,6 +3,8 @@
  *   I1  who waits has a link in the queue of each partition it waits for, in the order of the calls. A
  *       link counts once its number is committed and it stands first; a waiter all of whose links
  *       count stands first everywhere and is told. So those that share a partition are told in order.
+ *   I2  who was told by waiters_tell_partition() is_over: links of it that stand in other queues stay
+ *       there until they come first, and hold up nobody.
  */
 #include "cluster/waiters.h"
 
@@ -24,6 +26,8 @@ struct waiter {
     journal_done done;
     void *context;
     uint32_t link_count, open_count; /* links; those that do not count yet */
+    uint32_t held_count;             /* links that stand in a queue */
+    bool is_over;                    /* I2 */
     struct link links[];
 };
 
@@ -55,7 +59,7 @@ enum err waiters_add(struct waiters *waiters, uint64_t partitions,
     if (waiter == NULL) {
         return ERR_NOMEM;
     }
-    *waiter = (struct waiter){done, context, count, count};
+    *waiter = (struct waiter){done, context, count, count, count, false};
     for (uint32_t i = 0; i < count; i++, partitions &= partitions - 1) {
         uint32_t partition = (uint32_t)__builtin_ctzll(partitions);
         struct link *link = &waiter->links[i];
@@ -78,33 +82,34 @@ void waiters_commit(struct waiters *waiters, uint32_t partition)
     waiters->ready |= bit(partition);
 }
 
-static void waiter_tell(struct waiter *waiter, enum err err)
-{
-    journal_done done = waiter->done;
-    void *context = waiter->context;
-    blocks_give(waiter, waiter_bytes(waiter->link_count));
-    done(context, err);
-}
-
-static void queue_pop(struct waiters *waiters, uint32_t partition)
+/* Its first link is the queue's no more. The waiter may go with it: one that is told once. */
+static void link_pop(struct waiters *waiters, uint32_t partition)
 {
     struct link **first = &waiters->queues[partition].first;
+    struct waiter *waiter = (*first)->waiter;
+
     *first = (*first)->next;
     if (*first == NULL) {
         waiters->queues[partition].last = first;
+    }
+    if (--waiter->held_count == 0) {
+        blocks_give(waiter, waiter_bytes(waiter->link_count));
     }
 }
 
 /* All its links stand first: take them out, and look at who stands behind each. */
 static void release(struct waiters *waiters, struct waiter *waiter)
 {
-    for (uint32_t i = 0; i < waiter->link_count; i++) {
+    journal_done done = waiter->done;
+    void *context = waiter->context;
+
+    for (uint32_t i = 0, count = waiter->link_count; i < count; i++) {
         uint32_t partition = waiter->links[i].partition;
         ASSERT(waiters->queues[partition].first == &waiter->links[i]); /* I1 */
-        queue_pop(waiters, partition);
         waiters->ready |= bit(partition);
+        link_pop(waiters, partition);
     }
-    waiter_tell(waiter, OK);
+    done(context, OK);
 }
 
 void waiters_tell(struct waiters *waiters, const bool *is_over)
@@ -113,6 +118,11 @@ void waiters_tell(struct waiters *waiters, const bool *is_over)
         uint32_t partition = (uint32_t)__builtin_ctzll(waiters->ready);
         struct link *link = waiters->queues[partition].first;
         waiters->ready &= ~bit(partition);
+        if (link != NULL && link->waiter->is_over) {
+            link_pop(waiters, partition);
+            waiters->ready |= bit(partition);
+            continue;
+        }
         if (link == NULL || link->counts || link->number > waiters->queues[partition].committed) {
             continue;
         }
@@ -123,18 +133,37 @@ void waiters_tell(struct waiters *waiters, const bool *is_over)
     }
 }
 
+void waiters_tell_partition(struct waiters *waiters, uint32_t partition, enum err err,
+                            uint64_t number)
+{
+    while (waiters->queues[partition].first != NULL) {
+        struct waiter *waiter = waiters->queues[partition].first->waiter;
+        journal_done done = waiter->is_over ? NULL : waiter->done;
+        void *context = waiter->context;
+        for (uint32_t i = 0; i < waiter->link_count; i++) {
+            waiters->ready |= bit(waiter->links[i].partition); /* it may hold up others there: I2 */
+        }
+        waiter->is_over = true;
+        link_pop(waiters, partition);
+        if (done != NULL) {
+            done(context, err);
+        }
+    }
+    waiters->queues[partition].committed = number;
+}
+
+/* In the order of the calls, as far as they share a partition: each with its last link. */
 void waiters_tell_all(struct waiters *waiters, enum err err)
 {
     for (uint32_t partition = 0; partition < STORE_PARTITIONS; partition++) {
         while (waiters->queues[partition].first != NULL) {
             struct waiter *waiter = waiters->queues[partition].first->waiter;
-            uint32_t here = 0;
-            while (waiter->links[here].partition != partition) {
-                here++;
-            }
-            queue_pop(waiters, partition);
-            if (here == waiter->link_count - 1) { /* links are in the order of partitions */
-                waiter_tell(waiter, err);
+            bool is_told = waiter->held_count == 1 && !waiter->is_over;
+            journal_done done = waiter->done;
+            void *context = waiter->context;
+            link_pop(waiters, partition);
+            if (is_told) {
+                done(context, err);
             }
         }
     }

@@ -39,6 +39,13 @@ void waiters_commit(struct waiters *waiters, uint32_t partition);
  * may add others. */
 void waiters_tell(struct waiters *waiters, const bool *is_over);
 
+/*
+ * Tell everybody who waits for that partition, for others, too. Then what is still to come of it counts
+ * from `number`: the entries up to that one are as good as committed. Nobody may be added to it meanwhile.
+ */
+void waiters_tell_partition(struct waiters *waiters, uint32_t partition, enum err err,
+                            uint64_t number);
+
 /* Tell everybody, once. Nobody may be added meanwhile. */
 void waiters_tell_all(struct waiters *waiters, enum err err);
 

@@ -4,6 +4,7 @@
  *     sum8   term8   type1   form1   [count4]   bytes          'E'; count4: of LZ4, what it was before
  *     sum8   term8   vote8                                     'H'
  *     sum8   index8  term8                                     'C', 'I'
+ *     sum8   bytes                                             'M'
  *
  * Numbers are little-endian, but in keys. The sum is XXH3 of all that follows it, seeded with where
  * the record lies.
@@ -23,6 +24,7 @@ enum {
     SUM_BYTES = 8,
     HEADER_BYTES = SUM_BYTES + 8 + 1 + 1,
     PAIR_BYTES = SUM_BYTES + 8 + 8,
+    MEMBERS_BYTES_MAX = 1024,
     KEY_SIZE = 1 + 1 + 8,
     /* Below this lz4 hardly ever wins, and costs as much as for eight times as many bytes. */
     LZ4_BYTES_MIN = 256,
@@ -30,7 +32,13 @@ enum {
     LZ4_RATIO_MAX = 256,
 };
 enum form { FORM_PLAIN, FORM_LZ4 };
-enum kind { KIND_CUT = 'C', KIND_ENTRY = 'E', KIND_HARD = 'H', KIND_MARK = 'I' };
+enum kind {
+    KIND_CUT = 'C',
+    KIND_ENTRY = 'E',
+    KIND_HARD = 'H',
+    KIND_MARK = 'I',
+    KIND_MEMBERS = 'M',
+};
 
 static void put_u32(uint8_t *at, uint32_t value)
 {
@@ -66,7 +74,7 @@ static struct log_key key_of(uint32_t partition, enum kind kind, uint64_t index)
 {
     struct log_key key = {.bytes = {(uint8_t)partition, (uint8_t)kind}, .count = 2};
     ASSERT(partition <= UINT8_MAX);
-    if (kind == KIND_ENTRY) {
+    if (kind == KIND_ENTRY || kind == KIND_MEMBERS) {
         for (int i = 0; i < 8; i++) {
             key.bytes[2 + i] = (uint8_t)(index >> (56 - 8 * i));
         }
@@ -165,6 +173,22 @@ enum err raftlog_put(struct kv_batch *batch, uint32_t partition, const struct ra
     seal_and_put(batch, partition, KIND_ENTRY, entry->index, record, HEADER_BYTES + count);
     blocks_give(record, room);
     return OK;
+}
+
+void raftlog_put_members(struct kv_batch *batch, uint32_t partition, uint64_t index,
+                         struct slice bytes)
+{
+    uint8_t record[SUM_BYTES + MEMBERS_BYTES_MAX];
+    ASSERT(bytes.count <= MEMBERS_BYTES_MAX);
+    memcpy(record + SUM_BYTES, bytes.data, bytes.count);
+    seal_and_put(batch, partition, KIND_MEMBERS, index, record, SUM_BYTES + bytes.count);
+}
+
+void raftlog_forget_members(struct kv_batch *batch, uint32_t partition, uint64_t index)
+{
+    struct log_key from = key_of(partition, KIND_MEMBERS, 0);
+    struct log_key to = key_of(partition, KIND_MEMBERS, index);
+    kv_batch_delete_range(batch, key_bytes(&from), key_bytes(&to));
 }
 
 void raftlog_truncate(struct kv_batch *batch, uint32_t partition, uint64_t index)
@@ -304,16 +328,22 @@ static enum err unpack(struct walk *walk, uint64_t index, struct slice packed, s
     return OK;
 }
 
+static uint64_t get_index(struct slice key)
+{
+    uint64_t index = 0;
+    for (int i = 2; i < KEY_SIZE; i++) {
+        index = index << 8 | key.data[i];
+    }
+    return index;
+}
+
 static enum err read_entry(struct walk *walk, struct slice key, struct slice record,
                            struct raftlog_entry *out)
 {
     if (key.count != KEY_SIZE) {
         return damaged(walk->failure, walk->partition, "a key of %zu bytes", key.count);
     }
-    *out = (struct raftlog_entry){0};
-    for (int i = 2; i < KEY_SIZE; i++) {
-        out->index = out->index << 8 | key.data[i];
-    }
+    *out = (struct raftlog_entry){.index = get_index(key)};
     if (record.count < HEADER_BYTES || !is_whole(walk->partition, KIND_ENTRY, out->index, record)) {
         return damaged(walk->failure, walk->partition,
                        "entry %" PRIu64 " does not fit its checksum", out->index);
@@ -425,4 +455,33 @@ enum err raftlog_read(struct kv *log, uint32_t partition, uint64_t index, raftlo
                         .failure = failure,
                         .may_be_cut = true};
     return walk_from(&walk, log, index);
+}
+
+enum err raftlog_read_members(struct kv *log, uint32_t partition, uint64_t index,
+                              uint64_t *index_out, uint8_t *bytes, size_t room, size_t *count,
+                              struct kv_failure *failure)
+{
+    struct log_key from = key_of(partition, KIND_MEMBERS, 0);
+    struct log_key to = key_of(partition, KIND_MEMBERS, index + 1);
+    struct kv_iter *iter = kv_iter_new(log, key_bytes(&from), key_bytes(&to), true);
+    struct slice key, record;
+    enum err err = ERR_NOT_FOUND;
+
+    if (iter == NULL) {
+        return cannot_read(failure, partition, ERR_NOMEM);
+    }
+    while (err != ERR_CORRUPT && kv_iter_next(iter, &key, &record)) {
+        uint64_t at = key.count == KEY_SIZE ? get_index(key) : 0;
+        if (at == 0 || !is_whole(partition, KIND_MEMBERS, at, record) ||
+            record.count - SUM_BYTES > room) {
+            err = damaged(failure, partition, "its members do not fit their checksum");
+            continue;
+        }
+        *index_out = at;
+        *count = record.count - SUM_BYTES;
+        memcpy(bytes, record.data + SUM_BYTES, *count);
+        err = OK;
+    }
+    enum err end = kv_iter_end(iter);
+    return end != OK && err != ERR_CORRUPT ? cannot_read(failure, partition, end) : err;
 }

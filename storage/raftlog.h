@@ -5,10 +5,12 @@
  *     p 'E' index8   an entry: term, type, plain or lz4, bytes
  *     p 'H'          hard state: term, vote
  *     p 'I'          the partition is being replaced by an image (image.h): index, term of that
+ *     p 'M' index8   who belonged to the group from that entry on, when that is committed
  *
  * Term and vote are the replica's, the cut is the store's: two records, so that neither has to know
- * what the other wrote last. A sum (XXH3) goes before each; partition, kind and index go into it, so
- * that a whole record in the wrong place is found too.
+ * what the other wrote last. Members outlive the cut of the entry that made them so.
+ * A sum (XXH3) goes before each; partition, kind and index go into it, so that a whole record in the
+ * wrong place is found too.
  *
  * Floor:  storage.
  * Thread: putting belongs to the owner of the batch; reading blocks.
@@ -43,6 +45,12 @@ enum err raftlog_put_hard(struct kv_batch *batch, uint32_t partition,
 /* index from 1 on; bytes of at most RAFTLOG_ENTRY_BYTES_MAX, copied. */
 enum err raftlog_put(struct kv_batch *batch, uint32_t partition, const struct raftlog_entry *entry);
 
+/* Who belongs to the group since the entry index, in the engine's words; copied. */
+void raftlog_put_members(struct kv_batch *batch, uint32_t partition, uint64_t index,
+                         struct slice bytes);
+/* Those of entries before that one are of no use any more. */
+void raftlog_forget_members(struct kv_batch *batch, uint32_t partition, uint64_t index);
+
 /* Remove all entries from index on (they are being replaced). */
 void raftlog_truncate(struct kv_batch *batch, uint32_t partition, uint64_t index);
 /* Remove all entries up to and with cut_index of hard: the state has them. Its term and vote are not
@@ -76,5 +84,11 @@ enum err raftlog_load(struct kv *log, uint32_t partition, struct raftlog_hard *h
 /* The entries from that index on, in order; ERR_NOT_FOUND: the log was cut beyond it. Errors as above. */
 enum err raftlog_read(struct kv *log, uint32_t partition, uint64_t index, raftlog_walk entry,
                       void *context, struct kv_failure *failure);
+
+/* The members as of that index: the last that were put at it or before. bytes: at most room of them.
+ * ERR_NOT_FOUND: none; errors as above. */
+enum err raftlog_read_members(struct kv *log, uint32_t partition, uint64_t index,
+                              uint64_t *index_out, uint8_t *bytes, size_t room, size_t *count,
+                              struct kv_failure *failure);
 
 #endif

@@ -238,6 +238,15 @@ bool store_is_congested(const struct store *store)
            atomic_load_explicit(&store->state_waiting_bytes, memory_order_relaxed) >= bytes_max;
 }
 
+enum err store_read_log(struct store *store, uint32_t partition, uint64_t index, raftlog_walk entry,
+                        void *context, struct kv_failure *failure)
+{
+    pthread_rwlock_rdlock(&store->log_gate);
+    enum err err = raftlog_read(store->log, partition, index, entry, context, failure);
+    pthread_rwlock_unlock(&store->log_gate);
+    return err;
+}
+
 void store_look(struct store *store, struct store_figures *out)
 {
     store_look_quickly(store, out);

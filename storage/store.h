@@ -124,6 +124,10 @@ void store_applied(struct store *store, uint32_t partition, uint64_t index, uint
  */
 void store_keep_from(struct store *store, uint32_t partition, uint64_t index);
 
+/* raftlog_read() of a store whose lanes are at work. Blocks: a lane's job, of store_apply.read. */
+enum err store_read_log(struct store *store, uint32_t partition, uint64_t index, raftlog_walk entry,
+                        void *context, struct kv_failure *failure);
+
 /* OK, ERR_NO_SPACE (it recovers by itself), ERR_IO (fenced for good). Any thread, cheap. */
 enum err store_admits(const struct store *store);
 

@@ -37,7 +37,7 @@ static uint64_t bytes_of(const struct store_apply *apply)
 void store_apply(struct lane_desk *state_desk, struct store_apply *apply)
 {
     struct store *store = lane_owner(state_desk->lane);
-    ASSERT(apply->partition < STORE_PARTITIONS);
+    ASSERT(apply->partition < STORE_PARTITIONS || apply->read != NULL);
     store_count(&store->state_waiting_bytes, bytes_of(apply));
     lane_submit(state_desk, &apply->job);
 }
@@ -190,12 +190,9 @@ static struct store_place cut_place(struct store *store, uint32_t partition)
 
     if (keep <= place.index) {
         place.index = keep == 0 ? 0 : keep - 1;
-        pthread_rwlock_rdlock(&store->log_gate);
         if (place.index > store->state_side.cut_index[partition]) {
-            err = raftlog_read(store->log, partition, place.index, note_term, &place.term,
-                               &failure);
+            err = store_read_log(store, partition, place.index, note_term, &place.term, &failure);
         }
-        pthread_rwlock_unlock(&store->log_gate);
     }
     bool is_new = err == ERR_LIMIT && place.index > store->state_side.cut_index[partition];
     return is_new ? place : (struct store_place){0};

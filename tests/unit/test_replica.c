@@ -30,7 +30,8 @@ struct keeper {
     struct replica_host host;
     struct kv_batch *batches[BATCHES]; /* batch_first is the oldest under way */
     uint32_t batch_first, batch_count; /* of them under way; the next one is the open one */
-    bool is_open_used;
+    bool is_open_used, must_sync;
+    uint64_t leads; /* as it was told last */
     uint64_t told, told_term, told_bytes;
     struct slice last;
 };
@@ -49,10 +50,11 @@ static struct place *here;
 
 /* ---- the host ----------------------------------------------------------------------------------- */
 
-static struct kv_batch *host_batch(void *context, struct replica *replica)
+static struct kv_batch *host_batch(void *context, struct replica *replica, bool must_sync)
 {
     struct keeper *keeper = context;
     (void)replica;
+    keeper->must_sync = keeper->must_sync || must_sync;
     keeper->is_open_used = true;
     assert_true(keeper->batch_count < BATCHES);
     return keeper->batches[(keeper->batch_first + keeper->batch_count) % BATCHES];
@@ -68,6 +70,20 @@ static void host_committed(void *context, struct replica *replica, uint64_t inde
     keeper->told_term = term;
     keeper->told_bytes += bytes.count;
     keeper->last = bytes;
+}
+
+static void host_leads(void *context, struct replica *replica, uint64_t term)
+{
+    struct keeper *keeper = context;
+    (void)replica;
+    assert_true(keeper->leads != term);
+    keeper->leads = term;
+}
+
+static void host_install(void *context, struct replica *replica, uint64_t peer)
+{
+    (void)context, (void)replica, (void)peer;
+    fail_msg("nobody is that far behind");
 }
 
 static void host_send(void *context, struct replica *replica, uint64_t peer, struct slice message)
@@ -123,7 +139,8 @@ static int set_up(void **state)
     place->now_ms = 1000;
     for (uint32_t i = 0; i < 3; i++) {
         struct keeper *keeper = &place->keepers[i];
-        keeper->host = (struct replica_host){host_batch, host_committed, host_send, keeper};
+        keeper->host = (struct replica_host){host_batch, host_committed, host_leads,
+                                             host_send,  host_install,   keeper};
         for (uint32_t k = 0; k < BATCHES; k++) {
             keeper->batches[k] = kv_batch_new();
         }

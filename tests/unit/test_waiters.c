@@ -138,6 +138,41 @@ static void when_it_is_over_nobody_else_is_told_that_all_went_well(void **state)
     }
 }
 
+static void who_waits_for_a_partition_that_is_lost_is_told_and_holds_up_nobody(void **state)
+{
+    (void)state;
+    begin();
+    wait_for_next("a", BIT(1) | BIT(2));
+    wait_for_next("b", BIT(2));
+    wait_for_next("c", BIT(1) | BIT(3));
+    wait_for_next("d", BIT(3));
+    waiters_tell_partition(&scene.waiters, 1, ERR_UNAVAILABLE, scene.logged[1]);
+    assert_string_equal(scene.told, "a! c! ");
+    assert_false(waiters_any(&scene.waiters, 1));
+    commit(2);
+    assert_string_equal(scene.told, "a! c! ");
+    commit(2);
+    assert_string_equal(scene.told, "a! c! b ");
+    commit(3);
+    commit(3);
+    assert_string_equal(scene.told, "a! c! b d ");
+    wait_for_next("e", BIT(1)); /* it is led again, and counts on */
+    commit(1);
+    assert_string_equal(scene.told, "a! c! b d e ");
+}
+
+static void at_the_end_nobody_is_told_twice(void **state)
+{
+    (void)state;
+    begin();
+    wait_for_next("a", BIT(2));
+    wait_for_next("b", BIT(1) | BIT(2));
+    wait_for_next("c", BIT(1) | BIT(3));
+    waiters_tell_partition(&scene.waiters, 3, ERR_UNAVAILABLE, 0);
+    waiters_tell_all(&scene.waiters, ERR_SHUTDOWN);
+    assert_string_equal(scene.told, "c! a! b! ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +181,8 @@ int main(void)
         cmocka_unit_test(those_who_share_a_partition_with_one_who_waits_wait_with_it),
         cmocka_unit_test(who_is_told_may_wait_again),
         cmocka_unit_test(when_it_is_over_nobody_else_is_told_that_all_went_well),
+        cmocka_unit_test(who_waits_for_a_partition_that_is_lost_is_told_and_holds_up_nobody),
+        cmocka_unit_test(at_the_end_nobody_is_told_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
