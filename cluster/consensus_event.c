@@ -202,14 +202,16 @@ enum err consensus_submit(struct consensus *consensus, uint64_t now_ms,
 
 /*
  * E3: may the members change now? A member that does not see itself as a voter never votes, so all
- * who have the log must know the last change, and who is to vote must nearly have all of it. Also I3.
+ * who have the log must know the last change, but who goes: it may be gone for good. And who is to vote
+ * must nearly have all of it. Also I3.
  */
 static bool change_is_safe(const struct consensus *consensus, const struct engine_view *view,
                            const struct consensus_members *members, uint64_t id,
                            enum consensus_role role)
 {
     for (uint32_t i = 0; i < members->count; i++) {
-        if (members->rows[i].role != CONSENSUS_SPARE &&
+        bool goes = members->rows[i].id == id && role == CONSENSUS_GONE;
+        if (members->rows[i].role != CONSENSUS_SPARE && !goes &&
             consensus_match_index(consensus, members->rows[i].id) < view->change_committed) {
             return false;
         }

@@ -184,6 +184,34 @@ uint64_t journal_raft_leader(const struct journal *journal, uint32_t partition)
     return replica == NULL ? 0 : replica_leader(replica);
 }
 
+void journal_raft_want(struct journal *journal, uint32_t partition, const uint64_t *members,
+                       uint32_t count, uint64_t preferred)
+{
+    struct journal_raft *self = raft_of(journal);
+    struct replica_want want = {.count = count, .preferred = preferred};
+
+    ASSERT(partition < STORE_PARTITIONS && self->slots[partition].replica != NULL);
+    ASSERT(count <= CONSENSUS_MEMBERS_MAX);
+    memcpy(want.ids, members, count * sizeof(members[0]));
+    if (!self->is_fenced) {
+        journal_read_clocks(self);
+        replica_want(self->slots[partition].replica, self->now_ms, &want);
+        lead_look(self, partition);
+    }
+}
+
+enum err journal_raft_look(const struct journal *journal, uint32_t partition,
+                           struct replica_look *out)
+{
+    const struct journal_raft *self = raft_of(journal);
+
+    if (partition >= STORE_PARTITIONS || self->slots[partition].replica == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    replica_look(self->slots[partition].replica, out);
+    return OK;
+}
+
 void lead_timers(struct journal_raft *self)
 {
     uint64_t partitions = self->peered;

@@ -323,6 +323,8 @@ static enum err open_slot(struct journal_raft *self, const struct journal_raft_c
         .seed = config->seed,
         .election_ms = config->election_ms != 0 ? config->election_ms : ELECTION_MS,
         .heartbeat_ms = config->heartbeat_ms,
+        .window_bytes = config->window_bytes,
+        .tail_bytes = config->tail_bytes,
         .host = &self->host,
         .store = self->store,
         .state_desk = &self->state_desk,

@@ -54,6 +54,7 @@ struct journal_raft_config {
     uint64_t node_id;                   /* 0: 1, a lone node */
     bool is_joiner;                     /* of partitions it has nothing of: others add it to them */
     uint32_t election_ms, heartbeat_ms; /* 0: 500 (to twice that), 100 */
+    uint64_t window_bytes, tail_bytes;  /* of each partition, for followers: replica.h */
     struct journal_raft_events events;
 };
 
@@ -72,6 +73,18 @@ enum err journal_raft_receive(struct journal *journal, uint64_t peer, uint64_t g
                               uint32_t group, struct slice bytes);
 /* Who leads the partition, as far as is known here; 0: nobody. */
 uint64_t journal_raft_leader(const struct journal *journal, uint32_t partition);
+
+/*
+ * Who should hold a partition of this shard, and lead it (preferred 0: any of them): its leader changes
+ * that, one server at a time, and so does any later one that wants the same. To be said again after a
+ * start. count 0: nothing changes any more.
+ */
+void journal_raft_want(struct journal *journal, uint32_t partition, const uint64_t *members,
+                       uint32_t count, uint64_t preferred);
+/* For people and for tests. ERR_NOT_FOUND: another shard's. */
+struct replica_look;
+enum err journal_raft_look(const struct journal *journal, uint32_t partition,
+                           struct replica_look *out);
 
 /*
  * The time that its entries are stamped with is wall_ms now, and goes on by the monotonic clock: the

@@ -23,8 +23,7 @@
  *   I4  fenced: the engine is not asked any more, and nothing is told.
  */
 enum {
-    TAIL_BYTES = 1 << 20, /* of applied entries, for followers that are a little behind */
-    TAIL_COUNT = 4096,
+    WINDOW_COUNT = 4096,   /* of applied entries, for followers that are a little behind */
     ARENA_BYTES = 1 << 14, /* of a usual message, decoded */
     ARENA_BYTES_MAX = 1 << 24,
     MARK_CAPACITY_MIN = 4,
@@ -233,6 +232,11 @@ static void update_carry_out(struct replica *replica, enum err err,
     }
 }
 
+void replica_carry_out(struct replica *replica, enum err err, const struct consensus_update *update)
+{
+    update_carry_out(replica, err, update, (struct slice){0});
+}
+
 enum err replica_propose(struct replica *replica, uint64_t now_ms, struct slice bytes,
                          uint64_t *index_out)
 {
@@ -296,7 +300,8 @@ void replica_applied(struct replica *replica, uint64_t index)
         return;
     }
     while (replica->window.count > 0 && replica->window.first <= replica->applied &&
-           (replica->window.bytes > TAIL_BYTES || replica->window.count > TAIL_COUNT)) {
+           (replica->window.bytes > replica->config.window_bytes ||
+            replica->window.count > WINDOW_COUNT)) {
         window_cut(&replica->window, replica->window.first);
     }
 }
@@ -316,6 +321,7 @@ void replica_timeout(struct replica *replica, uint64_t now_ms)
     replica->now_ms = now_ms;
     enum err err = consensus_timeout(replica->consensus, now_ms, &update);
     update_carry_out(replica, err, &update, (struct slice){0});
+    members_step(replica);
 }
 
 enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer,
@@ -348,6 +354,7 @@ enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer
         }
         update_carry_out(replica, err, &update, (struct slice){0});
     } while (has_more && !replica->is_fenced);
+    heard_note(replica, peer);
     if (message.kind == CONSENSUS_APPEND_RESULT && replica->leads != 0) {
         couriers_note(replica, peer);
     }

@@ -13,6 +13,7 @@
 #ifndef TERN_CLUSTER_REPLICA_H
 #define TERN_CLUSTER_REPLICA_H
 
+#include "cluster/consensus_members.h"
 #include "core/base/err.h"
 #include "core/base/slice.h"
 #include "storage/store.h"
@@ -53,6 +54,8 @@ struct replica_config {
     uint32_t election_ms, heartbeat_ms; /* 0: as in consensus.h */
     const struct replica_host *host;
     struct store *store;
+    /* In memory and in the log, beyond what is needed: for followers that are behind. 0: 1 MiB, 8 MiB. */
+    uint64_t window_bytes, tail_bytes;
     struct lane_desk *state_desk; /* reads what has left memory; NULL: it is not read, for a test */
 };
 
@@ -102,6 +105,31 @@ void replica_timeout(struct replica *replica, uint64_t now_ms);
  */
 enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer,
                          uint64_t generation, struct slice message);
+
+/* ---- who belongs to it (replica_members.c) ---------------------------------------------------- */
+
+/* Who should hold the partition, and who should lead it (0: any of them); count 0: leave it as it is. */
+struct replica_want {
+    uint64_t ids[CONSENSUS_MEMBERS_MAX];
+    uint32_t count;
+    uint64_t preferred;
+};
+
+/*
+ * Remembered, and worked on whenever this member leads: one step at a time, each of which the group can
+ * bear with those it hears of now. A later leader that wants the same goes on from where this one was.
+ */
+void replica_want(struct replica *replica, uint64_t now_ms, const struct replica_want *want);
+
+struct replica_look {
+    enum { REPLICA_FOLLOWS, REPLICA_LEADS, REPLICA_WAITS_TO_BE_ADDED, REPLICA_FENCED } role;
+    uint64_t leader, term; /* leader 0: unknown */
+    uint64_t last_index, commit_index, applied_index;
+    struct consensus_members members;
+    uint64_t match[CONSENSUS_MEMBERS_MAX]; /* of a leader: what each has */
+    const char *waits_for; /* of a leader, in words; "": everything is as it should be */
+};
+void replica_look(const struct replica *replica, struct replica_look *out);
 
 /* It takes part no more: an error of its disk, or a log that contradicts itself. For good. */
 bool replica_is_fenced(const struct replica *replica);

@@ -24,7 +24,11 @@
  * lies here of a time when this node was alone is committed. (In memory it could be many times as
  * large as on the disk.) From where it was not alone on, bytes go into the window.
  */
-enum { APPLY_BYTES = 1 << 20 /* to the state at once */ };
+enum {
+    APPLY_BYTES = 1 << 20, /* to the state at once */
+    WINDOW_BYTES = 1 << 20,
+    TAIL_BYTES = 8 << 20,
+};
 
 struct opening {
     struct replica *replica;
@@ -178,6 +182,7 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
         return OK;
     }
     TRY(window_reserve(&replica->window, 1));
+    loaded.bytes.data = NULL;
     if (entry->bytes.count > 0) {
         uint8_t *copy = malloc(entry->bytes.count);
         if (copy == NULL) {
@@ -373,6 +378,9 @@ enum err replica_open(const struct replica_config *config, uint64_t now_ms, stru
         goto done;
     }
     replica->config = *config;
+    replica->config.window_bytes = config->window_bytes != 0 ? config->window_bytes : WINDOW_BYTES;
+    replica->config.tail_bytes = config->tail_bytes != 0 ? config->tail_bytes : TAIL_BYTES;
+    replica->waits_for = "";
     replica->now_ms = now_ms;
     replica->tail.kept = UINT64_MAX; /* as the store begins */
     replica->held_end = &replica->held;

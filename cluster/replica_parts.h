@@ -30,7 +30,7 @@ struct held {
 /* A follower that is behind is sent entries from the log; see replica_send.c. */
 struct courier;
 
-/* How far back the log is kept for followers: where each MiB of the newest few begins. */
+/* How far back the log is kept for followers: where each part of the newest few begins. */
 enum { TAIL_CHUNKS = 8 };
 struct tail {
     struct {
@@ -62,6 +62,13 @@ struct replica {
         members_stored; /* the newest CHANGE that is told; whose record is durable */
     struct tail tail;
 
+    struct replica_want want;
+    struct {
+        uint64_t id, ms;
+    } heard[2 * CONSENSUS_MEMBERS_MAX]; /* when a peer was heard of last */
+    uint64_t handed_ms;                 /* when leadership was offered to another one last */
+    const char *waits_for;
+
     struct courier *couriers[CONSENSUS_MEMBERS_MAX]; /* NULL behind the last */
     struct arena *arena; /* of one message; NULL until there is a peer */
     struct consensus_entry *sending;
@@ -79,6 +86,14 @@ void replica_fence(struct replica *replica);
 void tail_begin(struct replica *replica, uint64_t index);
 void tail_note(struct replica *replica, uint64_t index, size_t bytes);
 void tail_keep(struct replica *replica);
+
+/* Who belongs to it (replica_members.c). */
+void heard_note(struct replica *replica, uint64_t peer);
+void members_step(struct replica *replica);
+
+/* Carry out what an event of the engine came to (replica.c). */
+void replica_carry_out(struct replica *replica, enum err err,
+                       const struct consensus_update *update);
 
 /* Messages (replica_send.c). */
 enum err messages_send(struct replica *replica, const struct consensus_update *update);

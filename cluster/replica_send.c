@@ -264,27 +264,28 @@ static void on_reading(struct job *job, enum err err)
                                            struct courier, reading);
     struct replica *replica = courier->replica;
     const struct replica_host *host = replica->config.host;
-    bool is_void = courier->is_void || replica->is_fenced || !is_on_its_way(courier);
+    bool is_void = courier->is_void || !is_on_its_way(courier);
 
     courier->is_reading = courier->is_void = false;
-    if (is_void) {
+    if (err == ERR_NOMEM) {
+        courier->end = courier->next; /* the next heartbeat tries it again */
         err = OK;
-    } else if (err == ERR_NOT_FOUND || (err == OK && courier->count == 0)) {
+    } else if (!is_void && (err == ERR_NOT_FOUND || (err == OK && courier->count == 0))) {
         courier->end = courier->next;
         host->install(host->context, replica, courier->peer);
         err = OK;
-    } else if (err == OK) {
+    } else if (!is_void && !replica->is_fenced && err == OK) {
         err = entries_send(courier, courier->entries, courier->count);
-    } else if (err == ERR_NOMEM) {
-        courier->end = courier->next; /* the next heartbeat tries it again */
+    } else if (err == ERR_NOT_FOUND) {
         err = OK;
     }
     entries_free(courier);
     if (err != OK) {
-        replica_fence(replica);
-        return;
+        replica_fence(replica); /* its disk fails, or is closed */
     }
-    courier_go(courier);
+    if (!replica->is_fenced) {
+        courier_go(courier);
+    }
 }
 
 static void reading_begin(struct courier *courier)

@@ -3,12 +3,12 @@
 /*
  * A follower that was away for a while is sent what it lacks from the log; only one that is behind all
  * of that needs an image of the whole state, which costs many times as much. So the store keeps more
- * of the log than it needs itself: the last TAIL_CHUNKS MiB, and of these nothing older than TAIL_MS.
+ * of the log than it needs itself: the last tail_bytes, and of these nothing older than TAIL_MS.
  * Every member keeps as much, as any may lead tomorrow. Alone there is nobody to keep it for.
  *
  * A CHANGE is not cut off before its members have a record of their own (raftlog.h).
  */
-enum { CHUNK_BYTES = 1 << 20, TAIL_MS = 10 * 60 * 1000 };
+enum { TAIL_MS = 10 * 60 * 1000 };
 
 static void chunk_push(struct tail *tail, uint64_t first, uint64_t now_ms)
 {
@@ -32,7 +32,7 @@ void tail_note(struct replica *replica, uint64_t index, size_t bytes)
     struct tail *tail = &replica->tail;
 
     tail->bytes += bytes;
-    if (tail->count > 0 && tail->bytes < CHUNK_BYTES) {
+    if (tail->count > 0 && tail->bytes < replica->config.tail_bytes / TAIL_CHUNKS) {
         return;
     }
     chunk_push(tail, index, replica->now_ms);
