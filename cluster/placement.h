@@ -63,6 +63,9 @@ struct placement_map {
 void placement_read(const struct registry_state *state, struct placement_nodes *nodes,
                     struct placement_map *map);
 
+/* Copies that are wished for: the setting "replicas" (1, 3 or 5), else PLACEMENT_REPLICAS. */
+uint32_t placement_wished(const struct registry_state *state);
+
 /*
  * Copies that each partition is to have of those that are wished for (1, 3 or 5): 1, 2, 3 or 5, as the nodes
  * allow. warning: what that means for the operator, or "".
@@ -81,6 +84,10 @@ struct placement_report {
     uint64_t members[REGISTRY_REPLICAS_MAX + 2]; /* all of its raft group, in any order */
     uint32_t count;
 };
+
+/* Is its raft group as the map has it? */
+bool placement_is_settled(const struct registry_partition *row,
+                          const struct placement_report *report);
 
 /*
  * The next steps from now to the wanted map: each changes one server of a partition (one comes, one goes for it), or who

@@ -38,6 +38,13 @@ void placement_read(const struct registry_state *state, struct placement_nodes *
     }
 }
 
+uint32_t placement_wished(const struct registry_state *state)
+{
+    const char *text = registry_setting(state, "replicas");
+    bool is_right = text != NULL && strlen(text) == 1 && strchr("135", text[0]) != NULL;
+    return is_right ? (uint32_t)(text[0] - '0') : PLACEMENT_REPLICAS;
+}
+
 uint32_t placement_replicas(const struct placement_nodes *nodes, uint32_t wished,
                             char warning[PLACEMENT_WARNING_BYTES])
 {
@@ -130,17 +137,29 @@ static void moves(struct plan *plan, uint64_t number)
     }
 }
 
-static bool is_settled(const struct placement_row *row, const struct placement_report *report)
+static bool is_group(const uint64_t *replicas, uint32_t count,
+                     const struct placement_report *report)
 {
-    if (!report->is_known || report->count != row->count) {
+    if (!report->is_known || report->count != count) {
         return false;
     }
-    for (uint32_t i = 0; i < row->count; i++) {
-        if (!has(report->members, report->count, row->replicas[i])) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!has(report->members, report->count, replicas[i])) {
             return false;
         }
     }
     return true;
+}
+
+static bool is_settled(const struct placement_row *row, const struct placement_report *report)
+{
+    return is_group(row->replicas, row->count, report);
+}
+
+bool placement_is_settled(const struct registry_partition *row,
+                          const struct placement_report *report)
+{
+    return is_group(row->replicas, row->replica_count, report);
 }
 
 /* What is under way counts, too. */
