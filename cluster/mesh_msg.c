@@ -135,8 +135,7 @@ enum {
     ROUTES_PARTITION = 1,
     ROUTES_TERM,
     ROUTES_SEQUENCE,
-    ROUTES_IS_FIRST,
-    ROUTES_IS_LAST,
+    ROUTES_PART,
     ROUTES_DIGEST,
     ROUTES_WANTED,
     ROUTES_UNWANTED,
@@ -155,8 +154,7 @@ enum err mesh_routes_encode(const struct mesh_routes_msg *routes, struct buf *ou
     at = number_put(at, ROUTES_PARTITION, routes->partition);
     at = number_put(at, ROUTES_TERM, routes->term);
     at = number_put(at, ROUTES_SEQUENCE, routes->sequence);
-    at = number_put(at, ROUTES_IS_FIRST, routes->is_first);
-    at = number_put(at, ROUTES_IS_LAST, routes->is_last);
+    at = number_put(at, ROUTES_PART, routes->part);
     at = wire_put_fixed64(wire_put_tag(at, ROUTES_DIGEST, WIRE_FIXED64), routes->digest);
     ASSERT(at <= begin + ROUTES_HEAD_MAX);
     buf_commit(out, (size_t)(at - begin));
@@ -186,12 +184,9 @@ static bool routes_take(struct mesh_routes_msg *out, const struct wire_item *ite
     case ROUTES_SEQUENCE:
         out->sequence = item->value;
         return true;
-    case ROUTES_IS_FIRST:
-        out->is_first = item->value != 0;
-        return true;
-    case ROUTES_IS_LAST:
-        out->is_last = item->value != 0;
-        return true;
+    case ROUTES_PART:
+        out->part = (uint32_t)item->value;
+        return item->value < MESH_PART_END;
     case ROUTES_DIGEST:
         out->digest = item->value;
         return item->type == WIRE_FIXED64;

@@ -48,10 +48,19 @@ struct mesh_answer_msg {
     uint64_t incarnation; /* of who sent the errand */
 };
 
+/* Between nodes: none may change. */
+enum mesh_part {
+    MESH_CHANGE = 0, /* what came and what went since the change before */
+    MESH_FIRST,      /* of all that there are: those of before are void */
+    MESH_MORE,
+    MESH_LAST,  /* and that was all: now the digest tells */
+    MESH_CHECK, /* nothing has changed: does the digest agree? */
+    MESH_PART_END,
+};
+
 struct mesh_routes_msg {
-    uint32_t partition;
+    uint32_t partition, part; /* enum mesh_part */
     uint64_t term, sequence, digest;
-    bool is_first, is_last;
     struct slice filters; /* for mesh_routes_next() */
 };
 

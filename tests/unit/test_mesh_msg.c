@@ -108,8 +108,7 @@ static void routes_are_read_as_written(void **state)
                                      .term = UINT64_MAX,
                                      .sequence = UINT64_MAX,
                                      .digest = UINT64_MAX,
-                                     .is_first = true,
-                                     .is_last = true},
+                                     .part = MESH_CHECK},
                            read;
     struct buf bytes = {0};
     struct slice filter;
@@ -120,7 +119,7 @@ static void routes_are_read_as_written(void **state)
     assert_int_equal(mesh_routes_decode(buf_bytes(&bytes), &read), OK);
     assert_int_equal(read.partition, 63);
     assert_true(read.term == UINT64_MAX && read.sequence == UINT64_MAX);
-    assert_true(read.digest == UINT64_MAX && read.is_first && read.is_last);
+    assert_true(read.digest == UINT64_MAX && read.part == MESH_CHECK);
     assert_true(mesh_routes_next(&read.filters, &filter, &is_wanted));
     assert_true(slice_is(filter, "a/+") && is_wanted);
     assert_true(mesh_routes_next(&read.filters, &filter, &is_wanted));
