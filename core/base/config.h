@@ -203,6 +203,20 @@ static inline bool config_bridge_is_tls(const struct bridge_config *bridge)
 /* The same in everything that is said in the file. */
 bool config_bridge_equal(const struct bridge_config *a, const struct bridge_config *b);
 
+/* Another node: where, and by which name it proves itself. */
+struct cluster_peer_config {
+    const char *name, *host; /* an IP address without brackets, or a name to look up */
+    uint16_t port;
+};
+
+/* What cluster_listener and cluster_peer say; address "": no node of a cluster. */
+struct cluster_config {
+    const char *address; /* an IP address, without brackets */
+    uint16_t port;
+    struct cluster_peer_config *peers;
+    uint32_t peer_count;
+};
+
 /*
  * A field per option of scope GLOBAL or EITHER, named as in config.def: config->queue_max. Code that
  * serves a connection reads EITHER options (allow_anonymous) from its listener.
@@ -216,6 +230,7 @@ struct config {
     uint32_t
         inside_listener; /* with bridges: which listener they come in by; else listener_count */
 
+    struct cluster_config cluster;
     const char *http_address; /* of http_listener, without brackets, or a path; empty: none */
     uint16_t http_port;       /* 0: the kernel picks one */
     const char *log_file;     /* of `log_dest file PATH`; empty: stderr, stdout or none */

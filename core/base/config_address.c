@@ -178,3 +178,21 @@ bool config_address_is_loopback(const char *address)
     return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
            strncmp(address, "::ffff:127.", 11) == 0;
 }
+
+bool config_place_read(struct slice text, char address[CONFIG_ADDRESS_BYTES], uint64_t *port)
+{
+    const uint8_t *colon = memrchr(text.data, ':', text.count);
+    if (colon == NULL) {
+        return false;
+    }
+    struct slice host = slice_head(text, (size_t)(colon - text.data));
+    if (!config_number_parse(slice_skip(text, host.count + 1), port) || *port > UINT16_MAX) {
+        return false;
+    }
+    if (slice_is(host, "localhost")) {
+        strcpy(address, "127.0.0.1");
+        return true;
+    }
+    bool is_bare_ip6 = slice_find(host, ':') < host.count && host.data[0] != '[';
+    return !is_bare_ip6 && config_address_read(host, address);
+}

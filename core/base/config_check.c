@@ -7,7 +7,7 @@
 
 enum { MEMORY_BYTES_MIN = 16 * 1024 * 1024, KEEPALIVE_S_ADVISED = 10 };
 
-static const struct config_origin *origin_of(const struct config_loader *loader, const char *key)
+const struct config_origin *config_origin_of(const struct config_loader *loader, const char *key)
 {
     static const struct config_origin standard = {.source = "configuration"};
     const struct config_option *option = config_option_find(slice_text(key));
@@ -20,12 +20,12 @@ static void numbers_check(struct config_loader *loader)
 {
     struct config *config = loader->config;
     if (config->keepalive_max_s > 0 && config->keepalive_max_s < KEEPALIVE_S_ADVISED) {
-        say_at(loader, origin_of(loader, "max_keepalive"), CONFIG_WARNING,
+        say_at(loader, config_origin_of(loader, "max_keepalive"), CONFIG_WARNING,
                "max_keepalive: %u s makes clients send all the time: write %d or more, or 0",
                (unsigned)config->keepalive_max_s, (int)KEEPALIVE_S_ADVISED);
     }
     if (config->memory_limit > 0 && config->memory_limit < MEMORY_BYTES_MIN) {
-        say_at(loader, origin_of(loader, "memory_limit"), CONFIG_ERROR,
+        say_at(loader, config_origin_of(loader, "memory_limit"), CONFIG_ERROR,
                "memory_limit: the broker needs 16M at least: write 16M or more, or 0");
     }
     if (config->inflight_max == 0) {
@@ -34,7 +34,7 @@ static void numbers_check(struct config_loader *loader)
     if (config->websockets_headers_max == 0) {
         config->websockets_headers_max = 8192;
     } else if (config->websockets_headers_max < 512) {
-        say_at(loader, origin_of(loader, "websockets_headers_size"), CONFIG_ERROR,
+        say_at(loader, config_origin_of(loader, "websockets_headers_size"), CONFIG_ERROR,
                "websockets_headers_size: no browser's request fits: write 512 or more, or 0");
     }
     if (config->connect_bytes_max > config->packet_max_bytes) {
@@ -48,7 +48,7 @@ static enum err log_check(struct config_loader *loader)
 {
     static const char *const plain[] = {"stderr", "stdout", "none"};
     struct config *config = loader->config;
-    const struct config_origin *origin = origin_of(loader, "log_dest");
+    const struct config_origin *origin = config_origin_of(loader, "log_dest");
     struct slice rest = slice_text(config->log_dest), word;
     char quoted[CONFIG_QUOTE_BYTES];
 
@@ -79,25 +79,6 @@ static enum err log_check(struct config_loader *loader)
 
 /* ---- http_listener ------------------------------------------------------------------------- */
 
-/* "127.0.0.1:8888", "[::1]:8888", "localhost:8888". false: it is none of these. */
-static bool http_parse(struct slice text, char address[CONFIG_ADDRESS_BYTES], uint64_t *port)
-{
-    const uint8_t *colon = memrchr(text.data, ':', text.count);
-    if (colon == NULL) {
-        return false;
-    }
-    struct slice host = slice_head(text, (size_t)(colon - text.data));
-    if (!config_number_parse(slice_skip(text, host.count + 1), port) || *port > UINT16_MAX) {
-        return false;
-    }
-    if (slice_is(host, "localhost")) {
-        strcpy(address, "127.0.0.1");
-        return true;
-    }
-    bool is_bare_ip6 = slice_find(host, ':') < host.count && host.data[0] != '[';
-    return !is_bare_ip6 && config_address_read(host, address);
-}
-
 static void http_overlap(struct config_loader *loader, const struct config_origin *origin)
 {
     const struct config *config = loader->config;
@@ -124,7 +105,7 @@ static bool is_socket_path(const char *text)
 static void http_socket_check(struct config_loader *loader)
 {
     const struct config *config = loader->config;
-    const struct config_origin *origin = origin_of(loader, "http_socket");
+    const struct config_origin *origin = config_origin_of(loader, "http_socket");
     char quoted[CONFIG_QUOTE_BYTES];
     if (config->http_socket[0] == '\0') {
         return;
@@ -144,7 +125,7 @@ static void http_socket_check(struct config_loader *loader)
 static enum err http_check(struct config_loader *loader)
 {
     struct config *config = loader->config;
-    const struct config_origin *origin = origin_of(loader, "http_listener");
+    const struct config_origin *origin = config_origin_of(loader, "http_listener");
     char address[CONFIG_ADDRESS_BYTES], quoted[CONFIG_QUOTE_BYTES];
     uint64_t port = 0;
 
@@ -158,7 +139,7 @@ static enum err http_check(struct config_loader *loader)
         config->http_address = config->http_listener;
         return OK;
     }
-    if (!http_parse(slice_text(config->http_listener), address, &port)) {
+    if (!config_place_read(slice_text(config->http_listener), address, &port)) {
         say_at(loader, origin, CONFIG_ERROR,
                "http_listener: \"%s\" is not allowed: write an IP address and a port such as "
                "127.0.0.1:8888 or [::1]:8888, the path of a Unix socket, or none",
@@ -211,7 +192,7 @@ static void policies_check(struct config_loader *loader)
         char quoted[CONFIG_QUOTE_BYTES];
         if (config_queue_policy_for(items->items[i], &policy, &filter) != OK) {
             say_at(
-                loader, origin_of(loader, "queue_policy_for"), CONFIG_ERROR,
+                loader, config_origin_of(loader, "queue_policy_for"), CONFIG_ERROR,
                 "queue_policy_for: \"%s\" is not a policy and a topic filter: write for instance "
                 "queue_policy_for reject alarms/#",
                 config_quote(slice_text(items->items[i]), quoted));
@@ -228,7 +209,7 @@ static void list_judge(struct config_loader *loader, const char *key,
     for (uint32_t i = 0; i < values->count && loader->sources->judge != NULL; i++) {
         if (loader->sources->judge(key, values->items[i], why) != OK) {
             char quoted[CONFIG_QUOTE_BYTES];
-            say_at(loader, origin_of(loader, key), CONFIG_ERROR, "%s \"%s\": %s", key,
+            say_at(loader, config_origin_of(loader, key), CONFIG_ERROR, "%s \"%s\": %s", key,
                    config_quote(slice_text(values->items[i]), quoted), why);
         }
     }
@@ -250,5 +231,5 @@ enum err config_check(struct config_loader *loader)
     config_keylog_check(loader);
     TRY(log_check(loader));
     TRY(http_check(loader));
-    return OK;
+    return config_cluster_build(loader);
 }

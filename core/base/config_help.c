@@ -111,6 +111,7 @@ static const char *list_example(const struct config_option *option)
         {"ban", "address 203.0.113.7"},
         {"queue_policy_for", "reject alarms/#"},
         {"websockets_origin", "https://example.org"},
+        {"cluster_peer", "node-b 192.0.2.8:7883"},
         {"certificate", "/etc/tern/other.crt /etc/tern/other.key"},
     };
     for (uint32_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {

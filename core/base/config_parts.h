@@ -9,6 +9,7 @@
  *   config_listener.c what was read to listeners: addresses, names
  *   config_security.c what guards them: rules between options of TLS, passwords, anonymity
  *   config_bridge.c   lines of bridges, and what they make together
+ *   config_cluster.c  what makes it a node of a cluster: all or none
  *   config_address.c  IP addresses as text
  *   config_check.c    what one line alone cannot know
  *   config.c          load, diff, reload
@@ -277,9 +278,19 @@ void config_keylog_check(struct config_loader *loader);
 bool config_address_read(struct slice text, char out[CONFIG_ADDRESS_BYTES]);
 bool config_address_is_loopback(const char *address);
 
+/* "127.0.0.1:8888", "[::1]:8888", "localhost:8888". false: it is none of these. */
+bool config_place_read(struct slice text, char address[CONFIG_ADDRESS_BYTES], uint64_t *port);
+
+/* ---- config_cluster.c ---------------------------------------------------------------------- */
+
+enum err config_cluster_build(struct config_loader *loader);
+
 /* ---- config_check.c ------------------------------------------------------------------------ */
 
 /* After config_parse(): build the listeners and judge the whole. ERR_NOMEM. */
 enum err config_check(struct config_loader *loader);
+
+/* Where a global option got its value; of a default the configuration as a whole. */
+const struct config_origin *config_origin_of(const struct config_loader *loader, const char *key);
 
 #endif

@@ -445,7 +445,8 @@ static void the_example_with_its_comments_taken_away_is_the_default(void **state
     struct fixture f;
     (void)state;
     for (char *at = text; (at = strstr(at, "\n#")) != NULL; at++) {
-        bool is_further = strncmp(at + 2, "certificate ", 12) == 0; /* not without a first one */
+        bool is_further = strncmp(at + 2, "certificate ", 12) == 0 || /* not without a first one, */
+                          strncmp(at + 2, "cluster_peer ", 13) == 0;  /* nor the rest of a node */
         if (at[2] != ' ' && at[2] != '\n' && !is_further) {
             at[1] = ' ';
         }
