@@ -79,7 +79,7 @@ void placement_want(const struct placement_nodes *nodes, uint32_t replicas,
 
 /* What the leader of a partition says of its group. */
 struct placement_report {
-    bool is_known; /* it has a leader, which said so not long ago */
+    bool is_known; /* it has a leader, which said so not long ago; else as it said last */
     uint64_t leader;
     uint64_t members[REGISTRY_REPLICAS_MAX + 2]; /* all of its raft group, in any order */
     uint32_t count;
@@ -98,6 +98,18 @@ void placement_plan(const struct placement_nodes *nodes, const struct placement_
                     const struct placement_map *want,
                     const struct placement_report reports[REGISTRY_PARTITIONS],
                     struct registry_assign *out); /* version is left to the caller */
+
+/*
+ * Groups that the node is in, and those of them that have no majority without it; a group of which
+ * nobody reports any more is as it was last, or else anything. REG judges LEAVE and REMOVE by its map, to which groups
+ * may still be on their way: LEAVE is proposed when in is 0 as well, REMOVE when stranded is.
+ */
+struct placement_ties {
+    uint32_t in, stranded;
+};
+struct placement_ties placement_ties(const struct placement_nodes *nodes,
+                                     const struct placement_report reports[REGISTRY_PARTITIONS],
+                                     uint64_t number);
 
 /* Copies that have to be made from one map to the other. */
 uint32_t placement_distance(const struct placement_map *from, const struct placement_map *to);

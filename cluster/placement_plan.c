@@ -295,6 +295,28 @@ void placement_plan(const struct placement_nodes *nodes, const struct placement_
     }
 }
 
+struct placement_ties placement_ties(const struct placement_nodes *nodes,
+                                     const struct placement_report reports[REGISTRY_PARTITIONS],
+                                     uint64_t number)
+{
+    struct plan plan = {.nodes = nodes};
+    struct placement_ties ties = {0};
+    for (uint32_t p = 0; p < REGISTRY_PARTITIONS; p++) {
+        const struct placement_report *report = &reports[p];
+        uint32_t live = 0;
+        if (!has(report->members, report->count, number) &&
+            (report->is_known || report->count > 0)) {
+            continue;
+        }
+        for (uint32_t i = 0; i < report->count; i++) {
+            live += report->members[i] != number && is_live(&plan, report->members[i]);
+        }
+        ties.in++;
+        ties.stranded += !report->is_known || 2 * live <= report->count;
+    }
+    return ties;
+}
+
 uint32_t placement_distance(const struct placement_map *from, const struct placement_map *to)
 {
     uint32_t count = 0;

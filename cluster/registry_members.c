@@ -382,9 +382,31 @@ enum err registry_on_leave(REGISTRY_APPLY)
     return OK;
 }
 
+/* Have all groups that the node is in, by the map, a majority that lives? Else the first one that has not. */
+static bool others_suffice(const struct registry_state *state, uint64_t number, uint32_t *partition)
+{
+    for (uint32_t p = 0; p < state->partition_count; p++) {
+        const struct registry_partition *row = &state->partitions[p];
+        uint32_t live = 0;
+        bool is_in = false;
+        for (uint32_t i = 0; i < row->replica_count; i++) {
+            const struct registry_member *member = registry_member(state, row->replicas[i]);
+            is_in = is_in || member->number == number;
+            live += member->number != number &&
+                    (member->state == MEMBER_ACTIVE || member->state == MEMBER_DRAINING);
+        }
+        if (is_in && 2 * live <= row->replica_count) {
+            *partition = p;
+            return false;
+        }
+    }
+    return true;
+}
+
 enum err registry_on_remove(REGISTRY_APPLY)
 {
     struct registry_member *member = member_of(state, command->node.number, ON_REMOVE, out);
+    uint32_t partition;
     if (member == NULL) {
         return OK;
     }
@@ -393,6 +415,13 @@ enum err registry_on_remove(REGISTRY_APPLY)
                                "no other node is active: nobody could take what node %" PRIu64
                                " holds",
                                member->number);
+    }
+    if (!others_suffice(state, member->number, &partition)) {
+        return registry_refuse(
+            out, ERR_LIMIT,
+            "partition %u would be lost: too few of its other copies are live to go on "
+            "without node %" PRIu64 "; bring a node back",
+            partition, member->number);
     }
     member_step(state, member, ON_REMOVE);
     return OK;

@@ -16,7 +16,8 @@
  *      LEFT        -         -          -      -          -         -       -
  *
  * 1) DRAINING when it was told to drain meanwhile. LEAVE only of who holds no partition; REMOVE only
- * while somebody else is ACTIVE.
+ * while somebody else is ACTIVE, and every partition that it holds has a majority that lives without it
+ * (else it would never be led again, and could not come back either).
  *
  * Invariants
  *   I1  rows are in the order of their keys, each key once; member numbers are below node_next.
