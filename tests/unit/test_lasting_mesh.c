@@ -59,7 +59,8 @@ static enum err mesh_on_await(struct mesh *self, uint32_t partition, mesh_done d
     return OK;
 }
 
-static const struct mesh_calls mesh_calls = {mesh_on_forward, mesh_on_route, mesh_on_await};
+static const struct mesh_calls mesh_calls = {
+    .forward = mesh_on_forward, .route = mesh_on_route, .await = mesh_on_await};
 
 static enum err mesh_on_new(void *context, struct io *io, struct shard *shard, struct mesh **out,
                             struct broker_failure *failure)
