@@ -150,6 +150,11 @@ static enum err journal_load(void *context, struct journal *journal, struct shar
     return node_store_journal_load(&((struct node *)context)->store, journal, shard, failure);
 }
 
+static bool journal_load_more(void *context, struct journal *journal, struct shard *shard)
+{
+    return node_store_journal_load_more(&((struct node *)context)->store, journal, shard);
+}
+
 static uint32_t shard_count_of(const struct config *config)
 {
     uint32_t cpus[CPU_COUNT_MAX];
@@ -195,6 +200,7 @@ enum err node_start(struct config *config, struct warden *warden, struct node **
         node->backup = node_backup_new(node->store.store);
         ports.journal_new = journal_new;
         ports.journal_load = journal_load;
+        ports.journal_load_more = journal_load_more;
         ports.journal_free = node_store_journal_free;
     }
     struct broker_config broker = {.config = config,

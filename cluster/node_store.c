@@ -4,6 +4,7 @@
 #include "core/admin/admin.h"
 #include "core/base/log.h"
 #include "core/broker/broker.h"
+#include "core/broker/partition.h"
 #include "core/broker/restore.h"
 #include "core/broker/shard.h"
 #include "storage/store.h"
@@ -16,7 +17,15 @@ _Static_assert((int)CONFIG_FSYNC == STORE_FSYNC && (int)CONFIG_QUORUM == STORE_Q
                    (int)CONFIG_RELAXED == STORE_RELAXED,
                "the words of `durability` are those of the store");
 
-enum { PATH_BYTES = 4096 + 16 };
+enum {
+    PATH_BYTES = 4096 + 16,
+    LOAD_KEYS = 64,        /* between two looks at the clock */
+    LOAD_KEYS_MAX = 65536, /* in one turn, however fast the clock says that it goes */
+    WILL_GRACE_MS = 4000,  /* for clients of a node that went to come to this one */
+};
+
+#define RETRY_NS UINT64_C(1000000000)
+#define LOAD_NS  UINT64_C(5000000) /* of a turn; others of the shard go on meanwhile */
 
 static enum err failed(enum err err, const struct kv_failure *why, struct broker_failure *failure)
 {
@@ -61,7 +70,10 @@ static void folder_of(const struct config *config, char out[4096])
 enum err node_store_open(const struct config *config, uint32_t shard_count, uint64_t seed,
                          struct node_store *out, struct broker_failure *failure)
 {
-    *out = (struct node_store){.shard_count = shard_count, .seed = seed};
+    *out = (struct node_store){.shard_count = shard_count,
+                               .seed = seed,
+                               .load_keys_max = LOAD_KEYS_MAX,
+                               .will_grace_ms = WILL_GRACE_MS};
     if (!config->persistence) {
         return OK;
     }
@@ -131,14 +143,9 @@ void node_store_tell(const struct node_store *self, struct admin_storage *out)
 
 /* ---- loading ------------------------------------------------------------------------------- */
 
-struct loading {
-    struct restore *restore;
-    uint32_t partition;
-};
-
 static enum err on_received(void *context, uint32_t source, uint64_t number)
 {
-    struct loading *loading = context;
+    struct node_load *loading = context;
     return source < STORE_PARTITIONS
                ? restore_received(loading->restore, loading->partition, source, number)
                : ERR_CORRUPT;
@@ -146,20 +153,20 @@ static enum err on_received(void *context, uint32_t source, uint64_t number)
 
 static enum err on_taken(void *context, uint32_t source, uint64_t number, uint64_t group)
 {
-    struct loading *loading = context;
-    return restore_taken(loading->restore, source, number, group);
+    struct node_load *loading = context;
+    return restore_taken(loading->restore, loading->partition, source, number, group);
 }
 
 static enum err on_outbox(void *context, uint64_t number, const struct outgoing_record *record)
 {
-    struct loading *loading = context;
+    struct node_load *loading = context;
     return restore_outbox(loading->restore, loading->partition, number, &record->message,
                           record->group);
 }
 
 static enum err on_retained(void *context, const struct msg_spec *message)
 {
-    return restore_retained(((struct loading *)context)->restore, message);
+    return restore_retained(((struct node_load *)context)->restore, message);
 }
 
 static enum err on_session(void *context, const struct session_record *record)
@@ -169,19 +176,19 @@ static enum err on_session(void *context, const struct session_record *record)
                                        .is_closed = record->is_closed,
                                        .closed_wall_ms = record->closed_wall_ms,
                                        .sent_sequence = record->sent_sequence};
-    return restore_session(((struct loading *)context)->restore, &session);
+    return restore_session(((struct node_load *)context)->restore, &session);
 }
 
 static enum err on_subscription(void *context, uint64_t session, const struct op_subscribe *record)
 {
     (void)session;
-    return restore_subscription(((struct loading *)context)->restore, record);
+    return restore_subscription(((struct node_load *)context)->restore, record);
 }
 
 static enum err on_packet_id(void *context, uint64_t session, uint16_t packet_id)
 {
     (void)session;
-    return restore_packet_id(((struct loading *)context)->restore, packet_id);
+    return restore_packet_id(((struct node_load *)context)->restore, packet_id);
 }
 
 static enum err on_item(void *context, uint64_t session, uint64_t sequence,
@@ -189,7 +196,7 @@ static enum err on_item(void *context, uint64_t session, uint64_t sequence,
 {
     (void)session;
     struct stored_item item = machine_stored_item(sequence, record);
-    return restore_item(((struct loading *)context)->restore, &item);
+    return restore_item(((struct node_load *)context)->restore, &item);
 }
 
 static const struct machine_reader reader = {.received = on_received,
@@ -201,22 +208,59 @@ static const struct machine_reader reader = {.received = on_received,
                                              .item = on_item,
                                              .taken = on_taken};
 
+/* The turn that it wakes tries again. */
+static void on_retry(struct timer *timer)
+{
+    (void)timer;
+}
+
+static enum err load_begin(struct node_load *load, struct journal *journal, struct shard *shard,
+                           uint32_t partition, uint32_t will_grace_ms)
+{
+    struct machine *machine = journal_raft_machine(journal, partition);
+    load->partition = partition;
+    load->waiting &= ~(UINT64_C(1) << partition);
+    load->restore = restore_begin(shard, UINT64_C(1) << partition, will_grace_ms);
+    load->walk = machine_walk_new(machine, &reader, load);
+    if (load->restore == NULL || load->walk == NULL) {
+        return ERR_NOMEM;
+    }
+    return restore_outbox_next(load->restore, partition, machine_send_next(machine));
+}
+
+/* err is returned, unless the end of it fails. */
+static enum err load_end(struct node_load *load, enum err err)
+{
+    struct restore *restore = load->restore;
+    machine_walk_free(load->walk);
+    load->walk = NULL;
+    load->restore = NULL;
+    return restore != NULL ? restore_end(restore, err) : err;
+}
+
+static enum err load_whole(struct node_load *load, struct journal *journal, struct shard *shard,
+                           uint32_t partition)
+{
+    bool is_done = false;
+    enum err err = load_begin(load, journal, shard, partition, 0);
+    while (err == OK && !is_done) {
+        err = machine_walk_step(load->walk, UINT32_MAX, &is_done);
+    }
+    return load_end(load, err);
+}
+
 enum err node_store_journal_load(void *context, struct journal *journal, struct shard *shard,
                                  struct broker_failure *failure)
 {
     struct node_store *self = context;
+    struct node_load *load = &self->loads[shard->index];
     journal_raft_set_clock(journal, shard_wall_ms(shard));
-    struct loading loading = {.restore = restore_begin(shard)};
-    if (loading.restore == NULL) {
-        return ERR_NOMEM;
-    }
+    *load = (struct node_load){.waiting = 0};
+    timer_init(&load->timer, on_retry);
     enum err err = OK;
     for (uint32_t i = 0; i < STORE_PARTITIONS && err == OK; i++) {
-        struct machine *machine = journal_raft_machine(journal, i);
-        loading.partition = i;
-        if (machine != NULL) {
-            err = restore_outbox_next(loading.restore, i, machine_send_next(machine));
-            err = err == OK ? machine_read(machine, &reader, &loading) : err;
+        if (journal_raft_machine(journal, i) != NULL) {
+            err = load_whole(load, journal, shard, i);
         }
     }
     if (err != OK) {
@@ -224,10 +268,78 @@ enum err node_store_journal_load(void *context, struct journal *journal, struct 
             failure->text, sizeof(failure->text),
             "partition %u of the store cannot be loaded: %s: `ternctl check` says more; restore "
             "a backup with `ternctl restore`",
-            loading.partition, err_text(err));
+            load->partition, err_text(err));
     }
     if (atomic_fetch_add(&self->loaded_count, 1) + 1 == self->shard_count) {
         store_loaded(self->store);
     }
-    return restore_end(loading.restore, err);
+    return err;
+}
+
+/* ---- while the broker runs ----------------------------------------------------------------- */
+
+void node_store_led(struct node_store *self, struct shard *shard, uint32_t partition)
+{
+    self->loads[shard->index].waiting |= UINT64_C(1) << partition;
+}
+
+void node_store_lost(struct node_store *self, struct shard *shard, uint32_t partition)
+{
+    struct node_load *load = &self->loads[shard->index];
+    bool is_loading = load->restore != NULL && load->partition == partition;
+    load->waiting &= ~(UINT64_C(1) << partition);
+    if (is_loading) {
+        (void)load_end(load, ERR_UNAVAILABLE);
+    }
+    partition_end(shard, partition);
+}
+
+static void load_failed(struct node_load *load, struct shard *shard, enum err err)
+{
+    log_event(LOG_ERROR,
+              "a partition cannot be loaded, nobody is let into it: `ternctl check` says more",
+              LOG_U64("partition", load->partition), LOG_TEXT("error", err_text(err)));
+    partition_end(shard, load->partition);
+    load->waiting |= UINT64_C(1) << load->partition;
+    wheel_set(shard->wheel, &load->timer, io_now_ns(shard->io) + RETRY_NS);
+}
+
+static bool has_more(const struct node_load *load)
+{
+    return !timer_is_set(&load->timer) && (load->restore != NULL || load->waiting != 0);
+}
+
+static void load_some(struct node_load *load, struct shard *shard, uint32_t keys_max)
+{
+    bool is_done = false;
+    enum err err = machine_walk_step(load->walk, keys_max, &is_done);
+    if (err == OK && !is_done) {
+        return;
+    }
+    err = load_end(load, err);
+    if (err != OK) {
+        load_failed(load, shard, err);
+    }
+}
+
+bool node_store_journal_load_more(void *context, struct journal *journal, struct shard *shard)
+{
+    struct node_store *self = context;
+    struct node_load *load = &self->loads[shard->index];
+    uint64_t until_ns = io_clock_ns(shard->io) + LOAD_NS;
+    uint32_t keys_left = self->load_keys_max;
+    while (has_more(load) && keys_left > 0 && io_clock_ns(shard->io) < until_ns) {
+        uint32_t keys = keys_left < LOAD_KEYS ? keys_left : LOAD_KEYS;
+        keys_left -= keys;
+        if (load->restore == NULL) {
+            uint32_t partition = (uint32_t)__builtin_ctzll(load->waiting);
+            enum err err = load_begin(load, journal, shard, partition, self->will_grace_ms);
+            if (err != OK) {
+                load_failed(load, shard, load_end(load, err));
+                continue;
+            }
+        }
+        load_some(load, shard, keys);
+    }
+    return has_more(load);
 }

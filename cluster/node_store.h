@@ -9,11 +9,24 @@
 
 #include "core/base/config.h"
 #include "core/base/err.h"
+#include "core/base/wheel.h"
 #include "core/broker/broker.h"
+#include "core/limits.h"
 
 #include <stdatomic.h>
 
+struct machine_walk;
+struct restore;
 struct store;
+
+/* What a shard is being told of its partitions. In the shard's thread. */
+struct node_load {
+    uint64_t waiting;        /* a bit each: led, and not begun */
+    struct restore *restore; /* of the one under way; NULL: none is */
+    struct machine_walk *walk;
+    uint32_t partition;
+    struct timer timer; /* set: what failed is tried again then */
+};
 
 struct node_store {
     struct store *store; /* NULL: persistence false */
@@ -21,6 +34,10 @@ struct node_store {
     uint32_t shard_count;
     uint64_t seed;
     _Atomic uint32_t loaded_count; /* shards that have read what is theirs */
+    uint32_t load_keys_max;        /* in one turn, while the broker runs */
+    uint32_t
+        will_grace_ms; /* as restore_begin(), of what is led while the broker runs; at a start 0 */
+    struct node_load loads[SHARD_COUNT_MAX];
 };
 
 /*
@@ -41,6 +58,16 @@ enum err node_store_journal_new(void *context, struct io *io, uint32_t shard, st
                                 uint64_t *wall_ms, struct broker_failure *failure);
 enum err node_store_journal_load(void *context, struct journal *journal, struct shard *shard,
                                  struct broker_failure *failure);
+/* A part of what node_store_led() has begun; true: there is more. */
+bool node_store_journal_load_more(void *context, struct journal *journal, struct shard *shard);
 void node_store_journal_free(struct journal *journal);
+
+/*
+ * What the journal says of a partition of that shard, from inside journal_collect(): it is led here from now
+ * on, all of it is committed and in the map of the state; or it is led here no more, and all who waited
+ * for it have been told.
+ */
+void node_store_led(struct node_store *self, struct shard *shard, uint32_t partition);
+void node_store_lost(struct node_store *self, struct shard *shard, uint32_t partition);
 
 #endif

@@ -96,6 +96,16 @@ struct machine_reader {
 enum err machine_read(struct machine *machine, const struct machine_reader *reader, void *context);
 
 /*
+ * The same in parts: the map is seen as it was at machine_walk_new(), and nothing may be applied to the
+ * machine meanwhile. machine_walk_step(): so many keys more; *is_done: that was all. An error ends the walk.
+ */
+struct machine_walk;
+struct machine_walk *machine_walk_new(struct machine *machine, const struct machine_reader *reader,
+                                      void *context); /* NULL: memory is exhausted */
+enum err machine_walk_step(struct machine_walk *walk, uint32_t keys_max, bool *is_done);
+void machine_walk_free(struct machine_walk *walk); /* accepts NULL */
+
+/*
  * What the map has of what is owed to a session, from that sequence on, in order: count_max of them, or
  * as many as make bytes_max, but at least one; fewer: there are no more. Memory is the arena's.
  * ERR_CORRUPT, ERR_IO, ERR_NOMEM.

@@ -8,13 +8,16 @@
 #include "storage/machine.h"
 #include "storage/machine_parts.h"
 
+#include <stdlib.h>
+
 /* Of one walk. */
-struct walk {
+struct machine_walk {
     struct machine *machine;
     const struct machine_reader *reader;
     void *context;
-    struct arena *arena; /* of one key */
-    bool has_session;    /* session is the one that keys may belong to */
+    struct kv_iter *iter; /* NULL: at its end */
+    struct arena *arena;  /* of one key */
+    bool has_session;     /* session is the one that keys may belong to */
     bool is_told;
     uint64_t session;
     struct away away;
@@ -29,7 +32,7 @@ static enum err keep(struct buf *buf, struct slice value)
 }
 
 /* The session whose keys have come, before its other parts. */
-static enum err tell_session(struct walk *walk)
+static enum err tell_session(struct machine_walk *walk)
 {
     struct session_record record;
     if (!walk->has_session || walk->is_told) {
@@ -49,7 +52,8 @@ static enum err tell_session(struct walk *walk)
     return reader->session == NULL ? OK : reader->session(walk->context, &record);
 }
 
-static enum err on_session(struct walk *walk, const struct key_parts *parts, struct slice value)
+static enum err on_session(struct machine_walk *walk, const struct key_parts *parts,
+                           struct slice value)
 {
     walk->has_session = true;
     walk->is_told = false;
@@ -59,14 +63,14 @@ static enum err on_session(struct walk *walk, const struct key_parts *parts, str
     return keep(&walk->record, value);
 }
 
-static enum err on_away(struct walk *walk, struct slice value)
+static enum err on_away(struct machine_walk *walk, struct slice value)
 {
     walk->away = (struct away){.expiry_s = 0};
     walk->is_away = true;
     return wire_read(&shape_away, value, false, walk->arena, &walk->away);
 }
 
-static enum err on_subscription(struct walk *walk, const struct key_parts *parts,
+static enum err on_subscription(struct machine_walk *walk, const struct key_parts *parts,
                                 struct slice value)
 {
     struct op_subscribe record;
@@ -82,7 +86,8 @@ static enum err on_subscription(struct walk *walk, const struct key_parts *parts
 }
 
 /* A message that stands apart goes into the item for the call. */
-static enum err tell_shared_item(struct walk *walk, uint64_t sequence, struct item_record *item)
+static enum err tell_shared_item(struct machine_walk *walk, uint64_t sequence,
+                                 struct item_record *item)
 {
     struct machine *machine = walk->machine;
     struct kv_value value;
@@ -99,7 +104,8 @@ static enum err tell_shared_item(struct walk *walk, uint64_t sequence, struct it
     return err;
 }
 
-static enum err on_item(struct walk *walk, const struct key_parts *parts, struct slice value)
+static enum err on_item(struct machine_walk *walk, const struct key_parts *parts,
+                        struct slice value)
 {
     struct item_record item;
     if (walk->reader->item == NULL) {
@@ -112,7 +118,8 @@ static enum err on_item(struct walk *walk, const struct key_parts *parts, struct
     return walk->reader->item(walk->context, walk->session, parts->second, &item);
 }
 
-static enum err on_session_key(struct walk *walk, const struct key_parts *parts, struct slice value)
+static enum err on_session_key(struct machine_walk *walk, const struct key_parts *parts,
+                               struct slice value)
 {
     const struct machine_reader *reader = walk->reader;
     if (parts->part == PART_SESSION) {
@@ -140,7 +147,8 @@ static enum err on_session_key(struct walk *walk, const struct key_parts *parts,
                : reader->packet_id(walk->context, walk->session, (uint16_t)parts->second);
 }
 
-static enum err on_received(struct walk *walk, const struct key_parts *parts, struct slice value)
+static enum err on_received(struct machine_walk *walk, const struct key_parts *parts,
+                            struct slice value)
 {
     uint64_t number = 0;
     TRY(wire_read(&shape_number, value, false, walk->arena, &number));
@@ -149,7 +157,7 @@ static enum err on_received(struct walk *walk, const struct key_parts *parts, st
                : walk->reader->received(walk->context, (uint32_t)parts->number, number);
 }
 
-static enum err on_taken(struct walk *walk, const struct key_parts *parts)
+static enum err on_taken(struct machine_walk *walk, const struct key_parts *parts)
 {
     TRY(tell_session(walk)); /* the last one comes before */
     return walk->reader->taken == NULL
@@ -157,7 +165,8 @@ static enum err on_taken(struct walk *walk, const struct key_parts *parts)
                : walk->reader->taken(walk->context, parts->source, parts->number, parts->second);
 }
 
-static enum err on_outbox(struct walk *walk, const struct key_parts *parts, struct slice value)
+static enum err on_outbox(struct machine_walk *walk, const struct key_parts *parts,
+                          struct slice value)
 {
     struct outgoing_record record;
     if (walk->reader->outbox == NULL) {
@@ -167,7 +176,8 @@ static enum err on_outbox(struct walk *walk, const struct key_parts *parts, stru
     return walk->reader->outbox(walk->context, parts->number, &record);
 }
 
-static enum err on_retained(struct walk *walk, const struct key_parts *parts, struct slice value)
+static enum err on_retained(struct machine_walk *walk, const struct key_parts *parts,
+                            struct slice value)
 {
     struct msg_spec record;
     if (walk->reader->retained == NULL) {
@@ -178,7 +188,7 @@ static enum err on_retained(struct walk *walk, const struct key_parts *parts, st
     return walk->reader->retained(walk->context, &record);
 }
 
-static enum err on_key(struct walk *walk, struct slice key, struct slice value)
+static enum err on_key(struct machine_walk *walk, struct slice key, struct slice value)
 {
     struct key_parts parts;
     if (!key_read(key, &parts)) {
@@ -212,25 +222,71 @@ static struct kv_iter *iter_of_all(struct machine *machine)
                        true);
 }
 
+struct machine_walk *machine_walk_new(struct machine *machine, const struct machine_reader *reader,
+                                      void *context)
+{
+    struct machine_walk *walk = calloc(1, sizeof(*walk));
+    if (walk == NULL) {
+        return NULL;
+    }
+    *walk = (struct machine_walk){.machine = machine,
+                                  .reader = reader,
+                                  .context = context,
+                                  .arena = machine->arena,
+                                  .iter = iter_of_all(machine)};
+    if (walk->iter == NULL) {
+        free(walk);
+        return NULL;
+    }
+    return walk;
+}
+
+/* The map may end early, as the disk fails: kv_iter_end() knows. */
+static enum err walk_end(struct machine_walk *walk)
+{
+    struct kv_iter *iter = walk->iter;
+    walk->iter = NULL;
+    TRY(kv_iter_end(iter));
+    return tell_session(walk);
+}
+
+enum err machine_walk_step(struct machine_walk *walk, uint32_t keys_max, bool *is_done)
+{
+    struct slice key, value;
+    *is_done = false;
+    for (uint32_t i = 0; i < keys_max; i++) {
+        if (!kv_iter_next(walk->iter, &key, &value)) {
+            *is_done = true;
+            return walk_end(walk);
+        }
+        arena_reset(walk->arena);
+        TRY(on_key(walk, key, value));
+    }
+    return OK;
+}
+
+void machine_walk_free(struct machine_walk *walk)
+{
+    if (walk == NULL) {
+        return;
+    }
+    if (walk->iter != NULL) {
+        (void)kv_iter_end(walk->iter);
+    }
+    buf_deinit(&walk->record);
+    buf_deinit(&walk->will);
+    free(walk);
+}
+
 enum err machine_read(struct machine *machine, const struct machine_reader *reader, void *context)
 {
-    struct walk walk = {
-        .machine = machine, .reader = reader, .context = context, .arena = machine->arena};
-    struct slice key, value;
-    struct kv_iter *iter = iter_of_all(machine);
-    if (iter == NULL) {
-        return ERR_NOMEM;
+    struct machine_walk *walk = machine_walk_new(machine, reader, context);
+    bool is_done = false;
+    enum err err = walk == NULL ? ERR_NOMEM : OK;
+    while (err == OK && !is_done) {
+        err = machine_walk_step(walk, UINT32_MAX, &is_done);
     }
-    enum err err = OK;
-    while (err == OK && kv_iter_next(iter, &key, &value)) {
-        arena_reset(walk.arena);
-        err = on_key(&walk, key, value);
-    }
-    enum err walk_err = kv_iter_end(iter);
-    err = err == OK ? walk_err : err;
-    err = err == OK ? tell_session(&walk) : err;
-    buf_deinit(&walk.record);
-    buf_deinit(&walk.will);
+    machine_walk_free(walk);
     return err;
 }
 

@@ -323,6 +323,12 @@ struct house *house_new_on(const struct broker_ports *ports, uint32_t shard_coun
         err = shard_listen(shard, &failure);
         ASSERT(err == OK);
     }
+    for (bool is_settled = false; !is_settled;) {
+        is_settled = true;
+        for (uint32_t i = 0; i < shard_count; i++) {
+            is_settled &= shard_settle(broker_shard(house->broker, i));
+        }
+    }
     return house;
 }
 

@@ -100,6 +100,9 @@ enum err broker_new(const struct broker_config *config, struct broker **out)
     broker->stream_count_max = config->stream_count_max;
     broker->pin = config->pin;
     broker->seed = config->seed;
+    bool is_kept = config->ports->journal_new != NULL; /* then it is to be loaded first */
+    atomic_store_explicit(&broker->led, is_kept ? 0 : UINT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(&broker->view, is_kept ? PARTITION_COUNT : 0, memory_order_relaxed);
     enum err err = build(broker, config->worker_count);
     if (err != OK) {
         broker_free(broker);

@@ -50,6 +50,9 @@ struct broker_ports {
                             uint64_t *wall_ms, struct broker_failure *failure);
     enum err (*journal_load)(void *context, struct journal *journal, struct shard *shard,
                              struct broker_failure *failure);
+    /* Once a turn, after journal_collect(): bring a part of what came since. true: there is more.
+     * NULL: nothing ever comes. */
+    bool (*journal_load_more)(void *context, struct journal *journal, struct shard *shard);
     void (*journal_free)(struct journal *journal);
     /*
      * What leads to the other nodes, for one shard; mesh_free when it is about to go: who waits is told

@@ -41,8 +41,10 @@ struct broker {
     struct trie *trie;
     struct retain *retain;
     struct mail_rings *mail_rings;
-    struct taken *taken;            /* what was on disk; read only once all have loaded */
-    _Atomic uint32_t joining_count; /* restored members whose groups have not answered; relaxed */
+    struct taken *taken;
+    _Atomic uint32_t settling_count; /* shards that wait until groups know their members; relaxed */
+    _Atomic uint64_t led;  /* partitions that any shard leads, a bit each: see partition.h */
+    _Atomic uint32_t view; /* another one whenever that changes */
     struct limits limits;
     struct shard *shards[SHARD_COUNT_MAX];
     struct metrics *metrics[SHARD_COUNT_MAX];

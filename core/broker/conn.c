@@ -439,16 +439,9 @@ static void conn_close_politely(struct conn *conn)
     conn_mark_dirty(conn);
 }
 
-void conn_end(struct conn *conn, enum err why)
+/* Why it ends, as far as that can be said. */
+static void goodbye_write(struct conn *conn, enum err why)
 {
-    hold_hear_out(conn);
-    if (conn->state >= CONN_PARTING) {
-        return;
-    }
-    if (conn->state == CONN_MOVING) {
-        conn_drop(conn, why); /* its socket is on the way out: nothing can be said any more */
-        return;
-    }
     if (conn->state == CONN_COMMIT && why != ERR_TAKEN_OVER) { /* by itself: nothing was refused */
         connack_refuse(conn, why);
     } else if (conn->state == CONN_OPEN && conn->version == MQTT_5) {
@@ -460,8 +453,30 @@ void conn_end(struct conn *conn, enum err why)
             mqtt_control_encode(&w, MQTT_DISCONNECT, &disconnect, MQTT_5);
         }
     }
+}
+
+void conn_end(struct conn *conn, enum err why)
+{
+    hold_hear_out(conn);
+    if (conn->state >= CONN_PARTING) {
+        return;
+    }
+    if (conn->state == CONN_MOVING) {
+        conn_drop(conn, why); /* its socket is on the way out: nothing can be said any more */
+        return;
+    }
+    goodbye_write(conn, why);
     metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
     conn_leave(conn, why, WILL_PUBLISH);
+    conn_close_politely(conn);
+}
+
+void conn_unload(struct conn *conn)
+{
+    ASSERT(conn->session != NULL);
+    goodbye_write(conn, ERR_UNAVAILABLE);
+    metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
+    conn_leave(conn, ERR_UNAVAILABLE, WILL_STAYS);
     conn_close_politely(conn);
 }
 

@@ -241,6 +241,12 @@ void conn_end_by_client(struct conn *conn, bool with_will);
 /* It has ended and its session is gone from it: write what is queued and close. */
 void conn_part(struct conn *conn);
 
+/*
+ * The partition of its session goes: the client is told to come again, what is queued is written, and
+ * nothing else happens: the session is to be destroyed as it is.
+ */
+void conn_unload(struct conn *conn);
+
 /* Close without a word. */
 void conn_drop(struct conn *conn, enum err why);
 

@@ -8,6 +8,7 @@
 #include "core/broker/hold.h"
 #include "core/broker/on_close.h"
 #include "core/broker/outbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/rights.h"
@@ -476,6 +477,10 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
                        struct frame_cache *cache)
 {
     struct shard *shard = shard_of_session(session);
+    if (!partition_is_led(shard, session->partition)) {
+        offer_settled(session, offer); /* it is being loaded */
+        return ERR_UNAVAILABLE;
+    }
     if (!rights_may_read(session, offer->msg)) {
         rights_denied_read(session, offer->msg);
         offer_settled(session, offer);
@@ -486,8 +491,8 @@ enum err deliver_offer(struct session *session, const struct offer *offer,
         offer_settled(session, offer);
         return OK;
     }
-    if (session->is_kept && offer->share == 0 && outbox_has_come(shard, session->partition)) {
-        return OK; /* before a crash; of a share outbox_was_taken() tells */
+    if (offer->share == 0 && outbox_has_come(shard, session->partition)) {
+        return OK; /* of a share outbox_was_taken() tells */
     }
     struct delivery delivery;
     enum err err = offer->qos > 0 ? apply_admit(session) : OK; /* QoS 0 waits in memory */

@@ -14,7 +14,8 @@ struct ends {
 struct end {
     struct ends *ends;
     uint64_t client; /* hash of its id: whoever shares it waits in vain, which harms nobody */
-    uint32_t count;  /* it may come and go more than once meanwhile */
+    uint32_t partition;
+    uint32_t count; /* it may come and go more than once meanwhile */
 };
 
 static struct slice client_of(const void *value)
@@ -54,13 +55,13 @@ void ends_free(struct ends *ends)
     }
 }
 
-static struct end *end_new(struct ends *ends, uint64_t client)
+static struct end *end_new(struct ends *ends, uint64_t client, uint32_t partition)
 {
     struct end *end = blocks_take(sizeof(*end));
     if (end == NULL) {
         return NULL;
     }
-    *end = (struct end){.ends = ends, .client = client};
+    *end = (struct end){.ends = ends, .client = client, .partition = partition};
     if (map_put(ends->by_client, end) != OK) {
         blocks_give(end, sizeof(*end));
         return NULL;
@@ -89,7 +90,7 @@ void ends_add(struct shard *shard, struct slice client_id, uint32_t partition)
 {
     uint64_t client = hash_bytes(client_id), bit = UINT64_C(1) << partition;
     struct end *known = end_of(shard->ends, client);
-    struct end *end = known != NULL ? known : end_new(shard->ends, client);
+    struct end *end = known != NULL ? known : end_new(shard->ends, client, partition);
     if (end == NULL) {
         return;
     }
@@ -97,6 +98,18 @@ void ends_add(struct shard *shard, struct slice client_id, uint32_t partition)
         end->count++;
     }
     end_release(end);
+}
+
+void ends_forget(struct shard *shard, uint32_t partition)
+{
+    uint64_t cursor = 0;
+    struct end *end;
+    while ((end = map_next(shard->ends->by_client, &cursor)) != NULL) {
+        if (end->partition == partition) {
+            map_remove(shard->ends->by_client, client_of(end));
+            blocks_give(end, sizeof(*end));
+        }
+    }
 }
 
 bool ends_has(const struct shard *shard, struct slice client_id)

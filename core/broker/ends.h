@@ -24,6 +24,9 @@ void ends_free(struct ends *ends); /* accepts NULL */
 /* OP_END of this client's session has just been logged in that partition. */
 void ends_add(struct shard *shard, struct slice client_id, uint32_t partition);
 
+/* That partition is led here no more: so it goes as it goes. Nobody waits for the journal there. */
+void ends_forget(struct shard *shard, uint32_t partition);
+
 /* Of such a client. With a fenced journal for good: the next start may find the session again. */
 bool ends_has(const struct shard *shard, struct slice client_id);
 

@@ -6,6 +6,7 @@
 #include "core/broker/explain.h"
 #include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/retained.h"
 #include "core/broker/shard.h"
@@ -16,6 +17,11 @@
 static void on_mail_publish(struct shard *shard, struct mail *mail)
 {
     struct receipt *relay;
+    if (partition_is_stale(shard, mail)) {
+        receipt_answer(shard, mail, ERR_UNAVAILABLE);
+        msg_unref(mail->msg);
+        return;
+    }
     bool is_promised = receipt_relay(shard, mail, &relay);
     if (receipt_may_go_on(shard, mail, is_promised)) {
         hold_begin(shard);
@@ -74,6 +80,10 @@ static const struct {
     [MAIL_SHARE_RETURN] = {shares_on_mail, discard_msg},
     [MAIL_SHARE_SEND] = {shares_on_mail, discard_msg},
     [MAIL_RETAIN] = {retained_on_mail, discard_msg},
+    [MAIL_ARRIVES] = {partitions_on_mail, NULL},
+    [MAIL_ARRIVED] = {partitions_on_mail, NULL},
+    [MAIL_LED] = {partitions_on_mail, NULL},
+    [MAIL_LOST] = {partitions_on_mail, NULL},
     [MAIL_EXPLAIN] = {explain_on_mail, explain_discard},
     [MAIL_EXPLAINED] = {explain_on_mail, explain_discard},
     [MAIL_BANISH] = {banish_on_mail, banish_discard},
@@ -82,6 +92,7 @@ static const struct {
 void mail_handle(struct shard *shard, struct mail *mail)
 {
     ASSERT(mail->kind < MAIL_COUNT);
+    partitions_look(shard);
     rows[mail->kind].handle(shard, mail);
 }
 

@@ -135,6 +135,7 @@ void mailbox_post(struct mailbox *mailbox, uint32_t target, const struct mail *m
     ASSERT(target < mailbox->rings->shard_count);
     struct mail item = *mail;
     item.from = (uint8_t)mailbox->shard->index;
+    item.view = mailbox->shard->partitions.view_seen;
     struct overflow *overflow = &mailbox->overflow[target];
     metric_add(mailbox->shard->metrics, METRIC_mail_sent, 1);
     mailbox->posted |= UINT64_C(1) << target;

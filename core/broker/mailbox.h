@@ -44,6 +44,10 @@ struct banishment;
     X(MAIL_SHARE_RETURN, "a member gives a message back; one reference comes along")              \
     X(MAIL_SHARE_SEND,   "an outbox has msg for a group; its name is lent until the receipt is done") \
     X(MAIL_RETAIN,       "you own msg's topic: write down what is retained; one reference comes along") \
+    X(MAIL_ARRIVES,      "partitions (a, a bit each) have come to me: join their groups, and say so")  \
+    X(MAIL_ARRIVED,      "so I have")                                                             \
+    X(MAIL_LED,          "I lead those partitions now")                                           \
+    X(MAIL_LOST,         "I lead them no more: nobody is in their groups")                        \
     X(MAIL_EXPLAIN,      "tell what you know of a client; the part to fill comes along")          \
     X(MAIL_EXPLAINED,    "the part is filled and goes back to who asked")                         \
     X(MAIL_BANISH,       "end the connections of whom a new ban concerns; the banishment comes along")
@@ -70,7 +74,7 @@ struct mail {
     struct receipt *receipt; /* whose shard is `from`; NULL: nobody waits */
     struct origin origin;    /* of msg */
     enum err err;
-    uint8_t pad[4];
+    uint32_t view; /* of the sender, see partition.h */
 };
 _Static_assert(sizeof(struct mail) == 64, "an item is copied in and out: keep it to a line");
 _Static_assert(SHARD_COUNT_MAX <= UINT8_MAX + 1 && MAIL_COUNT <= UINT8_MAX, "from and kind");

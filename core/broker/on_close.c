@@ -256,6 +256,9 @@ void session_leave(struct conn *conn, enum will_fate will)
     session->conn = NULL;
     session->expiry_s = conn->session_expiry_s;
     metric_sub(shard->metrics, METRIC_clients_connected, 1);
+    if (will == WILL_STAYS) {
+        return;
+    }
     apply_close(session);
     if (will == WILL_DROP) {
         will_settle(session, WILL_DROP); /* [MQTT-3.14.4-3] */

@@ -12,7 +12,11 @@
 struct conn;
 struct shard;
 
-enum will_fate { WILL_PUBLISH, WILL_DROP };
+enum will_fate {
+    WILL_PUBLISH,
+    WILL_DROP,
+    WILL_STAYS, /* with the session, as both are on disk: it is destroyed next */
+};
 
 /* The connection lets go of its session: expiry and will delay begin to count, or it ends. */
 void session_leave(struct conn *conn, enum will_fate will);
@@ -38,7 +42,7 @@ void session_resume(struct session *session);
 /* It is away: its expiry begins to count. */
 void session_wait(struct session *session);
 
-/* Only the memory: when the broker ends. */
+/* Only the memory: when the broker ends, or its partition goes. */
 void session_destroy(struct session *session);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include "core/base/assert.h"
 #include "core/broker/apply.h"
+#include "core/broker/broker_shared.h"
 #include "core/broker/ceiling.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
@@ -15,6 +16,7 @@
 #include "core/broker/login.h"
 #include "core/broker/on_close.h"
 #include "core/broker/opening.h"
+#include "core/broker/partition.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -134,18 +136,30 @@ static enum err keepalive_check(const struct conn *conn, const struct mqtt_conne
     return is_too_long && connect->version != MQTT_5 ? ERR_CLIENT_ID : OK;
 }
 
+/* Partitions that are led here; else, unless it has come here already, by another shard; else it is refused. */
+static uint64_t made_for(const struct conn *conn)
+{
+    const struct shard *shard = conn->shard;
+    uint64_t led = atomic_load_explicit(&shard->broker->led, memory_order_acquire);
+    bool may_move = partitions_led(shard) == 0 && !conn->has_moved && led != 0;
+    return may_move                     ? led
+           : partitions_led(shard) != 0 ? partitions_led(shard)
+                                        : shard->partitions.mine;
+}
+
 /* An id for a client that brought none, owned by this shard: it need not move [MQTT-3.1.3-6]. */
 struct slice client_id_make(struct conn *conn, char out[CLIENT_ID_MADE_MAX])
 {
     struct shard *shard = conn->shard;
     struct slice id;
+    uint64_t wanted = made_for(conn);
     do {
         int count = snprintf(out, CLIENT_ID_MADE_MAX, "%s%016llx%08x",
                              conn_listener(conn)->auto_id_prefix,
                              (unsigned long long)rng_u64(&shard->rng),
                              (uint32_t)rng_u64(&shard->rng));
         id = slice_of(out, (size_t)count);
-    } while (shard_of(shard, id) != shard->index);
+    } while ((wanted & UINT64_C(1) << partition_of(id)) == 0);
     return id;
 }
 
@@ -174,6 +188,12 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
     bool is_assigned = connect.client_id.count == 0;
     char made[CLIENT_ID_MADE_MAX];
     struct slice client_id = is_assigned ? client_id_make(conn, made) : connect.client_id;
+    if (!partition_is_here(conn->shard, client_id)) {
+        /* Whoever knows the node that leads it lets the client in there: the place for it is here. */
+        connect_refuse(conn, ERR_UNAVAILABLE, &connect,
+                       "the partition of its session is led elsewhere");
+        return OK;
+    }
     uint32_t owner = shard_of(conn->shard, client_id);
     if (owner != conn->shard->index) {
         ASSERT(!conn->has_moved);
@@ -424,6 +444,9 @@ static enum err take_session(struct conn *conn, const struct mqtt_connect *conne
     const struct config *config = shard->config;
     struct session *session = map_get(shard->sessions, client_id);
     enum claim claim = session != NULL ? claim_of(conn, session) : CLAIM_OWN;
+    if (!partition_is_led(shard, partition_of(client_id))) {
+        return ERR_UNAVAILABLE; /* it went while somebody proved who he is */
+    }
     if (claim == CLAIM_REFUSED) {
         return ERR_CLIENT_ID;
     }

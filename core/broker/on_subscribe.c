@@ -8,6 +8,7 @@
 #include "core/broker/dispatch.h"
 #include "core/broker/give_back.h"
 #include "core/broker/limits.h"
+#include "core/broker/partition.h"
 #include "core/broker/replay.h"
 #include "core/broker/rights.h"
 #include "core/broker/shard.h"
@@ -186,6 +187,9 @@ static enum err subscribe_one(struct conn *conn, struct suback *suback, uint32_t
     bool is_new = session_subscription(session, asked->filter) == NULL;
     uint8_t qos_max = (uint8_t)conn->qos_max; /* any is taken [MQTT-3.2.2-10] */
     uint8_t granted = asked->qos < qos_max ? asked->qos : qos_max;
+    if (filter.share.count > 0 && !shares_is_here(conn->shard, filter.share, filter.filter)) {
+        return ERR_UNAVAILABLE;
+    }
     struct op_subscribe wanted = {
         .text = asked->filter,
         .share_name = filter.share,

@@ -5,6 +5,7 @@
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/hold.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/retained.h"
 #include "core/broker/route.h"
@@ -22,27 +23,42 @@ struct outbox_item {
     struct msg *msg;
     uint64_t number;
     uint32_t partition;
-    bool is_committed, is_again; /* it was there before a restart */
+    uint32_t view;               /* when it was routed */
+    struct receipt *receipt;     /* under way; it points back */
+    bool is_committed, is_again; /* it was there before a restart, or was routed and refused */
+    bool is_over;                /* its partition went while it was under way */
     bool is_asked, is_set; /* as the retained message of its topic; it is, where it is to be */
     uint32_t group_bytes;  /* 0: it is for all */
     uint8_t group[];       /* "name/filter" */
 };
 
-/* What a partition has from the outbox of another. */
+/* What a partition has from the outbox of another, on disk when it was loaded. */
 struct source {
-    uint64_t received;    /* up to that number, before the restart: since then each comes once */
+    uint64_t received;    /* up to that number */
     uint32_t taken_count; /* notes for share groups since some were forgotten */
 };
 
 enum { TAKEN_FORGET_EVERY = 256 }; /* a range, which costs the state lane more than a key */
 
+/* What this shard has routed of an outbox since then: up to that number, to those partitions. */
+struct served {
+    uint64_t number, partitions;
+};
+
 struct outbox {
     struct list items[PARTITION_COUNT];
+    struct list leaving; /* of partitions that went: they wait for their receipts */
     struct outbox_item *next[PARTITION_COUNT]; /* the first one not routed yet; NULL: all are */
     uint64_t number_next[PARTITION_COUNT];     /* see outbox_restore_next() */
     uint64_t done_below[PARTITION_COUNT];      /* all lower ones have left, committed */
     uint64_t is_asking;                        /* a bit each: done_ask() will be answered */
+    uint32_t view[PARTITION_COUNT];            /* of those that are under way: */
+    uint32_t under_way[PARTITION_COUNT];       /* items with a receipt */
+    uint64_t has_failed; /* a bit each: something is to be routed again, and all behind it, ... */
+    uint64_t left_over;  /* a bit each: something is, when a partition comes */
+    uint64_t may_again;  /* ... as soon as nothing of it is under way */
     struct source sources[PARTITION_COUNT][PARTITION_COUNT]; /* by partition, and source */
+    struct served served[PARTITION_COUNT];                   /* by source */
 };
 
 struct outbox *outbox_new(void)
@@ -52,22 +68,36 @@ struct outbox *outbox_new(void)
         list_init(&outbox->items[i]);
         outbox->number_next[i] = 2;
     }
+    if (outbox != NULL) {
+        list_init(&outbox->leaving);
+    }
     return outbox;
 }
 
 static void item_free(struct outbox_item *item)
 {
     list_remove(&item->link);
+    if (item->receipt != NULL) {
+        item->receipt->item = NULL; /* the shard ends: nobody asks for it */
+    }
     msg_unref(item->msg);
     blocks_give(item, sizeof(*item) + item->group_bytes);
+}
+
+static void items_free(struct list *items)
+{
+    LIST_EACH_SAFE (items, link) {
+        item_free(CONTAINER_OF(link, struct outbox_item, link));
+    }
 }
 
 void outbox_free(struct outbox *outbox)
 {
     for (uint32_t i = 0; outbox != NULL && i < PARTITION_COUNT; i++) {
-        LIST_EACH_SAFE (&outbox->items[i], link) {
-            item_free(CONTAINER_OF(link, struct outbox_item, link));
-        }
+        items_free(&outbox->items[i]);
+    }
+    if (outbox != NULL) {
+        items_free(&outbox->leaving);
     }
     free(outbox);
 }
@@ -141,6 +171,9 @@ static bool go_on(struct outbox_item *item)
         return false;
     }
     enum err err = OK;
+    item->receipt = receipt;
+    item->view = shard->outbox->view[item->partition] = shard->partitions.view_seen;
+    shard->outbox->under_way[item->partition]++;
     shard->origin = origin_of(item);
     hold_begin(shard);
     bool is_for_all = item->group_bytes == 0;
@@ -162,6 +195,17 @@ static bool go_on(struct outbox_item *item)
     return true;
 }
 
+/* If not, outboxes_go_on() sees to it. */
+static bool may_run(const struct shard *shard, uint32_t partition)
+{
+    const struct outbox *outbox = shard->outbox;
+    uint32_t view = shard->partitions.view_seen;
+    bool has_failed = (outbox->has_failed & UINT64_C(1) << partition) != 0;
+    bool may_fail = outbox->under_way[partition] > 0 && outbox->view[partition] != view;
+    return shard->has_begun && !has_failed && !may_fail && partition_is_led(shard, partition) &&
+           partition_view(shard) == view && !partition_is_missed(shard);
+}
+
 /*
  * In their order: one that overtakes another makes that one look as if it had come already. So what is
  * to be retained holds up what was sent after it, until it is. Where memory lacks it stays, until the
@@ -170,11 +214,12 @@ static bool go_on(struct outbox_item *item)
 static void run(struct shard *shard, uint32_t partition)
 {
     struct outbox_item *item;
-    while ((item = shard->outbox->next[partition]) != NULL && item->is_committed &&
-           (!item->is_asked || item->is_set) && go_on(item)) {
+    while (may_run(shard, partition) && (item = shard->outbox->next[partition]) != NULL &&
+           item->is_committed && (!item->is_asked || item->is_set) && go_on(item)) {
     }
 }
 
+/* Also when its partition goes: then whoever waits is told before outbox_end(). */
 static void on_committed(void *context, enum err err)
 {
     struct outbox_item *item = context;
@@ -264,13 +309,69 @@ static void on_done(void *context, enum err err)
     }
 }
 
+/*
+ * From the oldest one on, when all that was under way has been answered: so nothing overtakes what was
+ * refused. Who had them already is known (outbox_has_come(), taken.h).
+ */
+static void again(struct shard *shard, uint32_t partition)
+{
+    struct outbox *outbox = shard->outbox;
+    uint64_t bit = UINT64_C(1) << partition;
+    bool may = (outbox->has_failed & outbox->may_again & bit) != 0;
+    if (!may || outbox->under_way[partition] > 0 || partition_is_missed(shard)) {
+        return;
+    }
+    outbox->has_failed &= ~bit;
+    outbox->may_again &= ~bit;
+    LIST_EACH (&outbox->items[partition], link) {
+        struct outbox_item *item = CONTAINER_OF(link, struct outbox_item, link);
+        item->is_again |= item->is_asked || is_routed(item);
+        item->is_asked = item->is_set;
+    }
+    const struct list *items = &outbox->items[partition];
+    outbox->next[partition] = list_is_empty(items)
+                                  ? NULL
+                                  : CONTAINER_OF(items->next, struct outbox_item, link);
+    run(shard, partition);
+}
+
+/*
+ * It stays in the outbox. What came or went since it was routed may be the reason: then it holds up what
+ * is behind it. Else the disk does not take it, or memory lacks: until a partition comes, or the next start.
+ */
+static void fail(struct outbox_item *item)
+{
+    struct shard *shard = item->shard;
+    uint64_t bit = UINT64_C(1) << item->partition;
+    if (item->view == partition_view(shard)) {
+        shard->outbox->left_over |= bit;
+        return;
+    }
+    shard->outbox->has_failed |= bit;
+    shard->outbox->may_again |= bit;
+    again(shard, item->partition);
+}
+
 void outbox_item_end(struct outbox_item *item, enum err err)
 {
+    if (item == NULL) {
+        return;
+    }
     struct shard *shard = item->shard;
     uint32_t partition = item->partition;
     bool is_closing = shard->journal == NULL;
-    if (is_closing || err == ERR_UNAVAILABLE || err == ERR_IO || err == ERR_SHUTDOWN) {
-        return; /* the disk does not take it: it stays in the outbox, for the next start */
+    item->receipt = NULL;
+    if (item->is_over) {
+        item_free(item);
+        return;
+    }
+    shard->outbox->under_way[partition]--;
+    if (is_closing) {
+        return;
+    }
+    if (err == ERR_UNAVAILABLE || err == ERR_IO || err == ERR_SHUTDOWN) {
+        fail(item);
+        return;
     }
     if (!is_routed(item)) {
         item->is_set = true;
@@ -281,6 +382,10 @@ void outbox_item_end(struct outbox_item *item, enum err err)
     journal_log(shard->journal, &op);
     item_free(item);
     done_ask(shard, partition);
+    again(shard, partition);
+    if (shard->outbox->under_way[partition] == 0) {
+        run(shard, partition); /* what waited for an older view to be answered */
+    }
 }
 
 /* ---- who has it ---------------------------------------------------------------------------- */
@@ -288,8 +393,34 @@ void outbox_item_end(struct outbox_item *item, enum err err)
 bool outbox_has_come(const struct shard *shard, uint32_t partition)
 {
     const struct origin *origin = &shard->origin;
-    return origin->number != 0 &&
+    if (origin->number == 0) {
+        return false;
+    }
+    const struct served *served = &shard->outbox->served[origin->partition];
+    bool was_served = (served->partitions & UINT64_C(1) << partition) != 0 &&
+                      origin->number <= served->number;
+    return was_served ||
            origin->number <= shard->outbox->sources[partition][origin->partition].received;
+}
+
+/* At first all that are led here have it; later those that have come since, and some alone. */
+void outbox_served(struct shard *shard, uint64_t partitions)
+{
+    const struct origin *origin = &shard->origin;
+    if (origin->number == 0) {
+        return;
+    }
+    struct served *served = &shard->outbox->served[origin->partition];
+    uint64_t left = partitions & partitions_led(shard);
+    if (origin->number > served->number && left == partitions_led(shard)) {
+        *served = (struct served){origin->number, left};
+        return;
+    }
+    for (left &= origin->number > served->number ? UINT64_MAX : ~served->partitions; left != 0;
+         left &= left - 1) {
+        struct source *source = &shard->outbox->sources[__builtin_ctzll(left)][origin->partition];
+        source->received = source->received < origin->number ? origin->number : source->received;
+    }
 }
 
 void outbox_received(struct shard *shard, uint64_t partitions)
@@ -318,7 +449,11 @@ void outbox_take(struct shard *shard, uint32_t partition, uint64_t group)
     if (source->taken_count >= TAKEN_FORGET_EVERY && origin->behind != BEHIND_UNKNOWN) {
         source->taken_count = 0;
         op.received.done_below = origin->number - origin->behind;
+        taken_forget_below(shard->broker->taken, partition, origin->partition,
+                           op.received.done_below);
     }
+    /* Without memory for the note another member may have it, too, if it has to be routed again. */
+    (void)taken_add(shard->broker->taken, partition, origin->partition, origin->number, group);
     journal_log(shard->journal, &op);
     shard->touched |= UINT64_C(1) << partition;
 }
@@ -330,7 +465,36 @@ bool outbox_was_taken(const struct shard *shard, uint64_t group)
            taken_has(shard->broker->taken, origin->partition, origin->number, group);
 }
 
-/* ---- after a restart ----------------------------------------------------------------------- */
+/* ---- a partition goes, and comes ------------------------------------------------------------- */
+
+/* A mail lends the group's name of what is under way: that one goes when it is answered. */
+void outbox_end(struct shard *shard, uint32_t partition)
+{
+    struct outbox *outbox = shard->outbox;
+    uint64_t bit = UINT64_C(1) << partition;
+    LIST_EACH_SAFE (&outbox->items[partition], link) {
+        struct outbox_item *item = CONTAINER_OF(link, struct outbox_item, link);
+        if (item->receipt == NULL) {
+            item_free(item);
+            continue;
+        }
+        item->is_over = true;
+        list_remove(&item->link);
+        list_push_back(&outbox->leaving, &item->link);
+    }
+    outbox->next[partition] = NULL;
+    outbox->number_next[partition] = 2;
+    outbox->done_below[partition] = 0;
+    outbox->under_way[partition] = 0;
+    outbox->is_asking &= ~bit;
+    outbox->has_failed &= ~bit;
+    outbox->may_again &= ~bit;
+    outbox->left_over &= ~bit;
+    memset(outbox->sources[partition], 0, sizeof(outbox->sources[partition]));
+    for (uint32_t i = 0; i < PARTITION_COUNT; i++) {
+        outbox->served[i].partitions &= ~bit;
+    }
+}
 
 void outbox_restore_received(struct shard *shard, uint32_t partition, uint32_t source,
                              uint64_t number)
@@ -358,10 +522,25 @@ enum err outbox_restore(struct shard *shard, uint32_t partition, uint64_t number
     return OK;
 }
 
-void outbox_restored(struct shard *shard)
+void outbox_restored(struct shard *shard, uint64_t partitions)
 {
+    for (; partitions != 0; partitions &= partitions - 1) {
+        uint32_t partition = (uint32_t)__builtin_ctzll(partitions);
+        shard->outbox->done_below[partition] = oldest(shard->outbox, partition);
+    }
+}
+
+void outboxes_go_on(struct shard *shard)
+{
+    if (shard->outbox == NULL || partition_is_missed(shard)) {
+        return;
+    }
+    struct outbox *outbox = shard->outbox;
+    outbox->has_failed |= outbox->left_over;
+    outbox->may_again |= outbox->has_failed;
+    outbox->left_over = 0;
     for (uint32_t i = 0; i < PARTITION_COUNT; i++) {
-        shard->outbox->done_below[i] = oldest(shard->outbox, i);
+        again(shard, i);
         run(shard, i);
     }
 }

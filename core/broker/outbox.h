@@ -7,7 +7,9 @@
  *         └── committed ──> routed ──> every target has it, committed
  *                                          └──> OP_SENT: it leaves the outbox
  *
- * After a crash what is still in the outbox is routed once more, in its order. Messages have numbers
+ * What did not come to somebody, as his partition went meanwhile, is routed again when all partitions are
+ * there, and all behind it, in their order (partition.h). After a crash what is still in the outbox is
+ * routed once more, in its order. Messages have numbers
  * that grow with each outbox, and every partition that takes one notes its number (OP_RECEIVED), so
  * that nothing comes twice: QoS 2 is exactly once from partition to partition (cluster.md 5.5). All
  * that a partition gets from an outbox comes in order, so the last number says it all. But of a share
@@ -51,7 +53,7 @@ bool outbox_is_behind(const struct shard *shard, uint32_t partition);
 /* Those who wanted it have it, or it was refused there (counted). */
 void outbox_item_end(struct outbox_item *item, enum err err);
 
-/* The message that this shard is routing came to this partition before a crash. */
+/* The message that this shard is routing came to this partition before. */
 bool outbox_has_come(const struct shard *shard, uint32_t partition);
 
 /* It has been routed on this shard: note its number in these partitions (a bit each). */
@@ -61,7 +63,17 @@ void outbox_received(struct shard *shard, uint64_t partitions);
 void outbox_take(struct shard *shard, uint32_t partition, uint64_t group);
 bool outbox_was_taken(const struct shard *shard, uint64_t group);
 
-/* ---- after a restart -------------------------------------------------------------------------- */
+/* The message that this shard is routing is with all who want it in these partitions (a bit each, led
+ * here), or on its way there. */
+void outbox_served(struct shard *shard, uint64_t partitions);
+
+/* Another view: what was refused may reach those whom it is for, if no partition is missed. */
+void outboxes_go_on(struct shard *shard);
+
+/* That partition is led here no more: its messages, and what it has of others, leave memory. */
+void outbox_end(struct shard *shard, uint32_t partition);
+
+/* ---- a partition comes ------------------------------------------------------------------------ */
 
 void outbox_restore_received(struct shard *shard, uint32_t partition, uint32_t source,
                              uint64_t number);
@@ -70,7 +82,7 @@ void outbox_restore_next(struct shard *shard, uint32_t partition, uint64_t numbe
 /* group: empty: it is for all. */
 enum err outbox_restore(struct shard *shard, uint32_t partition, uint64_t number, struct msg *msg,
                         struct slice group);
-/* All shards are loaded: route what was found, in its order. */
-void outbox_restored(struct shard *shard);
+/* These (a bit each) are loaded; outboxes_go_on() follows, and routes what was found. */
+void outbox_restored(struct shard *shard, uint64_t partitions);
 
 #endif

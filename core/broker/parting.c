@@ -8,16 +8,18 @@
 /* On a full disk it may take any time: then the close says nothing. */
 #define PARTING_NS UINT64_C(5000000000)
 
-/* Also of a fenced journal: nothing more will become of it. */
+/* An end that is not on disk, as the journal is fenced or led elsewhere, is no news for the client. */
 static void on_committed(void *context, enum err err)
 {
     struct awaited *parting = context;
     struct conn *conn = parting->conn;
-    (void)err;
     blocks_give(parting, sizeof(*parting));
-    if (conn != NULL) {
-        conn->awaited = NULL;
-        conn_part(conn);
+    if (conn == NULL) {
+        return;
+    }
+    conn->awaited = NULL;
+    if (err == OK) {
+        conn_part(conn); /* else when its time is over */
     }
 }
 

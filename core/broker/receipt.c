@@ -133,8 +133,10 @@ void receipt_hold(struct receipt *receipt)
     }
 }
 
-void receipt_committed(void *receipt, enum err err)
+void receipt_committed(void *context, enum err err)
 {
+    struct receipt *receipt = context;
+    receipt->is_in_doubt |= err != OK;
     receipt_done(receipt, err);
 }
 
@@ -217,7 +219,9 @@ static void settle(struct conn *conn, const struct receipt *receipt)
     if (receipt->type == MQTT_PUBACK || is_refused) {
         inbound_uncount(conn, receipt->type == MQTT_PUBACK ? 1 : 2, receipt->packet_id);
     }
-    conn->work->withheld.is_silent |= !can_be_said(conn, err);
+    bool may_be_twice = receipt->is_in_doubt && receipt->type == MQTT_PUBREC &&
+                        conn->session->is_kept; /* who is told "no" sends it as a new one */
+    conn->work->withheld.is_silent |= !can_be_said(conn, err) || may_be_twice;
     if (!conn->work->withheld.is_silent) {
         ack_write(conn, receipt->type, receipt->packet_id, err);
     }

@@ -58,7 +58,8 @@ struct receipt {
     uint8_t from;        /* RECEIPT_RELAY: whose receipt upstream is */
     enum mqtt_type type; /* RECEIPT_ACK: MQTT_PUBACK, MQTT_PUBREC, MQTT_PUBREL, MQTT_PUBCOMP */
     bool has_receivers;
-    enum err err; /* the first refusal */
+    bool is_in_doubt; /* what it promises may be kept all the same: the journal did not say */
+    enum err err;     /* the first refusal */
 };
 
 /* The maker holds one promise until receipt_done(). NULL: memory is exhausted. */

@@ -2,7 +2,9 @@
 
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
+#include "core/broker/partition.h"
 #include "core/broker/recall.h"
+#include "core/broker/retained.h"
 #include "core/broker/shard.h"
 
 #include <stdlib.h>
@@ -166,7 +168,11 @@ static void walk(struct replay *replay, uint32_t *cost)
     } else if (retain_scan_next(replay->scan, wall_ms, &found, 1, &replay->is_walked) == 0) {
         *cost = COST_OF_NOTHING;
     }
-    if (found.msg != NULL && found.stamp != 0) {
+    bool is_ours = found.msg == NULL || retained_is_of_broker(found.msg->topic) ||
+                   partition_is_here(shard, found.msg->topic);
+    if (!is_ours) {
+        msg_unref(found.msg); /* on its way out of memory: another node has a newer one */
+    } else if (found.msg != NULL && found.stamp != 0) {
         recall(replay, found.msg, found.stamp);
     } else if (found.msg != NULL) {
         offer(replay, found.msg);

@@ -6,6 +6,7 @@
 #include "core/broker/broker_shared.h"
 #include "core/broker/on_close.h"
 #include "core/broker/outbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/retained.h"
 #include "core/broker/shard.h"
 #include "core/broker/shares.h"
@@ -16,6 +17,8 @@
 
 struct restore {
     struct shard *shard;
+    uint64_t partitions; /* a bit each */
+    uint32_t will_grace_ms;
     struct session *session; /* the one whose parts are coming; NULL: none */
     struct restored_session record;
     struct deque items; /* of it: those that may be in flight, and some that wait */
@@ -26,11 +29,14 @@ struct restore {
 
 enum { ITEMS_MAX = LIMIT_PACKET_ID_COUNT }; /* no more can have been in flight */
 
-struct restore *restore_begin(struct shard *shard)
+struct restore *restore_begin(struct shard *shard, uint64_t partitions, uint32_t will_grace_ms)
 {
     struct restore *restore = calloc(1, sizeof(*restore));
     if (restore != NULL) {
         restore->shard = shard;
+        restore->partitions = partitions;
+        restore->will_grace_ms = will_grace_ms;
+        partitions_begin(shard, partitions);
     }
     return restore;
 }
@@ -60,9 +66,10 @@ enum err restore_outbox(struct restore *restore, uint32_t partition, uint64_t nu
     return err;
 }
 
-enum err restore_taken(struct restore *restore, uint32_t source, uint64_t number, uint64_t group)
+enum err restore_taken(struct restore *restore, uint32_t partition, uint32_t source,
+                       uint64_t number, uint64_t group)
 {
-    return taken_add(restore->shard->broker->taken, source, number, group);
+    return taken_add(restore->shard->broker->taken, partition, source, number, group);
 }
 
 static bool is_expired(const struct shard *shard, const struct msg_spec *message)
@@ -148,10 +155,10 @@ static enum err items_take(struct restore *restore)
     return err;
 }
 
-/* Monotonic: when that many seconds after that time of the wall clock are over. */
-static uint64_t due_ns(const struct shard *shard, uint64_t from_wall_ms, uint32_t seconds)
+/* Monotonic: when that many milliseconds after that time of the wall clock are over. */
+static uint64_t due_ns(const struct shard *shard, uint64_t from_wall_ms, uint64_t after_ms)
 {
-    uint64_t wall_ms = shard_wall_ms(shard), at_ms = from_wall_ms + UINT64_C(1000) * seconds;
+    uint64_t wall_ms = shard_wall_ms(shard), at_ms = from_wall_ms + after_ms;
     uint64_t left_ms = at_ms > wall_ms ? at_ms - wall_ms : 0;
     return io_now_ns(shard->io) + left_ms * UINT64_C(1000000);
 }
@@ -165,11 +172,13 @@ static void timers_set(struct restore *restore)
     const struct will *will = session_will(session);
     if (session->expiry_s != EXPIRY_NEVER) {
         wheel_set(shard->wheel, &session->afterlife->expiry_timer,
-                  due_ns(shard, since_ms, session->expiry_s));
+                  due_ns(shard, since_ms, UINT64_C(1000) * session->expiry_s));
     }
     if (will != NULL) {
+        uint64_t delay_ms = UINT64_C(1000) * will->delay_s;
+        bool is_graced = !restore->record.is_closed && delay_ms < restore->will_grace_ms;
         wheel_set(shard->wheel, &session->afterlife->will_timer,
-                  due_ns(shard, since_ms, will->delay_s));
+                  due_ns(shard, since_ms, is_graced ? restore->will_grace_ms : delay_ms));
     }
 }
 
@@ -260,7 +269,7 @@ enum err restore_subscription(struct restore *restore, const struct op_subscribe
         uint32_t window = restore->shard->config->inflight_max;
         enum err err = shares_join(restore->shard, subscription, window == 0 ? UINT16_MAX : window,
                                    NULL, 0);
-        return err == ERR_AGAIN ? OK : err;
+        return err == ERR_AGAIN || err == ERR_UNAVAILABLE ? OK : err; /* shares_rejoin() */
     }
     return OK;
 }
@@ -327,7 +336,14 @@ enum err restore_end(struct restore *restore, enum err err)
                   "raise max_retained_messages or max_retained_bytes, and start tern again",
                   LOG_U64("count", restore->left_out));
     }
+    while (restore->items.count > 0) {
+        struct delivery item = deque_pop(&restore->items);
+        delivery_deinit(&item);
+    }
     deque_deinit(&restore->items);
+    if (err == OK) {
+        partitions_loaded(restore->shard, restore->partitions);
+    }
     free(restore);
     return err;
 }

@@ -4,16 +4,16 @@
 #include "core/broker/ceiling.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/remote.h"
 #include "core/broker/route.h"
 #include "core/broker/shard.h"
 #include "core/session/journal.h"
 
-/* The broker's own, made anew at every start. */
-static bool is_of_broker(const struct msg *msg)
+bool retained_is_of_broker(struct slice topic)
 {
-    return slice_starts_with(msg->topic, slice_text("$SYS/"));
+    return slice_starts_with(topic, slice_text("$SYS/"));
 }
 
 /*
@@ -22,7 +22,7 @@ static bool is_of_broker(const struct msg *msg)
  */
 static bool is_set_by_publisher(const struct shard *shard, const struct msg *msg)
 {
-    return shard->origin.number == 0 && (shard->mesh == NULL || is_of_broker(msg));
+    return shard->origin.number == 0 && (shard->mesh == NULL || retained_is_of_broker(msg->topic));
 }
 
 /* There is no room for one more in memory: it is to be on disk alone. */
@@ -125,6 +125,7 @@ enum err retained_here(struct shard *shard, struct msg *msg, struct receipt *rec
         return err;
     }
     log_now(shard, msg, receipt);
+    outbox_served(shard, UINT64_C(1) << partition_of(msg->topic));
     return OK;
 }
 
@@ -135,19 +136,48 @@ static enum err set_by_owner(struct shard *shard, struct msg *msg, struct receip
     if (shard_leads(shard, partition)) {
         return retained_here(shard, msg, receipt);
     }
+    if (shard->mesh == NULL) {
+        return ERR_UNAVAILABLE;
+    }
     struct mesh_errand errand = {
         .kind = MESH_RETAIN, .partitions = UINT64_C(1) << partition, .msg = msg};
     remote_send(shard, &errand, receipt);
     return OK;
 }
 
+/*
+ * The partition is not here any more, or has come anew, since the topic was set: then what was set may be
+ * forgotten already. So it is told, and what the memory has stays true.
+ */
+static void refuse_stale(struct shard *shard, struct mail *mail, bool is_set)
+{
+    bool is_led = partition_is_led(shard, partition_of(mail->msg->topic));
+    if (is_set && !is_led) {
+        retain_drop(shard->retain, mail->msg->topic);
+    } else if (is_set) {
+        log_now(shard, mail->msg, NULL);
+    }
+    if (mail->receipt != NULL) {
+        receipt_answer(shard, mail, ERR_UNAVAILABLE);
+    }
+    msg_unref(mail->msg);
+}
+
 void retained_on_mail(struct shard *shard, struct mail *mail)
 {
     struct receipt *relay;
+    shard->origin = mail->origin;
+    bool is_set = is_set_by_publisher(shard, mail->msg);
+    bool is_of_now = mail->view == partition_view(shard) &&
+                     partition_is_led(shard, partition_of(mail->msg->topic));
+    if (is_set ? !is_of_now : partition_is_stale(shard, mail)) {
+        shard->origin.number = 0;
+        refuse_stale(shard, mail, is_set);
+        return;
+    }
     bool is_promised = receipt_relay(shard, mail, &relay);
     enum err err = OK;
-    shard->origin = mail->origin;
-    if (is_set_by_publisher(shard, mail->msg)) {
+    if (is_set) {
         log_now(shard, mail->msg, relay);
     } else {
         err = set_by_owner(shard, mail->msg, relay);
@@ -162,7 +192,7 @@ void retained_on_mail(struct shard *shard, struct mail *mail)
 
 enum err retained_admit(struct shard *shard, const struct msg *msg)
 {
-    if (msg->payload.count == 0 || is_of_broker(msg) || !ceiling_is_near(shard)) {
+    if (msg->payload.count == 0 || retained_is_of_broker(msg->topic) || !ceiling_is_near(shard)) {
         return OK;
     }
     struct retained now = retain_look(shard->retain, msg->topic, 0);
@@ -179,7 +209,10 @@ enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *rece
     uint32_t owner = shard_of(shard, msg->topic);
     bool is_set_here = is_set_by_publisher(shard, msg);
     if (is_set_here) {
-        bool is_on_disk = shard->journal != NULL && !is_of_broker(msg);
+        bool is_on_disk = shard->journal != NULL && !retained_is_of_broker(msg->topic);
+        if (is_on_disk && !partition_is_here(shard, msg->topic)) {
+            return ERR_UNAVAILABLE;
+        }
         if (is_on_disk) {
             TRY(journal_admit(shard->journal, partition_of(msg->topic)));
         }
@@ -201,6 +234,10 @@ enum err retained_set(struct shard *shard, struct msg *msg, struct receipt *rece
 
 bool retained_publish(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
+    if (receipt != NULL && partition_is_missed(shard)) {
+        receipt->err = receipt->err == OK ? ERR_UNAVAILABLE : receipt->err;
+        return true; /* before anybody has it: it may be sent again */
+    }
     if (msg->retain) {
         enum err err = retained_admit(shard, msg);
         if (err == OK) {

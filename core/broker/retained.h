@@ -47,6 +47,9 @@ enum err retained_here(struct shard *shard, struct msg *msg, struct receipt *rec
 /* MAIL_RETAIN: this shard owns the topic. */
 void retained_on_mail(struct shard *shard, struct mail *mail);
 
+/* The topic is in no partition: the broker's own, made anew at every start. */
+bool retained_is_of_broker(struct slice topic);
+
 /* After a restart, one that the disk has: in memory as long as there is room. ERR_QUOTA: there may be
  * fewer than there were. ERR_NOMEM. */
 enum err retained_restore(struct shard *shard, const struct msg_spec *message);

@@ -5,6 +5,7 @@
 #include "core/broker/hold.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/outbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/remote.h"
 #include "core/broker/shard.h"
@@ -266,6 +267,7 @@ static enum err serve_some(struct shard *shard, struct msg *msg, const struct to
         outbox_received(shard, shard->touched);
         receipt_await(receipt, shard->touched);
     }
+    outbox_served(shard, partitions);
     return err;
 }
 
@@ -314,6 +316,7 @@ enum err route_partitions(struct shard *shard, struct msg *msg, uint64_t partiti
 bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt)
 {
     struct topic_match matched;
+    uint32_t view = partition_view(shard);
     enum err err = match_or_drop(shard, msg, &matched);
     if (err != OK) {
         if (receipt != NULL) {
@@ -330,7 +333,7 @@ bool route_publish(struct shard *shard, struct msg *msg, struct receipt *receipt
         mailbox_post(shard->mailbox, target, &mail);
         hold_look_at(shard, target);
     }
-    err = serve(shard, msg, &matched, receipt);
+    err = worst(serve(shard, msg, &matched, receipt), partition_look(shard, view));
     if (receipt != NULL && err != OK) {
         receipt->err = err;
     }

@@ -11,6 +11,7 @@
 #include "core/broker/mailbox.h"
 #include "core/broker/on_close.h"
 #include "core/broker/on_subscribe.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/replay.h"
 #include "core/broker/routes.h"
@@ -304,8 +305,9 @@ enum err shard_load(struct shard *shard, struct broker_failure *failure)
 bool shard_settle(struct shard *shard)
 {
     mailbox_read(shard->mailbox, mail_handle);
+    partitions_run(shard);
     mailbox_flush(shard->mailbox);
-    return atomic_load_explicit(&shard->broker->joining_count, memory_order_relaxed) == 0;
+    return atomic_load_explicit(&shard->broker->settling_count, memory_order_relaxed) == 0;
 }
 
 enum err shard_open(struct shard *shard, struct broker_failure *failure)
@@ -326,6 +328,7 @@ enum err shard_open(struct shard *shard, struct broker_failure *failure)
     shard->key_last = rng_u64(&shard->rng) >> 8; /* keys are seeds of maps, too */
     shard->trie = broker->trie;
     shard->retain = broker->retain;
+    partitions_init(shard);
     use_settings(shard, atomic_load_explicit(&shard->settings_next, memory_order_acquire));
     struct io_config io_config = {.stream_count_max = broker->stream_count_max,
                                   .may_sleep = may_sleep,
@@ -405,6 +408,7 @@ void shard_close(struct shard *shard)
         drop_everything(shard);
         journal_close(shard); /* whoever still waits for it is told, and lets go of what it holds */
         subacks_free(shard);
+        partitions_deinit(shard);
         sys_topics_free(shard->sys_topics);
         shares_free(shard->shares, shard);
         routes_free(shard->routes, shard);
@@ -467,7 +471,8 @@ static uint64_t wait_ns(const struct shard *shard, uint64_t wait_ns_max)
     bool has_work = !list_is_empty(&shard->dirty) || !list_is_empty(&shard->handshakes) ||
                     !list_is_empty(&shard->replaying) || mailbox_is_stalled(shard->mailbox) ||
                     workers_has_news(&shard->hashing) || workers_has_news(&shard->signing) ||
-                    (shard->journal != NULL && journal_has_news(shard->journal));
+                    (shard->journal != NULL && journal_has_news(shard->journal)) ||
+                    shard->is_loading || partitions_have_work(shard);
     uint64_t now = io_now_ns(shard->io), next = wheel_next_ns(shard->wheel);
     if (shard->journal != NULL && journal_wake_ns(shard->journal) < next) {
         next = journal_wake_ns(shard->journal);
@@ -535,9 +540,18 @@ static void begin(struct shard *shard)
     if (shard->index == 0) {
         ceiling_look(shard);
     }
-    if (shard->outbox != NULL) {
-        outbox_restored(shard);
+    if (shard->journal != NULL) {
+        partitions_run(shard);
+        outboxes_go_on(shard);
     }
+}
+
+/* A partition that came while the broker runs, a part in each turn. */
+static void load_more(struct shard *shard)
+{
+    const struct broker_ports *ports = &shard->broker->ports;
+    shard->is_loading = ports->journal_load_more != NULL &&
+                        ports->journal_load_more(ports->context, shard->journal, shard);
 }
 
 bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
@@ -553,6 +567,8 @@ bool shard_turn(struct shard *shard, uint64_t wait_ns_max)
     mailbox_read(shard->mailbox, mail_handle);
     if (shard->journal != NULL) {
         journal_collect(shard->journal);
+        load_more(shard);
+        partitions_run(shard);
     }
     workers_collect(&shard->hashing);
     workers_collect(&shard->signing);

@@ -25,6 +25,7 @@
 #include "core/broker/conn_out.h"
 #include "core/broker/hold.h"
 #include "core/broker/outbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/route.h"
 #include "core/io/io.h"
 #include "core/io/workers.h"
@@ -92,6 +93,7 @@ struct shard {
     struct pool *receipts;
     struct route route;
     struct shares *shares;
+    struct partitions partitions;
     struct mailbox *mailbox;
     struct sys_topics *sys_topics;        /* shard 0 only */
     struct workers_desk hashing, signing; /* slow work under way for connections of this shard */
@@ -102,8 +104,9 @@ struct shard {
     } listeners[LIMIT_CONFIG_LISTENERS * LIMIT_LISTENER_ADDRESSES];
     uint32_t listener_count;
     bool is_open, is_offline;
-    bool has_guest; /* the floor above uses io and wheel */
-    bool has_begun; /* the first turn was taken */
+    bool has_guest;  /* the floor above uses io and wheel */
+    bool has_begun;  /* the first turn was taken */
+    bool is_loading; /* the journal's owner has more to tell */
 
     enum { SHARD_RUNNING, SHARD_DRAINING, SHARD_STOPPED } state;
     struct timer drain_timer, withholding_timer;

@@ -2,12 +2,14 @@
 
 #include "core/base/assert.h"
 #include "core/base/ledger.h"
+#include "core/base/log.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/conn.h"
 #include "core/broker/deliver.h"
 #include "core/broker/mailbox.h"
 #include "core/broker/on_subscribe.h"
 #include "core/broker/outbox.h"
+#include "core/broker/partition.h"
 #include "core/broker/receipt.h"
 #include "core/broker/remote.h"
 #include "core/broker/routes.h"
@@ -139,6 +141,10 @@ static enum err join_here(struct shard *shard, const struct share_mail *join, ui
 {
     struct slice name = slice_of(join->bytes, join->name_bytes);
     struct share *share = map_get(shard->shares->by_name, name);
+    if (((partitions_led(shard) | shard->partitions.loading) & UINT64_C(1) << partition_of(name)) ==
+        0) {
+        return ERR_UNAVAILABLE; /* shares_rejoin() follows when it comes */
+    }
     if (share == NULL) {
         share = share_new(shard, name);
         if (share == NULL) {
@@ -277,6 +283,9 @@ static enum err send_by_home(struct shard *shard, struct slice group, struct msg
                              struct receipt *receipt)
 {
     uint32_t partition = partition_of(group);
+    if (!shard_leads(shard, partition) && shard->mesh == NULL) {
+        return ERR_UNAVAILABLE;
+    }
     if (!shard_leads(shard, partition)) {
         struct mesh_errand errand = {
             .kind = MESH_GROUP, .partitions = UINT64_C(1) << partition, .msg = msg, .group = group};
@@ -319,11 +328,16 @@ static uint32_t home_of(uint64_t share_id)
     return (uint32_t)(share_id % SHARD_COUNT_MAX);
 }
 
+static void name_write(struct slice share_name, struct slice filter, uint8_t *out)
+{
+    memcpy(out, share_name.data, share_name.count);
+    out[share_name.count] = '/';
+    memcpy(out + share_name.count + 1, filter.data, filter.count);
+}
+
 void shares_name(const struct subscription *shared, uint8_t *out)
 {
-    memcpy(out, shared->share_name.data, shared->share_name.count);
-    out[shared->share_name.count] = '/';
-    memcpy(out + shared->share_name.count + 1, shared->filter.data, shared->filter.count);
+    name_write(shared->share_name, shared->filter, out);
 }
 
 enum err shares_join(struct shard *shard, struct subscription *subscription, uint32_t window,
@@ -359,9 +373,6 @@ enum err shares_join(struct shard *shard, struct subscription *subscription, uin
         free(join);
         return err;
     }
-    if (suback == NULL) {
-        atomic_fetch_add_explicit(&shard->broker->joining_count, 1, memory_order_relaxed);
-    }
     struct mail mail = {.kind = MAIL_SHARE_JOIN, .share = join};
     mailbox_post(shard->mailbox, home, &mail);
     return ERR_AGAIN;
@@ -393,9 +404,6 @@ static void on_joined(struct shard *shard, const struct mail *mail)
         if ((session->conn != NULL) != join->is_present) { /* and nobody could be told */
             tell(shard, MAIL_SHARE_STATE, mail->b, session->key, session->conn != NULL);
         }
-    }
-    if (join->suback == NULL) { /* it was on disk: shard_settle() waits for it */
-        atomic_fetch_sub_explicit(&shard->broker->joining_count, 1, memory_order_relaxed);
     }
     suback_done(join->suback, join->suback_index, mail->err);
 }
@@ -502,13 +510,121 @@ void shares_forget_session(struct shard *shard, struct session *session)
     map_remove(shard->shares->sessions, slice_of(&session->key, sizeof(session->key)));
 }
 
+/* ---- partitions come and go ----------------------------------------------------------------- */
+
+bool shares_is_here(const struct shard *shard, struct slice share_name, struct slice filter)
+{
+    uint8_t small[256];
+    size_t count = share_name.count + 1 + filter.count;
+    uint8_t *name = count <= sizeof(small) ? small : malloc(count);
+    if (name == NULL) {
+        return true; /* to join it needs memory, too, and will be told */
+    }
+    name_write(share_name, filter, name);
+    bool is_here = partition_is_here(shard, slice_of(name, count));
+    if (name != small) {
+        free(name);
+    }
+    return is_here;
+}
+
+/* Of its group's name, as partition_of() has it. */
+static bool is_in(const struct subscription *shared, uint64_t partitions)
+{
+    return (partitions & UINT64_C(1) << shared->share_hash % PARTITION_COUNT) != 0;
+}
+
+static uint32_t window_of(const struct shard *shard, const struct session *session)
+{
+    const struct conn *conn = session->conn;
+    uint32_t window = conn != NULL ? conn->window.count_max : shard->config->inflight_max;
+    return window == 0 ? UINT16_MAX : window;
+}
+
+void shares_rejoin(struct shard *shard, uint64_t partitions)
+{
+    uint64_t cursor = 0;
+    struct session *session;
+    while ((session = map_next(shard->shares->sessions, &cursor)) != NULL) {
+        struct subscription *shared = NULL;
+        while ((shared = session_shared_next(session, shared)) != NULL) {
+            if (shared->share != 0 || !is_in(shared, partitions)) {
+                continue;
+            }
+            enum err err = shares_join(shard, shared, window_of(shard, session), NULL, 0);
+            if (err != OK && err != ERR_AGAIN) {
+                log_event(LOG_ERROR, "a session cannot join its share group again",
+                          LOG_SLICE("client", session->client_id),
+                          LOG_SLICE("filter", shared->text), LOG_TEXT("reason", err_text(err)));
+            }
+        }
+    }
+}
+
+/* What it has by that group bears a mark again. */
+static void group_forget(struct session *session, struct subscription *shared)
+{
+    uint64_t mark = shares_mark(shared->text);
+    struct delivery *slot;
+    uint32_t cursor = 0;
+    for (uint32_t i = 0; i < session->queue.waiting.count; i++) {
+        slot = deque_at(&session->queue.waiting, i);
+        slot->share = slot->share == shared->share ? mark : slot->share;
+    }
+    while ((slot = inflight_next(&session->inflight, &cursor)) != NULL) {
+        slot->share = slot->share == shared->share ? mark : slot->share;
+    }
+    shared->share = 0;
+}
+
+void shares_forget_groups(struct shard *shard, uint64_t partitions)
+{
+    uint64_t cursor = 0;
+    struct session *session;
+    while ((session = map_next(shard->shares->sessions, &cursor)) != NULL) {
+        struct subscription *shared = NULL;
+        while ((shared = session_shared_next(session, shared)) != NULL) {
+            if (shared->share != 0 && is_in(shared, partitions)) {
+                group_forget(session, shared);
+            }
+        }
+    }
+}
+
+void shares_end(struct shard *shard, uint32_t partition)
+{
+    uint64_t cursor = 0;
+    struct share *share;
+    while ((share = map_next(shard->shares->by_name, &cursor)) != NULL) {
+        if (share->hash % PARTITION_COUNT == partition) {
+            share_free(shard, share);
+        }
+    }
+}
+
 /* ---- mail ---------------------------------------------------------------------------------- */
+
+/* Whoever waits shall send it again. The group counts it no more for that member. */
+static void refuse_stale(struct shard *shard, struct mail *mail)
+{
+    if (mail->kind == MAIL_SHARE_OFFER) {
+        shares_settled(shard, mail->b, mail->a);
+    } else if (mail->kind == MAIL_SHARE_RETURN) {
+        settled_here(shard, mail->b, mail->a);
+    }
+    receipt_answer(shard, mail, ERR_UNAVAILABLE);
+    msg_unref(mail->msg);
+}
 
 /* A message to a member, or back from one; whoever waits for it waits for what becomes of it here. */
 static void on_message(struct shard *shard, struct mail *mail)
 {
     struct receipt *relay;
     enum err err;
+    if (partition_is_stale(shard, mail)) {
+        refuse_stale(shard, mail);
+        return;
+    }
     bool is_promised = receipt_relay(shard, mail, &relay);
     if (!receipt_may_go_on(shard, mail, is_promised)) {
         if (mail->kind == MAIL_SHARE_RETURN) {

@@ -83,6 +83,16 @@ void shares_recall(struct session *session);
 /* The session is gone: nothing can be offered to it any more. */
 void shares_forget_session(struct shard *shard, struct session *session);
 
+/*
+ * Groups live in the partitions of their names. shares_rejoin(): those (a bit each) have come, here or to
+ * another shard: sessions of this shard join the groups they were in before. shares_forget_groups(): they
+ * have gone, and their groups with them. shares_end(): on the shard that had them.
+ */
+bool shares_is_here(const struct shard *shard, struct slice share_name, struct slice filter);
+void shares_rejoin(struct shard *shard, uint64_t partitions);
+void shares_forget_groups(struct shard *shard, uint64_t partitions);
+void shares_end(struct shard *shard, uint32_t partition);
+
 /* Mail of the kinds MAIL_SHARE_. */
 void shares_on_mail(struct shard *shard, struct mail *mail);
 

@@ -1,11 +1,13 @@
 /*
- * taken: which messages of the outboxes had been taken for which share groups before the restart.
+ * taken: which messages of the outboxes have been taken for which share groups.
  *
- * What is still in an outbox then is routed again (outbox.h), and nobody but the disk knows which
- * member of a group had it: its partition noted so, in one entry with the message.
+ * What is in an outbox is routed again after a restart, and when somebody it was for was not there
+ * (outbox.h), and nobody but who took it for a group knows which member has it: its partition notes so, on
+ * disk in one entry with the message, and here.
  *
  * Floor:  broker.
- * Thread: taken_add() while shards load, all at once; taken_has() when all have.
+ * Thread: any shard; one lock inside.
+ * Memory: a block for each note, until taken_forget_below(), or its partition goes.
  */
 #ifndef TERN_BROKER_TAKEN_H
 #define TERN_BROKER_TAKEN_H
@@ -21,8 +23,14 @@ struct taken;
 struct taken *taken_new(uint64_t seed);
 void taken_free(struct taken *taken); /* accepts NULL */
 
-/* group: hash_bytes() of its name. A message more than once counts once. ERR_NOMEM. */
-enum err taken_add(struct taken *taken, uint32_t source, uint64_t number, uint64_t group);
-bool taken_has(const struct taken *taken, uint32_t source, uint64_t number, uint64_t group);
+/* partition: whose session has it. group: hash_bytes() of its name. A message more than once counts
+ * once. ERR_NOMEM. */
+enum err taken_add(struct taken *taken, uint32_t partition, uint32_t source, uint64_t number,
+                   uint64_t group);
+bool taken_has(struct taken *taken, uint32_t source, uint64_t number, uint64_t group);
+
+/* Of that partition: the lower ones have left the source for good; or all, as it is led here no more. */
+void taken_forget_below(struct taken *taken, uint32_t partition, uint32_t source, uint64_t number);
+void taken_forget(struct taken *taken, uint32_t partition);
 
 #endif

@@ -3,6 +3,7 @@
 #include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
 #include "core/broker/explain.h"
+#include "core/broker/partition.h"
 #include "core/broker/shard.h"
 #include "core/session/journal.h"
 
@@ -29,7 +30,7 @@ static bool has_room(const struct conn *conn)
     const struct shard *shard = conn->shard;
     bool may_last = shard->journal == NULL ||
                     journal_admit(shard->journal, conn->session->partition) == OK;
-    return may_last && !ceiling_is_reached(shard);
+    return may_last && !partition_is_missed(shard) && !ceiling_is_reached(shard);
 }
 
 /* Who has to wait on goes behind the others. */

@@ -242,6 +242,16 @@ void retain_drop_away(struct retain *retain, struct slice topic, uint32_t stamp)
     pthread_mutex_unlock(&retain->lock);
 }
 
+void retain_drop(struct retain *retain, struct slice topic)
+{
+    struct msg *old = NULL;
+
+    pthread_mutex_lock(&retain->lock);
+    clear_locked(retain, topic, &old);
+    pthread_mutex_unlock(&retain->lock);
+    msg_unref(old);
+}
+
 struct retained retain_look(struct retain *retain, struct slice topic, uint64_t wall_ms)
 {
     struct retained retained = {0};
@@ -269,6 +279,7 @@ struct retain_scan {
     struct topic_node *node; /* pinned; root: also where the walk ends */
     uint32_t depth;          /* of node: levels of its topic */
     bool is_leaving;         /* node and all below it are done */
+    bool is_whole;           /* nothing is hidden from it */
     bool has_rest;           /* the filter ends with "#" */
     uint32_t level_count;    /* of the filter, without "#" */
     uint32_t *starts;        /* of the levels in the filter, and one behind the last */
@@ -290,8 +301,8 @@ static bool admits_any(const struct retain_scan *scan, uint32_t depth)
 /* [MQTT-4.7.2-1]: a wildcard in the first level does not reach topics that begin with '$'. */
 static bool is_hidden(const struct retain_scan *scan)
 {
-    return scan->depth == 1 && scan->node->level_bytes > 0 && scan->node->level[0] == '$' &&
-           admits_any(scan, 0);
+    return !scan->is_whole && scan->depth == 1 && scan->node->level_bytes > 0 &&
+           scan->node->level[0] == '$' && admits_any(scan, 0);
 }
 
 static void split_filter(struct retain_scan *scan, struct slice filter)
@@ -345,6 +356,15 @@ struct retain_scan *retain_scan_new(struct retain *retain, struct slice filter)
     pthread_mutex_lock(&retain->lock);
     pin(scan->node);
     pthread_mutex_unlock(&retain->lock);
+    return scan;
+}
+
+struct retain_scan *retain_scan_new_whole(struct retain *retain)
+{
+    struct retain_scan *scan = retain_scan_new(retain, slice_text("#"));
+    if (scan != NULL) {
+        scan->is_whole = true;
+    }
     return scan;
 }
 

@@ -52,6 +52,9 @@ enum err retain_set_away(struct retain *retain, struct slice topic, uint32_t byt
 /* It was found to have expired: if the topic still says this stamp, there is none any more. */
 void retain_drop_away(struct retain *retain, struct slice topic, uint32_t stamp);
 
+/* The topic is another node's from now on: whatever it had is gone from here. */
+void retain_drop(struct retain *retain, struct slice topic);
+
 /* What a topic has at one moment: in memory, away, or neither. */
 struct retained {
     struct msg
@@ -68,6 +71,8 @@ struct retained retain_look(struct retain *retain, struct slice topic, uint64_t 
  * filter is copied. NULL: memory is exhausted.
  */
 struct retain_scan *retain_scan_new(struct retain *retain, struct slice filter);
+/* The same of all there are, those of topics that begin with '$' too. */
+struct retain_scan *retain_scan_new_whole(struct retain *retain);
 void retain_scan_free(struct retain_scan *scan); /* accepts NULL */
 
 /*

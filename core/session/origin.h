@@ -14,7 +14,7 @@ struct origin {
     uint64_t number;
     uint32_t behind; /* all below number - behind have left that outbox for good; BEHIND_UNKNOWN */
     uint8_t partition;
-    bool is_again; /* it was there before a restart: who takes it at QoS 0 may have it */
+    bool is_again; /* it was routed before: who takes it at QoS 0 may have it */
 };
 #define BEHIND_UNKNOWN UINT32_MAX
 

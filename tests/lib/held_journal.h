@@ -299,7 +299,7 @@ static inline enum err held_load(void *context, struct journal *journal, struct 
                                  struct broker_failure *failure)
 {
     (void)context, (void)journal, (void)failure;
-    struct restore *restore = restore_begin(shard);
+    struct restore *restore = restore_begin(shard, shard->partitions.mine, 0);
     assert_non_null(restore);
     if (held_disk != NULL) {
         held_disk(restore);

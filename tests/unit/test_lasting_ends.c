@@ -282,6 +282,9 @@ static void a_fenced_journal_keeps_nobody_from_leaving(void **state)
     SAY(client, DISCONNECT);
     tell_all(ERR_UNAVAILABLE);
     turns(scene.house);
+    assert_false(link_is_closed(client->link)); /* that would say that it is on disk */
+    door_wait(house_shard(scene.house, 0)->io, UINT64_C(5100000000));
+    turns(scene.house);
     assert_true(link_is_closed(client->link));
     scene_free(&scene);
 }

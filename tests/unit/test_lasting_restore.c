@@ -24,7 +24,7 @@ static struct story {
 
 static void restore_all(struct shard *shard)
 {
-    struct restore *restore = restore_begin(shard);
+    struct restore *restore = restore_begin(shard, shard->partitions.mine, 0);
     uint32_t mine = partition_of(slice_text("s")), other = partition_of(slice_text("p"));
     struct msg_spec message = {.topic = slice_text("t"), .payload = slice_text("x"), .qos = 2};
     if (story.received_number != 0) {
@@ -428,7 +428,8 @@ static void what_the_outbox_still_has_goes_to_nobody_at_qos_0(void **state)
 {
     (void)state;
     struct scene scene = begin_with(
-        (struct story){.expiry_s = 100, .is_closed = true, .qos = 0, .outbox_number = 4},
+        (struct story){
+            .expiry_s = 100, .is_closed = true, .qos = 0, .outbox_number = 4, .outbox_next = 5},
         "queue_qos0_messages true\n");
     commit(scene.house);
     struct client *writer = add(&scene, connected(scene.house, 'p', false));

@@ -334,7 +334,7 @@ static void taken_on_disk(struct restore *restore)
 {
     uint64_t group = hash_bytes(slice_text(GROUP));
     for (uint32_t i = 0; i < 2; i++) { /* twice is once */
-        assert_int_equal(restore_taken(restore, partition_of_text("a"), TAKEN, group), OK);
+        assert_int_equal(restore_taken(restore, 0, partition_of_text("a"), TAKEN, group), OK);
     }
 }
 
