@@ -91,6 +91,7 @@ enum err node_store_open(const struct config *config, uint32_t shard_count, uint
 
 void node_store_close(struct node_store *self)
 {
+    node_store_load_stop(self);
     store_close(self->store);
     self->store = NULL;
 }
@@ -274,6 +275,13 @@ enum err node_store_journal_load(void *context, struct journal *journal, struct 
         store_loaded(self->store);
     }
     return err;
+}
+
+void node_store_load_stop(struct node_store *self)
+{
+    for (uint32_t i = 0; i < SHARD_COUNT_MAX; i++) {
+        (void)load_end(&self->loads[i], ERR_SHUTDOWN);
+    }
 }
 
 /* ---- while the broker runs ----------------------------------------------------------------- */

@@ -49,6 +49,9 @@ enum err node_store_open(const struct config *config, uint32_t shard_count, uint
                          struct node_store *out, struct broker_failure *failure);
 void node_store_close(struct node_store *self);
 
+/* What shards were in the middle of loading is loaded no more; before the store closes, and after them. */
+void node_store_load_stop(struct node_store *self);
+
 /* For /metrics and /health; cheap. */
 struct admin_storage;
 void node_store_tell(const struct node_store *self, struct admin_storage *out);

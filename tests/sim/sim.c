@@ -20,6 +20,11 @@ uint64_t sim_below(struct sim *sim, uint64_t bound)
     return rng_below(&sim->rng, bound);
 }
 
+bool sim_may_refuse(const struct sim *sim)
+{
+    return sim->disk_is_bad || sim->lead_is_bad;
+}
+
 bool sim_chance(struct sim *sim, uint32_t percent)
 {
     return !sim->options.is_still && sim_below(sim, 100) < percent;

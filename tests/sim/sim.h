@@ -62,6 +62,7 @@ struct sim {
     bool is_mute;          /* lines are hashed, but not shown */
     bool is_stormy;        /* faults and long delays may happen */
     bool disk_is_bad;      /* full, or failing: what lasts may be refused */
+    bool lead_is_bad;      /* partitions are absent, or were a moment ago */
     int64_t wall_shift_ms; /* the wall clock against the world's */
     struct net *net;
     struct config *config;
@@ -87,6 +88,9 @@ bool sim_run_while(struct sim *sim, bool (*goes_on)(void *context), void *contex
                    uint64_t limit_ns);
 
 /* One turn of somebody's. false: nobody has anything to do before that time. */
+/* The node may refuse what lasts. */
+bool sim_may_refuse(const struct sim *sim);
+
 bool sim_step(struct sim *sim, uint64_t until_ns);
 
 /* A promise was broken: keep the first one. The run ends at the next turn. */

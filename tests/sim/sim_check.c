@@ -1,6 +1,7 @@
 #include "tests/sim/sim_check.h"
 
 #include "core/base/assert.h"
+#include "core/session/session.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_check_parts.h"
 
@@ -170,6 +171,9 @@ void check_will_fate(struct check *check, uint32_t number, enum check_fate fate)
     if (fate == FATE_MUST_NOT && has_crashed && !check->forgets) {
         fate = FATE_MAY; /* the goodbye of its last moments */
     }
+    if (fate == FATE_MUST && has_crashed && !check->forgets && check->will_grace_ns > 0) {
+        fate = FATE_MAY; /* it may come back in time */
+    }
     if (message->fate == FATE_OPEN) {
         message->fate = fate;
         message->fate_ns = check->sim->now_ns;
@@ -180,7 +184,7 @@ void check_will_runs(struct check *check, uint32_t number, uint32_t delay_s)
 {
     const struct message *message = check_message_of(check, number);
     struct known_client *known = &check->clients[message->publisher];
-    known->late_will = message->fate == FATE_MAY && !check->sim->disk_is_bad ? number : 0;
+    known->late_will = message->fate == FATE_MAY && !sim_may_refuse(check->sim) ? number : 0;
     known->late_delay_s = delay_s;
 }
 
@@ -189,9 +193,9 @@ static void late_will_judge(struct check *check, struct known_client *known)
 {
     uint64_t now_ns = check_clock(check);
     bool is_known = !check->is_down && known->gone_ns != UINT64_MAX && !check->forgets &&
-                    !check->sim->disk_is_bad;
+                    !sim_may_refuse(check->sim);
     if (known->late_will != 0 && is_known &&
-        now_ns > known->gone_ns + known->late_delay_s * SIM_S + SIM_S &&
+        now_ns > known->gone_ns + known->late_delay_s * SIM_S + check->will_grace_ns + SIM_S &&
         now_ns > check->restart_ns + SIM_S) {
         check_message_of(check, known->late_will)->fate = FATE_MUST;
     }
@@ -325,7 +329,8 @@ void check_lost(struct check *check, uint32_t client, bool is_known)
         known->gone_ns = gone_ns;
     }
     if (has_crashed) {
-        known->gone_ns = check->is_down ? UINT64_MAX : check->restart_ns + SIM_S;
+        uint64_t back_ns = known->led_ns > check->restart_ns ? known->led_ns : check->restart_ns;
+        known->gone_ns = check->is_down || known->is_lost ? UINT64_MAX : back_ns + SIM_S;
     }
     if (known->expiry_s != UINT32_MAX) {
         groups_unsure(check, client);
@@ -336,7 +341,7 @@ void check_lost(struct check *check, uint32_t client, bool is_known)
 void check_parted(struct check *check, uint32_t client, uint32_t will)
 {
     struct known_client *known = &check->clients[client];
-    bool is_told = known->start == check->start && !check->sim->disk_is_bad &&
+    bool is_told = known->start == check->start && !sim_may_refuse(check->sim) &&
                    check_clock(check) < known->over_ns + PARTING_SURE_NS;
     known->has_parted = is_told;
     known->gone_ns = is_told ? known->lost_ns : known->gone_ns;
@@ -416,6 +421,77 @@ void check_crash(struct check *check, uint64_t begun_ns, bool forgets)
     }
 }
 
+/* ---- partitions ---------------------------------------------------------------------------- */
+
+void check_allow_flaps(struct check *check, uint64_t will_grace_ns)
+{
+    check->has_flaps = true;
+    check->will_grace_ns = will_grace_ns;
+}
+
+static bool is_client_in(uint32_t client, uint32_t partition)
+{
+    char id[16];
+    snprintf(id, sizeof(id), "c%u", client);
+    return partition_of(slice_text(id)) == partition;
+}
+
+/* What was given back by memory found no group. */
+static void groups_lost(struct check *check, uint32_t partition, uint64_t until_ns)
+{
+    static const char *const names[CHECK_GROUPS] = {"one/s/0/+", "two/s/#"};
+    for (uint32_t i = 0; i < CHECK_GROUPS; i++) {
+        bool is_it = partition_of(slice_text(names[i])) == partition;
+        check->group_lost_ns[i] = is_it && until_ns > check->group_lost_ns[i]
+                                      ? until_ns
+                                      : check->group_lost_ns[i];
+    }
+}
+
+/* Goodbyes of the last moments may be forgotten; and who comes back in time takes his will with him. */
+static void wills_doubt(struct check *check, uint32_t client, uint64_t begun_ns)
+{
+    for (uint32_t i = 0; i < check->message_count; i++) {
+        struct message *message = &check->messages[i];
+        uint64_t notice_ns = check->clients[client].notice_ns;
+        if (message->kind != CHECK_WILL || message->publisher != client) {
+            continue;
+        }
+        bool is_late = message->fate_ns + CLOSE_KEPT_NS >= begun_ns && !message->is_withdrawn;
+        bool is_unseen = message->fate_ns + notice_ns + CLOSE_KEPT_NS >= begun_ns;
+        if ((message->fate == FATE_MUST_NOT && is_late) ||
+            (message->fate == FATE_MUST && is_unseen && check->will_grace_ns > 0)) {
+            message->fate = FATE_MAY;
+        }
+    }
+}
+
+void check_lead_lost(struct check *check, uint32_t partition, uint64_t begun_ns)
+{
+    groups_lost(check, partition, check->sim->now_ns);
+    for (uint32_t i = 0; i < check->client_count; i++) {
+        if (is_client_in(i, partition)) {
+            crash_client(check, i, begun_ns + (uint64_t)check->ahead_ns);
+            check->clients[i].is_lost = true;
+            check->clients[i].start = check->start - 1; /* its connection is to one that is gone */
+            wills_doubt(check, i, begun_ns);
+        }
+    }
+}
+
+void check_led(struct check *check, uint32_t partition)
+{
+    groups_lost(check, partition, check->sim->now_ns);
+    for (uint32_t i = 0; i < check->client_count; i++) {
+        struct known_client *known = &check->clients[i];
+        if (is_client_in(i, partition)) {
+            known->is_lost = false;
+            known->led_ns = check_clock(check);
+            known->gone_ns = known->gone_ns == UINT64_MAX ? known->led_ns + SIM_S : known->gone_ns;
+        }
+    }
+}
+
 static uint64_t sooner(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -438,6 +514,7 @@ void check_restart(struct check *check, int64_t ahead_ns, int64_t wall_ns)
     check->restart_ns = (uint64_t)now_ns;
     for (uint32_t i = 0; i < check->client_count; i++) {
         struct known_client *known = &check->clients[i];
+        known->is_lost = false;
         if (known->gone_ns == UINT64_MAX) {
             known->gone_ns = check->restart_ns + SIM_S;
         }

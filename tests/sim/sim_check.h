@@ -35,6 +35,9 @@
  *   P8  What a member had whose session ends with the crash, or some seconds after it, ends with it,
  *       at any QoS. So does what a session that ends with its connection gave back in the last seconds.
  *
+ * It loses a partition and leads it again without a crash: the same for whose session lives there, but for
+ * wills (check_allow_flaps()); a message for a group that lives there, given back by memory, may be lost.
+ *
  * A node without a disk forgets everything: no session is there, nothing is retained, no will comes.
  *
  * What was sent on a connection before a crash may be heard of after it: it counts for then.
@@ -90,6 +93,15 @@ void check_allow_bad_disk(struct check *check);
 void check_crash(struct check *check, uint64_t begun_ns, bool forgets);
 /* ahead_ns: what the broker's clock says now, against the world's; and what the wall's says. */
 void check_restart(struct check *check, int64_t ahead_ns, int64_t wall_ns);
+
+/*
+ * The node leads that partition no more, and began to lose it at begun_ns: for the clients whose sessions
+ * live there as if it had crashed. And it leads it again. A will of a connection that was open to the last
+ * may wait, for so long, for its client to come back and take it with him.
+ */
+void check_allow_flaps(struct check *check, uint64_t will_grace_ns);
+void check_lead_lost(struct check *check, uint32_t partition, uint64_t begun_ns);
+void check_led(struct check *check, uint32_t partition);
 
 /* Of that client's connection: it was to a node that has crashed and forgotten everything. */
 bool check_is_forgotten(const struct check *check, uint32_t client);

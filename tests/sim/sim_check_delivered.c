@@ -40,8 +40,8 @@ static bool group_holds(const struct life *life, const struct message *message, 
 /* What came behind a message may have been taken all the same, as its publisher can be told so. */
 static bool may_be_refused(const struct check *check, const struct message *message)
 {
-    return check->has_refusals ||
-           (check->has_bad_disk && check->clients[message->publisher].hears_refusals);
+    return check->has_refusals || ((check->has_bad_disk || check->has_flaps) &&
+                                   check->clients[message->publisher].hears_refusals);
 }
 
 /* P3 */

@@ -73,7 +73,9 @@ struct known_client {
     uint64_t over_ns;  /* since then its last connection with a CONNACK may be over; 0: it is not */
     uint64_t begun_ns; /* its last CONNECT */
     uint32_t late_will, late_delay_s; /* a will whose delay runs; 0: none */
-    uint32_t start;                   /* which start of the node the connection is to */
+    bool is_lost;                     /* its partition is absent; when it came last: */
+    uint64_t led_ns;
+    uint32_t start; /* which start of the node the connection is to */
 };
 
 struct check {
@@ -87,7 +89,8 @@ struct check {
     uint32_t life_count, life_capacity;
     uint64_t group_unsure_ns[CHECK_GROUPS]; /* a member's session may end until then */
     uint64_t group_lost_ns[CHECK_GROUPS]; /* a member's messages were lost in a crash until then */
-    bool has_refusals, has_bad_disk;
+    bool has_refusals, has_bad_disk, has_flaps;
+    uint64_t will_grace_ns;
     uint32_t start; /* of the node, from 0 */
     bool is_down, forgets;
     uint64_t restart_ns; /* the broker's clock */

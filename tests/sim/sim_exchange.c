@@ -338,7 +338,8 @@ static void on_connack(struct client *client, struct slice body)
     struct mqtt_connack connack;
     bool is_whole = client->state == CLIENT_CONNECTING &&
                     mqtt_connack_decode(body, client->character.version, &connack) == OK;
-    bool wants_disk = client->character.expiry_s > 0 || client->character.has_will;
+    bool wants_disk = client->character.expiry_s > 0 || client->character.has_will ||
+                      client->sim->options.plan.has[PLAN_FLAPS];
     bool may_refuse = client->link->has_fault || (client->link->is_doubtful && wants_disk);
     if (is_whole && connack.reason != 0 && may_refuse) {
         client_say(client, "<- CONNACK 0x%02x", connack.reason);
@@ -385,7 +386,8 @@ static void on_suback(struct client *client, enum mqtt_type type, struct slice b
         return;
     }
     bool is_refused = suback.codes.count > 0 && suback.codes.data[0] >= 0x80;
-    if (is_refused && client->link->is_doubtful && client->character.expiry_s > 0) {
+    bool may_refuse = client->character.expiry_s > 0 || client->sim->options.plan.has[PLAN_FLAPS];
+    if (is_refused && client->link->is_doubtful && may_refuse) {
         client_say(client, "<- %s 0x%02x", mqtt_type_name((uint8_t)type), suback.codes.data[0]);
         client->pending_id = 0;
         return;

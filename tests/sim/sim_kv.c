@@ -28,7 +28,10 @@ struct sim_disk {
     struct sim_disk *next;
     char root[PATH_MAX];
     struct rng *rng;
-    struct sim_map *maps; /* in the order they were made */
+    struct sim_map *maps;  /* in the order they were made */
+    struct kv_iter *iters; /* that somebody walks by */
+    struct tree **left;    /* what those stood on that ended with a crash */
+    size_t left_count;
     uint64_t free_bytes, cost_ns;
     bool is_stalling;
     struct {
@@ -110,6 +113,10 @@ void sim_kv_disk_free(struct sim_disk *disk)
         place = &(*place)->next;
     }
     *place = disk->next;
+    for (size_t i = 0; i < disk->left_count; i++) {
+        tree_unref(disk->left[i]);
+    }
+    free(disk->left);
     while (disk->maps != NULL) {
         struct sim_map *map = disk->maps;
         ASSERT(map->open == NULL);
@@ -131,8 +138,11 @@ static void map_draw(struct sim_map *map, struct rng *rng, size_t first)
     map->handed = 0;
 }
 
+static void iters_crash(struct sim_disk *disk);
+
 void sim_kv_crash(struct sim_disk *disk, enum sim_kv_crash crash)
 {
+    iters_crash(disk);
     for (struct sim_map *map = disk->maps; map != NULL; map = map->next) {
         if (map->open != NULL) {
             map->open->map = NULL;
@@ -574,6 +584,7 @@ struct kv_iter {
     enum err err;
     bool has_to;
     struct buf from, to;
+    struct kv_iter *other, **place; /* in those of the disk */
 };
 
 struct kv_iter *kv_iter_new(struct kv *kv, struct slice from, struct slice to, bool is_bulk)
@@ -585,6 +596,12 @@ struct kv_iter *kv_iter_new(struct kv *kv, struct slice from, struct slice to, b
     struct kv_iter *iter = lend(sizeof *iter);
     iter->disk = kv->disk;
     iter->tree = tree_ref(map_now(kv->map));
+    iter->other = kv->disk->iters;
+    iter->place = &kv->disk->iters;
+    if (iter->other != NULL) {
+        iter->other->place = &iter->other;
+    }
+    kv->disk->iters = iter;
     iter->has_to = to.count > 0;
     ASSERT(buf_append(&iter->from, from) == OK && buf_append(&iter->to, to) == OK);
     kv_iter_seek(iter, from);
@@ -629,14 +646,38 @@ enum err kv_iter_error(const struct kv_iter *iter)
     return iter->err;
 }
 
+static void iters_remove(struct kv_iter *iter)
+{
+    *iter->place = iter->other;
+    if (iter->other != NULL) {
+        iter->other->place = iter->place;
+    }
+}
+
 enum err kv_iter_end(struct kv_iter *iter)
 {
     enum err err = iter->err;
-    tree_unref(iter->tree);
+    if (iter->place != NULL) { /* else there was a crash */
+        iters_remove(iter);
+        tree_unref(iter->tree);
+    }
     buf_deinit(&iter->from);
     buf_deinit(&iter->to);
     blocks_give(iter, sizeof *iter);
     return err;
+}
+
+/* What they stood on stays; the rest goes with the memory of the node. */
+static void iters_crash(struct sim_disk *disk)
+{
+    while (disk->iters != NULL) {
+        struct kv_iter *iter = disk->iters;
+        iters_remove(iter);
+        iter->place = NULL;
+        disk->left = realloc(disk->left, (disk->left_count + 1) * sizeof(*disk->left));
+        ASSERT(disk->left != NULL);
+        disk->left[disk->left_count++] = iter->tree;
+    }
 }
 
 /* ---- looking after it ----------------------------------------------------------------------- */

@@ -122,7 +122,7 @@ struct net_link *net_connect(struct net *net, uint16_t port)
     link->id = ++net->id_last;
     link->asked_ns = sim->now_ns + delay_ns(sim);
     link->piece_max = UINT32_MAX;
-    link->is_doubtful = sim->disk_is_bad;
+    link->is_doubtful = sim_may_refuse(sim);
     for (uint32_t end = 0; end < 2; end++) {
         list_init(&link->to[end].pieces);
         link->to[end].capacity = sim->options.is_still ? 65536 : capacities[sim_below(sim, 4)];

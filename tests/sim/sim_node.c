@@ -4,6 +4,7 @@
 #include "core/broker/broker_shared.h"
 #include "storage/store.h"
 #include "tests/sim/sim_fiber.h"
+#include "tests/sim/sim_flap.h"
 #include "tests/sim/sim_flaw.h"
 #include "tests/sim/sim_heap.h"
 #include "tests/sim/sim_io.h"
@@ -101,10 +102,13 @@ static enum err broker_open(struct sim_node *node, struct broker_failure *failur
     struct sim *sim = node->sim;
     struct broker_ports ports = {0};
     if (node->store != NULL) {
-        ports = (struct broker_ports){.journal_new = flaw_journal_new,
-                                      .journal_load = node_store_journal_load,
-                                      .journal_free = node_store_journal_free,
-                                      .context = &node->store->ports};
+        bool flaps = sim->options.plan.has[PLAN_FLAPS];
+        ports = (struct broker_ports){
+            .journal_new = flaps ? flap_journal_new : flaw_journal_new,
+            .journal_load = flaps ? flap_journal_load : node_store_journal_load,
+            .journal_load_more = flaps ? flap_journal_load_more : node_store_journal_load_more,
+            .journal_free = flaps ? flap_journal_free : node_store_journal_free,
+            .context = &node->store->ports};
     }
     struct broker_config config = {.config = sim->config,
                                    .ports = &ports,

@@ -27,7 +27,9 @@
     X(PLAN_READS,      15, "reads fail")                                                          \
     X(PLAN_BACKLOG,    20, "little may wait for the disk")                                        \
     X(PLAN_QUORUM,     12, "durability quorum")                                                   \
-    X(PLAN_RELAXED,    8,  "durability relaxed")
+    X(PLAN_RELAXED,    8,  "durability relaxed")                                                  \
+    X(PLAN_FLAPS,      35, "partitions are lost, and led again")                                  \
+    X(PLAN_GRACE,      50, "wills wait for who lost the leader")
 /* clang-format on */
 
 #define PLAN_NAME(name, percent, words) name,

@@ -2,10 +2,12 @@
 
 #include "core/pubsub/msg.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_flap.h"
 #include "tests/sim/sim_life.h"
 #include "tests/sim/sim_node.h"
 #include "tests/sim/sim_outage.h"
 #include "tests/sim/sim_replay.h"
+#include "tests/sim/sim_store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,6 +267,11 @@ void run_seed(const struct run_options *options, struct run_result *out)
     if (sim_options.plan.has[PLAN_FULL] || sim_options.plan.has[PLAN_ERRORS]) {
         check_allow_bad_disk(world.check);
     }
+    if (sim_options.plan.has[PLAN_FLAPS]) {
+        check_allow_flaps(world.check,
+                          sim_options.plan.has[PLAN_GRACE] ? SIM_STORE_GRACE_MS * SIM_MS : 0);
+    }
+    flaps_init(sim, world.check);
     for (uint32_t i = 0; i < world.client_count; i++) {
         world.clients[i] = life_client(&world, i);
     }

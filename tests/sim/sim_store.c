@@ -133,7 +133,11 @@ enum err sim_store_open(struct sim_store *store, uint32_t shard_count,
                                                                            : 0,
                                   .gather_ns = STORE_GATHER_NS};
     struct kv_failure why = {.text = ""};
-    store->ports = (struct node_store){.shard_count = shard_count, .seed = rng_u64(&store->rng)};
+    store->ports = (struct node_store){
+        .shard_count = shard_count,
+        .seed = rng_u64(&store->rng),
+        .load_keys_max = plan->has[PLAN_STALLS] ? 2 : 40, /* many turns, or few */
+        .will_grace_ms = plan->has[PLAN_GRACE] ? SIM_STORE_GRACE_MS : 0};
     enum err err = store_open(&config, &store->ports.store, &why);
     if (err != OK) {
         snprintf(failure->text, sizeof(failure->text), "%.900s (%s)", why.text, err_text(err));
@@ -145,6 +149,7 @@ enum err sim_store_open(struct sim_store *store, uint32_t shard_count,
 
 void sim_store_close(struct sim_store *store)
 {
+    node_store_load_stop(&store->ports);
     store_close(store->ports.store);
     store->ports.store = NULL;
 }

@@ -17,6 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of a will whose client lost its leader, where the plan has it. */
+#define SIM_STORE_GRACE_MS 2000
+
 struct lane;
 
 struct sim_store {
