@@ -72,11 +72,12 @@ void peers_address(const struct peers *peers, struct address *out); /* where it 
 
 /*
  * A node of the cluster: it is connected to, and let in. One that is there gets another name or address:
- * its links end if that differs. ERR_NOMEM, ERR_INVALID: a name that is none, or this node's own number.
+ * its links end if that differs, and no down() tells so, as the owner knows. ERR_NOMEM, ERR_INVALID: a
+ * name that is none, or this node's own number.
  */
 enum err peers_set(struct peers *peers, uint32_t node, const char *name,
                    const struct address *address);
-void peers_forget(struct peers *peers, uint32_t node);
+void peers_forget(struct peers *peers, uint32_t node); /* likewise without down() */
 
 /*
  * Send a copy, with the next peers_flush(). It arrives once, in order within its class, or not at all:

@@ -1,4 +1,5 @@
 #include "core/base/log.h"
+#include "core/base/rng.h"
 #include "tests/lib/link_pair.h"
 
 /* Nodes in clear, on loopback sockets: order, priorities, credit, cuts, generations. */
@@ -57,6 +58,27 @@ static void raft_goes_before_control_and_control_before_data(void **state)
     for (uint32_t i = 0; i < 30; i++) {
         assert_int_equal(pair.nodes[1].told[i].number, i < 20 ? i : 80 + i);
     }
+    pair_deinit(&pair);
+}
+
+/* Data fills several frames: what is sent later by raft does not wait for all of them. */
+static void raft_overtakes_data_that_waits(void **state)
+{
+    enum { PIECE = 200 << 10, PIECES = 10 };
+    struct pair pair;
+    uint32_t at = 0;
+    (void)state;
+    pair_of_two(&pair);
+    for (uint32_t i = 0; i < PIECES; i++) {
+        assert_int_equal(pair_send(&pair, 0, 1, LINK_KIND_PUBLISH, i, PIECE), OK);
+    }
+    pair_turn(&pair); /* the first frame is on its way */
+    assert_int_equal(pair_send(&pair, 0, 1, LINK_KIND_CONSENSUS, 77, PIECE), OK);
+    PAIR_UNTIL(&pair, pair.nodes[1].told_count == PIECES + 1);
+    while (pair.nodes[1].told[at].kind != LINK_KIND_CONSENSUS) {
+        at++;
+    }
+    assert_in_range(at, 0, PIECES / 2);
     pair_deinit(&pair);
 }
 
@@ -246,7 +268,7 @@ static void a_stream_cut_at_any_byte_loses_an_end_and_nothing_else(void **state)
     a.backoff_ns_max = PAIR_MS;
     pair_with_relay(&pair, &relay, &a, &b);
     struct pair_node *sender = &pair.nodes[0], *receiver = &pair.nodes[1];
-    for (uint64_t cut = 1; cut < 400; cut += 7) {
+    for (uint64_t cut = 1; cut < 400; cut += 11) {
         relay.cut_after = cut;
         relay_cut(&relay);
         uint64_t streams = relay.stream_count;
@@ -461,6 +483,172 @@ static void a_stream_is_carried_to_the_shard_that_it_is_for(void **state)
     PAIR_UNTIL(&pair, pair.nodes[2].told_count == 100);
     assert_int_equal(pair.nodes[1].told_count, 0);
     assert_int_equal(pair.nodes[2].told[99].number, 99);
+    bulk_open(&pair);
+    assert_int_equal(pair_send(&pair, 0, 1, LINK_KIND_TRANSFER, 7, 1000), OK);
+    PAIR_UNTIL(&pair, pair.nodes[2].told_count == 101);
+    assert_int_equal(pair.nodes[2].told[100].kind, LINK_KIND_TRANSFER);
+    pair_deinit(&pair);
+}
+
+/* ---- a peer that speaks as it likes -------------------------------------------------------------- */
+
+struct raw {
+    struct io_stream *stream;
+    struct buf out;
+    uint64_t received;
+    bool is_connected, is_closed;
+};
+
+static void raw_bytes(void *owner, struct slice bytes)
+{
+    ((struct raw *)owner)->received += bytes.count;
+}
+
+static void raw_sent(void *owner)
+{
+    struct raw *raw = owner;
+    if (raw->is_connected || buf_count(&raw->out) == 0) {
+        return;
+    }
+    raw->is_connected = true;
+    struct slice bytes = buf_bytes(&raw->out);
+    io_send(raw->stream, &bytes, 1);
+}
+
+static void raw_closed(void *owner, enum err why)
+{
+    (void)why;
+    ((struct raw *)owner)->is_closed = true;
+}
+
+static const struct io_stream_events raw_events = {
+    .bytes = raw_bytes, .sent = raw_sent, .closed = raw_closed};
+
+static void raw_hello(struct raw *raw, uint64_t generation)
+{
+    struct peers_config a = pair_config(0);
+    struct link_packet packet = {.kind = LINK_PACKET_HELLO,
+                                 .hello = {.version = LINK_VERSION,
+                                           .cluster = slice_of(a.cluster_id, LINK_CLUSTER_BYTES),
+                                           .node = 1,
+                                           .name = slice_text("a"),
+                                           .meant = 2,
+                                           .incarnation = 1,
+                                           .generation = generation,
+                                           .shard_count = 1,
+                                           .level_min = 1,
+                                           .level_max = 1}};
+    assert_int_equal(link_greeting_encode(&packet, &raw->out), OK);
+}
+
+static void raw_frame(struct raw *raw, uint64_t credit, uint32_t kind, size_t body_bytes)
+{
+    static uint8_t body[4096];
+    uint8_t head[LINK_FRAME_HEAD_MAX];
+    struct buf messages = {0};
+    struct link_message message = {.kind = kind, .body = slice_of(body, body_bytes)};
+    assert_int_equal(link_message_encode(&message, &messages), OK);
+    size_t count = link_frame_head(credit, buf_count(&messages), 0, 0, head);
+    assert_int_equal(buf_append(&raw->out, slice_of(head, count)), OK);
+    assert_int_equal(buf_append(&raw->out, buf_bytes(&messages)), OK);
+    buf_deinit(&messages);
+}
+
+/* All of it is said at once; until the other side ends it, or has had its turns. */
+static void raw_speak(struct pair *pair, struct raw *raw, uint32_t turns)
+{
+    assert_int_equal(
+        io_connect(pair->io, &pair->nodes[1].address, NULL, &raw_events, raw, &raw->stream), OK);
+    for (uint32_t i = 0; i < turns && !raw->is_closed; i++) {
+        pair_turn(pair);
+    }
+}
+
+static void raw_end(struct pair *pair, struct raw *raw)
+{
+    if (!raw->is_closed) {
+        io_close(raw->stream);
+        PAIR_UNTIL(pair, raw->is_closed);
+    }
+    buf_deinit(&raw->out);
+}
+
+static void pair_of_one(struct pair *pair)
+{
+    struct peers_config b = pair_config(1);
+    struct address nowhere;
+    b.link.window_bytes = 1000;
+    b.backoff_ns_min = b.backoff_ns_max = 1000 * PAIR_MS;
+    pair_init(pair);
+    pair_node_start(pair, 1, &b);
+    assert_int_equal(address_parse("127.0.0.1", 1, &nowhere), OK);
+    assert_int_equal(peers_set(pair->nodes[1].peers, 1, "a", &nowhere), OK);
+}
+
+static void who_breaks_the_rules_of_a_link_loses_it(void **state)
+{
+    enum {
+        SENDS_BEYOND_CREDIT,
+        CREDITS_WHAT_WAS_NEVER_SENT,
+        SENDS_BULK,
+        GREETS_TWICE,
+        OBEYS,
+        CASES
+    };
+    (void)state;
+    for (uint32_t i = 0; i < CASES; i++) {
+        struct raw raw = {0};
+        struct pair pair;
+        pair_of_one(&pair);
+        pair.nodes[1].keeps = true;
+        raw_hello(&raw, 1);
+        raw_frame(&raw, 0, LINK_KIND_PUBLISH, 900);
+        if (i == SENDS_BEYOND_CREDIT) {
+            raw_frame(&raw, 0, LINK_KIND_PUBLISH, 900);
+        } else if (i == CREDITS_WHAT_WAS_NEVER_SENT) {
+            raw_frame(&raw, 1, LINK_KIND_ROUTES, 10);
+        } else if (i == SENDS_BULK) {
+            raw_frame(&raw, 0, LINK_KIND_TRANSFER, 10);
+        } else if (i == GREETS_TWICE) {
+            raw_hello(&raw, 2);
+        }
+        raw_speak(&pair, &raw, i == OBEYS ? 20 : PAIR_TURNS_MAX);
+        assert_int_equal(raw.is_closed, i != OBEYS);
+        assert_int_equal(pair.nodes[1].told_count, 1);
+        assert_int_equal(metric_label_value(pair.nodes[1].metrics, METRIC_links_refused,
+                                            LINK_REASON_PROTOCOL),
+                         i != OBEYS);
+        raw_end(&pair, &raw);
+        pair_deinit(&pair);
+    }
+}
+
+static void no_bytes_of_a_stranger_break_anything(void **state)
+{
+    struct pair pair;
+    struct rng rng;
+    (void)state;
+    rng_init(&rng, 1);
+    pair_of_one(&pair);
+    for (uint32_t i = 0; i < 150; i++) {
+        struct raw raw = {0};
+        raw_hello(&raw, i + 1);
+        raw_frame(&raw, 0, (uint32_t)rng_below(&rng, 64), (size_t)rng_below(&rng, 300));
+        raw_frame(&raw, 0, (uint32_t)rng_below(&rng, 64), (size_t)rng_below(&rng, 300));
+        for (uint64_t k = rng_below(&rng, 4); k > 0; k--) { /* a few bytes are others */
+            raw.out.data[raw.out.begin + rng_below(&rng, buf_count(&raw.out))] = (uint8_t)rng_u64(
+                &rng);
+        }
+        raw_speak(&pair, &raw, 4);
+        raw_end(&pair, &raw);
+    }
+    struct raw honest = {0};
+    raw_hello(&honest, UINT64_MAX);
+    raw_frame(&honest, 0, LINK_KIND_ROUTES, 10);
+    uint64_t before = pair.nodes[1].told_count;
+    raw_speak(&pair, &honest, 20);
+    assert_int_equal(pair.nodes[1].told_count, before + 1);
+    raw_end(&pair, &honest);
     pair_deinit(&pair);
 }
 
@@ -469,6 +657,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_nodes_meet_and_messages_come_in_order),
         cmocka_unit_test(raft_goes_before_control_and_control_before_data),
+        cmocka_unit_test(raft_overtakes_data_that_waits),
         cmocka_unit_test(a_slow_reader_of_data_holds_up_data_alone),
         cmocka_unit_test(more_than_is_kept_breaks_the_link_and_memory_stays_bounded),
         cmocka_unit_test(a_message_larger_than_the_window_goes_alone),
@@ -483,6 +672,8 @@ int main(void)
         cmocka_unit_test(a_node_that_is_forgotten_is_out_and_may_be_let_in_again),
         cmocka_unit_test(names_and_numbers_that_are_none_are_not_taken),
         cmocka_unit_test(a_stream_is_carried_to_the_shard_that_it_is_for),
+        cmocka_unit_test(who_breaks_the_rules_of_a_link_loses_it),
+        cmocka_unit_test(no_bytes_of_a_stranger_break_anything),
     };
     log_setup(getenv("TEST_LOG") != NULL ? 2 : -1, LOG_LOGFMT, 0xff);
     return cmocka_run_group_tests(tests, NULL, NULL);
