@@ -35,6 +35,7 @@
  *     E12  consensus_persisted()   only what is still in the log is reported as stored
  *     E13  consensus_receive.c     a rejection leads back by a whole term, not by one entry
  *     E14  consensus_receive.c     who does not know yet that it is a voter votes all the same
+ *     E15  consensus_event.c       who is to lose its vote hears of it when that is committed
  */
 #ifndef TERN_CLUSTER_CONSENSUS_H
 #define TERN_CLUSTER_CONSENSUS_H

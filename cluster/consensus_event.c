@@ -81,6 +81,54 @@ static enum err commit_announce(struct consensus *consensus, const struct engine
     return OK;
 }
 
+/* It carries nothing from that index on. false: it can stand on nothing before it, and is left out. */
+static bool append_shorten(const struct consensus *consensus, struct consensus_message *message,
+                           uint64_t index)
+{
+    if (message->append.prev_index >= index) { /* it cannot have that */
+        message->append.prev_index = consensus_match_index(consensus, message->peer);
+        message->append.prev_term = consensus_term_of(consensus, message->append.prev_index);
+        message->append.count = 0;
+        if (message->append.prev_term == 0) {
+            return false;
+        }
+    }
+    if (message->append.prev_index + message->append.count >= index) {
+        message->append.count = (uint32_t)(index - 1 - message->append.prev_index);
+    }
+    return true;
+}
+
+/*
+ * E15: who is to lose its vote hears of it when it is committed. A member whose own log says so stands
+ * for election no more, and denies its vote to everybody whose log is shorter: if the leader dies before
+ * the others know, and one more is dead, nobody can be elected. What makes it so is committed without it.
+ */
+static void demotion_withhold(struct consensus *consensus)
+{
+    struct consensus_members before, after;
+    struct engine_view view;
+
+    engine_look(consensus, &view);
+    if (view.state != ENGINE_LEADER || view.change_open == 0) {
+        return;
+    }
+    engine_members_committed(consensus, &before);
+    consensus_members(consensus, &after);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < consensus->update.message_count; i++) {
+        struct consensus_message *message = &consensus->messages[kept];
+        *message = consensus->messages[i];
+        const struct consensus_member *was = members_find(&before, message->peer);
+        const struct consensus_member *is = members_find(&after, message->peer);
+        bool loses = was != NULL && was->role == CONSENSUS_VOTER &&
+                     (is == NULL || is->role != CONSENSUS_VOTER);
+        kept += message->kind != CONSENSUS_APPEND || !loses ||
+                append_shorten(consensus, message, view.change_open);
+    }
+    consensus->update.message_count = kept;
+}
+
 static enum err barrier_submit(struct consensus *consensus, uint64_t term)
 {
     consensus->own = (struct consensus_entry){term, CONSENSUS_BARRIER, {0}};
@@ -141,6 +189,9 @@ enum err event_end(struct consensus *consensus, enum err err, struct consensus_u
     }
     if (err != OK) {
         return err;
+    }
+    if (keeps(consensus, 15)) {
+        demotion_withhold(consensus);
     }
     engine_look(consensus, &view);
     consensus->update.messages = consensus->messages;

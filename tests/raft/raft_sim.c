@@ -3,7 +3,7 @@
  *
  *     raft_sim [--seeds FROM-TO] [--ms CHAOS] [--off RULE]... [--find] [--loud]
  *
- * --off     a host rule (1 to 12, cluster/consensus.h) is not kept, to see what it is good for
+ * --off     a host rule (1 to 15, cluster/consensus.h) is not kept, to see what it is good for
  * --find    succeed when at least one seed fails: the simulation can see that the rule is missing
  *
  * Each seed runs in a process of its own, as an engine without its rules may do anything.

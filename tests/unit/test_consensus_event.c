@@ -453,6 +453,36 @@ static void e14_who_does_not_know_that_it_is_a_voter_votes_all_the_same(void **s
     }
 }
 
+static void e15_who_is_to_lose_its_vote_hears_of_it_when_that_is_committed(void **state)
+{
+    const struct consensus_message *append;
+    struct consensus_entry entry;
+    struct consensus_update update;
+    uint64_t now_ms;
+    (void)state;
+    for (uint32_t off = 0; off <= 1; off++) {
+        struct consensus *consensus = leader_new(off << 15, false, &now_ms);
+        assert_int_equal(consensus_change(consensus, now_ms, 3, CONSENSUS_STANDBY, &update), OK);
+        append = message_of(&update, CONSENSUS_APPEND, 3);
+        assert_int_equal(append == NULL ? 0 : append->append.count, off);
+        append = message_of(&update, CONSENSUS_APPEND, 2);
+        assert_int_equal(append->append.count, 1);
+        stored(consensus, now_ms, &update);
+        entry = command(consensus_status(consensus).term);
+        assert_int_equal(consensus_submit(consensus, now_ms, &entry, 1, &update), OK);
+        append = message_of(&update, CONSENSUS_APPEND, 3);
+        if (append != NULL && !off) { /* it stands on what it has */
+            assert_int_equal(append->append.prev_index, 2);
+            assert_int_equal(append->append.count, 0);
+        }
+        stored(consensus, now_ms, &update);
+        acknowledged(consensus, now_ms, 2, 4, &update);
+        assert_false(consensus_status(consensus).change_is_open);
+        assert_int_equal(consensus_status(consensus).commit_index, 4); /* without 3 */
+        consensus_free(consensus);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +501,7 @@ int main(void)
         cmocka_unit_test(e11_who_has_just_started_does_not_vote),
         cmocka_unit_test(e12_what_was_replaced_meanwhile_is_not_reported),
         cmocka_unit_test(e14_who_does_not_know_that_it_is_a_voter_votes_all_the_same),
+        cmocka_unit_test(e15_who_is_to_lose_its_vote_hears_of_it_when_that_is_committed),
         cmocka_unit_test(e13_a_rejection_leads_back_by_a_whole_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
