@@ -136,6 +136,8 @@ struct consensus_config {
 enum err consensus_new(const struct consensus_config *config,
                        struct consensus **out);   /* ERR_NOMEM */
 void consensus_free(struct consensus *consensus); /* accepts NULL */
+/* Of a member that begins anew, from an image: what it knows of its links (E5) stays. */
+void consensus_keep_links(struct consensus *consensus, const struct consensus *before);
 
 /* ---- events: update is written on OK only ---------------------------------------------------- */
 
@@ -237,6 +239,8 @@ const struct consensus_snapshot *consensus_snapshot(const struct consensus *cons
 uint64_t consensus_term_of(const struct consensus *consensus, uint64_t index);
 /* index: of the CHANGE that made it so; it may not be committed yet. */
 void consensus_members(const struct consensus *consensus, struct consensus_members *out);
+/* The same as far as it is committed; index 0: there is nothing yet. */
+void consensus_members_committed(const struct consensus *consensus, struct consensus_members *out);
 /* Leader only: how far that member is known to have the log; 0: not at all, or unknown. */
 uint64_t consensus_match_index(const struct consensus *consensus, uint64_t id);
 

@@ -452,6 +452,11 @@ struct consensus_status consensus_status(const struct consensus *consensus)
     };
 }
 
+void consensus_members_committed(const struct consensus *consensus, struct consensus_members *out)
+{
+    engine_members_committed(consensus, out);
+}
+
 bool consensus_is_voter(const struct consensus *consensus)
 {
     const struct consensus_member *self;

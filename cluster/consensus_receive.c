@@ -3,6 +3,8 @@
 #include "cluster/consensus_parts.h"
 #include "core/base/assert.h"
 
+#include <string.h>
+
 /*
  * What a peer says. First whether it can be true at all, then whether it is out of date, then whether
  * it contradicts what we are; what is left the engine hears, in a form that it does not stumble over.
@@ -57,6 +59,12 @@ static bool is_of_older_link(struct consensus *consensus, const struct consensus
     }
     consensus->peers[i].generation = piece->generation;
     return false;
+}
+
+void consensus_keep_links(struct consensus *consensus, const struct consensus *before)
+{
+    memcpy(consensus->peers, before->peers, sizeof consensus->peers);
+    consensus->peer_count = before->peer_count;
 }
 
 /*

@@ -200,6 +200,39 @@ void journal_raft_want(struct journal *journal, uint32_t partition, const uint64
     }
 }
 
+bool journal_raft_may_install(struct journal *journal, uint32_t partition,
+                              const struct consensus_snapshot *image)
+{
+    struct journal_raft *self = raft_of(journal);
+
+    ASSERT(partition < STORE_PARTITIONS && self->slots[partition].replica != NULL);
+    journal_read_clocks(self);
+    return !self->is_fenced &&
+           replica_may_install(self->slots[partition].replica, self->now_ms, image);
+}
+
+void journal_raft_installed(struct journal *journal, uint32_t partition,
+                            const struct consensus_snapshot *image, struct machine *machine)
+{
+    struct journal_raft *self = raft_of(journal);
+    struct slot *slot = &self->slots[partition];
+
+    journal_read_clocks(self);
+    enum err err = replica_installed(slot->replica, self->now_ms, image, machine);
+    if (err != OK) {
+        journal_fence(self, "beginning anew from an image", err);
+    }
+    lead_look(self, partition);
+}
+
+bool journal_raft_members_at(const struct journal *journal, uint32_t partition, uint64_t index,
+                             struct consensus_members *out)
+{
+    const struct slot *slot = &raft_of(journal)->slots[partition];
+
+    return slot->replica != NULL && replica_members_at(slot->replica, index, out);
+}
+
 enum err journal_raft_look(const struct journal *journal, uint32_t partition,
                            struct replica_look *out)
 {

@@ -17,6 +17,7 @@
 #include "core/base/blocks.h"
 #include "core/base/log.h"
 #include "core/io/io.h"
+#include "storage/install.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,6 +313,34 @@ static const struct journal_calls calls = {
     .leave_io = leave_io,
 };
 
+/*
+ * It was being replaced by an image when the node stopped: it is an empty member now, and waits for help
+ * like any other. The mark goes, as what comes may as well be all of the log: the next start must not
+ * take that for what was left of the image.
+ */
+static enum err begin_again(struct journal_raft *self, uint32_t partition,
+                            struct kv_failure *failure)
+{
+    const struct raftlog_mark nowhere = {0, 0};
+    struct kv_batch *batch;
+    bool was = false;
+
+    TRY(install_recover(self->store, partition, &was, failure));
+    if (!was) {
+        return OK;
+    }
+    batch = kv_batch_new();
+    if (batch == NULL) {
+        return ERR_NOMEM;
+    }
+    raftlog_end_mark(batch, partition, &nowhere);
+    enum err err = kv_flush(store_state(self->store)); /* what it removed */
+    err = err == OK ? kv_write(store_log(self->store), batch) : err;
+    kv_batch_free(batch);
+    store_replace(self->store, partition, false);
+    return err;
+}
+
 static enum err open_slot(struct journal_raft *self, const struct journal_raft_config *config,
                           uint32_t partition, struct kv_failure *failure)
 {
@@ -329,6 +358,7 @@ static enum err open_slot(struct journal_raft *self, const struct journal_raft_c
         .store = self->store,
         .state_desk = &self->state_desk,
     };
+    TRY(begin_again(self, partition, failure));
     TRY(replica_open(&replica, self->now_ms, &slot->replica, failure));
     const struct machine *machine = replica_machine(slot->replica);
     store_applied(self->store, partition, machine_index(machine), machine_term(machine));

@@ -33,8 +33,9 @@ struct io;
  *              logged is ignored, and journal_admit() and journal_await() say ERR_UNAVAILABLE
  *     send     bytes, borrowed for the call, to that group of the peer: journal_raft_receive() there.
  *              At most once, in order, or not at all
- *     install  the peer lacks what is cut from the log: it needs an image of that partition. Told again
- *              and again while that is so
+ *     fetch    that peer leads, and we lack what all logs have cut off: bring an image of its state, of
+ *              index or later, and say so by journal_raft_may_install() and journal_raft_installed(). Told
+ *              again when another one leads. NULL: fenced instead
  *
  * NULL: nobody wants to know; send is needed where there are peers.
  */
@@ -42,7 +43,7 @@ struct journal_raft_events {
     void (*led)(void *context, uint32_t partition);
     void (*lost)(void *context, uint32_t partition);
     void (*send)(void *context, uint64_t peer, uint32_t group, struct slice bytes);
-    void (*install)(void *context, uint32_t partition, uint64_t peer);
+    void (*fetch)(void *context, uint32_t partition, uint64_t peer, uint64_t index);
     void *context;
 };
 
@@ -81,6 +82,19 @@ uint64_t journal_raft_leader(const struct journal *journal, uint32_t partition);
  */
 void journal_raft_want(struct journal *journal, uint32_t partition, const uint64_t *members,
                        uint32_t count, uint64_t preferred);
+/*
+ * As replica_may_install(), replica_installed() and replica_members_at(), for what brings images
+ * (cluster/transfer.h). image: index, term, members.
+ */
+struct consensus_members;
+struct consensus_snapshot;
+bool journal_raft_may_install(struct journal *journal, uint32_t partition,
+                              const struct consensus_snapshot *image);
+void journal_raft_installed(struct journal *journal, uint32_t partition,
+                            const struct consensus_snapshot *image, struct machine *machine);
+bool journal_raft_members_at(const struct journal *journal, uint32_t partition, uint64_t index,
+                             struct consensus_members *out);
+
 /* For people and for tests. ERR_NOT_FOUND: another shard's. */
 struct replica_look;
 enum err journal_raft_look(const struct journal *journal, uint32_t partition,

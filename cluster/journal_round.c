@@ -152,11 +152,11 @@ static void host_send(void *context, struct replica *replica, uint64_t peer, str
     }
 }
 
-static void host_install(void *context, struct replica *replica, uint64_t peer)
+static void host_fetch(void *context, struct replica *replica, uint64_t peer, uint64_t index)
 {
     struct journal_raft *self = context;
-    if (self->events.install != NULL && !self->is_fenced) {
-        self->events.install(self->events.context, replica_partition(replica), peer);
+    if (!self->is_fenced) {
+        self->events.fetch(self->events.context, replica_partition(replica), peer, index);
     }
 }
 
@@ -165,7 +165,10 @@ static void host_install(void *context, struct replica *replica, uint64_t peer)
 void rounds_init(struct journal_raft *self)
 {
     self->host = (struct replica_host){host_batch, host_committed, host_leads,
-                                       host_send,  host_install,   self};
+                                       host_send,  host_fetch,     self};
+    if (self->events.fetch == NULL) {
+        self->host.fetch = NULL;
+    }
     self->round = round_take(self);
 }
 

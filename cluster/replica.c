@@ -158,21 +158,31 @@ static enum err update_log(struct replica *replica, const struct consensus_updat
 
 /* ---- committed -------------------------------------------------------------------------------- */
 
-/* Who belongs to the group now has a record of its own, as the entry may be cut off (raftlog.h). */
-static enum err members_note(struct replica *replica, uint64_t index, struct slice bytes)
+/* Who belongs to the group has a record of its own, as the entry may be cut off (raftlog.h). */
+enum err members_note(struct replica *replica, const struct consensus_members *members)
 {
     const struct replica_host *host = replica->config.host;
     struct kv_batch *batch = host->batch(host->context, replica, true);
     struct mark *mark = mark_of(replica, batch);
+    uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
 
     if (mark == NULL) {
         return ERR_NOMEM;
     }
-    raftlog_put_members(batch, replica->config.partition, index, bytes);
-    mark->members = index;
-    replica->members_told = index;
+    raftlog_put_members(batch, replica->config.partition, members->index,
+                        slice_of(bytes, members_write(members, bytes)));
+    mark->members = members->index;
+    replica->members_told = members->index;
     tail_keep(replica);
     return OK;
+}
+
+static enum err change_tell(struct replica *replica, uint64_t index, struct slice bytes)
+{
+    struct consensus_members members = {.index = index};
+
+    TRY(members_read(bytes, &members));
+    return members_note(replica, &members);
 }
 
 static enum err committed_tell(struct replica *replica, const struct consensus_status *now)
@@ -181,12 +191,12 @@ static enum err committed_tell(struct replica *replica, const struct consensus_s
     uint64_t end = now->commit_index < now->stored_index ? now->commit_index
                                                          : now->stored_index; /* I2 */
 
-    while (replica->told < end) {
+    while (replica->told < end && !replica->is_installing) {
         const struct consensus_entry *entry = window_get(&replica->window, replica->told + 1);
         ASSERT(entry != NULL); /* I1 */
         replica->told++;
         if (entry->type == CONSENSUS_CHANGE) {
-            TRY(members_note(replica, replica->told, entry->bytes));
+            TRY(change_tell(replica, replica->told, entry->bytes));
         }
         host->committed(host->context, replica, replica->told, entry->term,
                         entry->type == CONSENSUS_COMMAND ? entry->bytes : (struct slice){0});
@@ -215,7 +225,7 @@ static void update_carry_out(struct replica *replica, enum err err,
     struct consensus_status now = consensus_status(replica->consensus);
 
     if (err == OK && update->install != NULL) {
-        err = ERR_UNSUPPORTED; /* nobody sends one yet (cluster/transfer.h, to come) */
+        err = image_begin(replica, update->install);
     }
     if (err == OK) {
         err = update_log(replica, update, owned);
@@ -226,6 +236,9 @@ static void update_carry_out(struct replica *replica, enum err err,
     }
     if (err == OK) {
         err = committed_tell(replica, &now);
+    }
+    if (err == OK && replica->is_installing) {
+        image_look(replica);
     }
     if (err != OK) {
         replica_fence(replica); /* the engine believes that it was done */

@@ -40,9 +40,10 @@ struct replica_host {
     void (*leads)(void *context, struct replica *replica, uint64_t term);
     /* A message to a peer; not called while alone. Borrowed for the call. */
     void (*send)(void *context, struct replica *replica, uint64_t peer, struct slice message);
-    /* That peer is behind all that the log has: it needs an image of the state. Told again and again
-     * while that is so. */
-    void (*install)(void *context, struct replica *replica, uint64_t peer);
+    /* The leader, that peer, has cut from its log what we lack: bring an image of its state, of index or
+     * later, and say so by replica_installed(). All that was committed is applied, and nothing more will
+     * be until then (E6). Told again while that is so and the leader asks again. NULL: fenced instead. */
+    void (*fetch)(void *context, struct replica *replica, uint64_t peer, uint64_t index);
     void *context;
 };
 
@@ -94,6 +95,21 @@ void replica_persisted(struct replica *replica, uint64_t now_ms, enum err err);
 
 /* The state has every entry up to index: their bytes are given back. */
 void replica_applied(struct replica *replica, uint64_t index);
+
+/*
+ * Is that the image to have? Asked before anything is changed; from true on it is the only one that may
+ * come, unless this is asked again. Who belongs to the group as of it is put into the log at once.
+ */
+struct consensus_snapshot;
+bool replica_may_install(struct replica *replica, uint64_t now_ms,
+                         const struct consensus_snapshot *image);
+/* The state is that image, on stable storage, and the log is cut at it. machine is the replica's from here
+ * on. ERR_NOMEM: fenced. */
+enum err replica_installed(struct replica *replica, uint64_t now_ms,
+                           const struct consensus_snapshot *image, struct machine *machine);
+/* Who belonged to the group as of an entry that is applied here; false: ask for a later one. */
+bool replica_members_at(const struct replica *replica, uint64_t index,
+                        struct consensus_members *out);
 
 /* When the engine wants its timer, monotonic ms; UINT64_MAX: never (alone). And when it is due. */
 uint64_t replica_timeout_ms(const struct replica *replica);

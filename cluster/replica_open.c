@@ -195,7 +195,7 @@ static enum err on_entry(void *context, const struct raftlog_entry *entry)
     return OK;
 }
 
-static enum err engine_new(struct replica *replica)
+enum err replica_engine_new(const struct replica *replica, struct consensus **out)
 {
     struct consensus_config config = {
         .node_id = replica->config.node_id,
@@ -203,10 +203,14 @@ static enum err engine_new(struct replica *replica)
         .election_ms = replica->config.election_ms,
         .heartbeat_ms = replica->config.heartbeat_ms,
     };
+    return consensus_new(&config, out);
+}
 
+static enum err engine_new(struct replica *replica)
+{
     consensus_free(replica->consensus);
     replica->consensus = NULL;
-    return consensus_new(&config, &replica->consensus);
+    return replica_engine_new(replica, &replica->consensus);
 }
 
 /* ---- a new one, and one whose log is behind --------------------------------------------------- */
@@ -258,8 +262,9 @@ static enum err log_judge(struct opening *opening)
     if (hard->term == 0 && !is_empty) {
         return refuse(opening, ERR_CORRUPT, "its log has lost its term", restore);
     }
-    if (is_empty) { /* who waits to be added may have heard of a term */
-        return replica->config.is_joiner ? OK : partition_make(opening);
+    if (is_empty) { /* who waits for others may have heard of a term */
+        bool waits = replica->config.is_joiner || hard->term > 0;
+        return waits ? OK : partition_make(opening);
     }
     if (opening->first == 0) {
         opening->last = hard->cut_index;

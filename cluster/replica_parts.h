@@ -51,6 +51,8 @@ struct replica {
     uint64_t told;        /* the last index that host.committed() was told */
     uint64_t applied;
     bool is_fenced;
+    bool is_installing;               /* an image is waited for: nothing is applied */
+    uint64_t image_peer, image_index; /* who has it; of that index, or later */
 
     struct mark *marks; /* under way, oldest first; a ring */
     uint32_t mark_first, mark_count, mark_capacity;
@@ -81,6 +83,14 @@ enum err replica_log(struct replica *replica, const struct consensus_update *upd
                      struct slice owned, struct kv_batch *batch);
 
 void replica_fence(struct replica *replica);
+enum err replica_engine_new(const struct replica *replica, struct consensus **out);
+
+/* An image of the state, in place of what is behind all logs (replica_image.c). */
+enum err image_begin(struct replica *replica, const struct consensus_snapshot *wanted);
+void image_look(struct replica *replica); /* after an event: who has it now? */
+
+/* In what is to become durable: the members have a record. */
+enum err members_note(struct replica *replica, const struct consensus_members *members);
 
 /* How far back the log is kept: said to the store when something changed (replica_tail.c). */
 void tail_begin(struct replica *replica, uint64_t index);

@@ -11,7 +11,7 @@
  *
  *     APPEND ── in memory ──────────────────────────────────────> send
  *        └── not in memory ──> courier ──> state lane reads log ──> send      in pieces, as the
- *                                 └── the log is cut there ──> host.install   follower acknowledges
+ *                                 └── the log is cut there ──> INSTALL        follower acknowledges
  *
  * While a courier is on its way, whatever the engine has for that follower is only noted, and a
  * message without entries goes in its place: one that stands on what the follower is known to have,
@@ -258,12 +258,29 @@ static enum err entries_send(struct courier *courier, const struct consensus_ent
     return pieces_send(replica, &message);
 }
 
+/*
+ * Ask that follower to bring an image. It says of what state at least; how it gets it is its owner's
+ * matter. The engine would name the state that we began with, which may be long gone.
+ */
+static enum err install_send(struct replica *replica, uint64_t peer)
+{
+    struct consensus_message message = {
+        .kind = CONSENSUS_INSTALL, .peer = peer, .term = consensus_status(replica->consensus).term};
+
+    message.install.index = replica->applied;
+    message.install.term = consensus_term_of(replica->consensus, replica->applied);
+    if (message.install.term == 0 ||
+        !replica_members_at(replica, replica->applied, &message.install.members)) {
+        return OK; /* with the next heartbeat, perhaps */
+    }
+    return message_send(replica, &message);
+}
+
 static void on_reading(struct job *job, enum err err)
 {
     struct courier *courier = CONTAINER_OF(CONTAINER_OF(job, struct store_apply, job),
                                            struct courier, reading);
     struct replica *replica = courier->replica;
-    const struct replica_host *host = replica->config.host;
     bool is_void = courier->is_void || !is_on_its_way(courier);
 
     courier->is_reading = courier->is_void = false;
@@ -272,8 +289,7 @@ static void on_reading(struct job *job, enum err err)
         err = OK;
     } else if (!is_void && (err == ERR_NOT_FOUND || (err == OK && courier->count == 0))) {
         courier->end = courier->next;
-        host->install(host->context, replica, courier->peer);
-        err = OK;
+        err = install_send(replica, courier->peer);
     } else if (!is_void && !replica->is_fenced && err == OK) {
         err = entries_send(courier, courier->entries, courier->count);
     } else if (err == ERR_NOT_FOUND) {
@@ -416,8 +432,6 @@ static enum err append_send(struct replica *replica, struct consensus_message *m
 
 enum err messages_send(struct replica *replica, const struct consensus_update *update)
 {
-    const struct replica_host *host = replica->config.host;
-
     for (uint32_t i = 0; i < update->message_count; i++) {
         struct consensus_message *message = &update->messages[i];
         switch (message->kind) {
@@ -425,7 +439,7 @@ enum err messages_send(struct replica *replica, const struct consensus_update *u
             TRY(append_send(replica, message));
             break;
         case CONSENSUS_INSTALL:
-            host->install(host->context, replica, message->peer);
+            TRY(install_send(replica, message->peer));
             break;
         default:
             TRY(message_send(replica, message));

@@ -238,13 +238,6 @@ static void load(struct node *node, uint32_t part, uint64_t term)
     free(loading.is_there);
 }
 
-void owner_check(struct node *node, uint32_t part)
-{
-    struct view *view = &node->views[part];
-    load(node, part, view->term + 1); /* as the next leader would */
-    view->term--;
-}
-
 void owner_led(void *context, uint32_t partition)
 {
     struct node *node = context;

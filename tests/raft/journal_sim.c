@@ -30,6 +30,7 @@ static struct settings settings_of(uint64_t seed, uint64_t chaos_ms)
         .quiet_ms = 16000,
         .is_static = seed % 3 == 0,
         .is_small = seed % 4 < 2,
+        .is_cut = seed % 4 == 1,
         .stalls = seed % 5 == 0 ? 5000 : 300,
     };
 }

@@ -162,8 +162,9 @@ static void node_boot(struct node *node)
 {
     struct world *world = node->world;
     struct kv_failure failure = {""};
-    struct store_config store = {
-        .folder = node->root, .space_free_min = 1, .flush_bytes = UINT64_C(1) << 40};
+    struct store_config store = {.folder = node->root,
+                                 .space_free_min = 1,
+                                 .flush_bytes = world->settings.is_cut ? 5000 : UINT64_C(1) << 40};
     struct journal_raft_config config = {
         .io = &node->io,
         .shard_count = SHARDS,
@@ -173,7 +174,12 @@ static void node_boot(struct node *node)
         .election_ms = 300,
         .heartbeat_ms = 50,
         .window_bytes = world->settings.is_small ? 500 : 0,
-        .events = {.led = owner_led, .lost = owner_lost, .send = on_send, .context = node},
+        .tail_bytes = world->settings.is_cut ? 3000 : 0,
+        .events = {.led = owner_led,
+                   .lost = owner_lost,
+                   .send = on_send,
+                   .fetch = on_fetch,
+                   .context = node},
     };
     node->io = (struct io){world, (uint64_t)draw(world, 1000000) * MS_NS};
     enum err err = store_open(&store, &node->store, &failure);
@@ -189,13 +195,13 @@ static void node_boot(struct node *node)
     }
     if (err != OK) {
         fail(world, "node %lu does not start: %s", node->id, failure.text);
-        ASSERT(world->failure[0] == '\0' || world->failure[0] != '\0');
         node->is_up = false;
         return;
     }
     owner_begin(node);
     want(node);
     node->log_ms = node->state_ms = node->resume_ms = 0;
+    memset(node->fetches, 0, sizeof(node->fetches));
 }
 
 static void node_close(struct node *node)
@@ -259,6 +265,7 @@ static void node_turn(struct node *node)
     journal_flush(node->journal);
     lane_go(node, store_log_lane(node->store), &node->log_ms);
     lane_go(node, store_state_lane(node->store), &node->state_ms);
+    fetches_turn(node);
     states_compare(node);
 }
 

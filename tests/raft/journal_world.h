@@ -15,6 +15,7 @@
 #ifndef TERN_TESTS_RAFT_JOURNAL_WORLD_H
 #define TERN_TESTS_RAFT_JOURNAL_WORLD_H
 
+#include "cluster/consensus.h"
 #include "cluster/journal_raft.h"
 #include "cluster/replica.h"
 #include "core/base/rng.h"
@@ -81,6 +82,9 @@ struct node {
     bool was_up; /* ever: the first begins the partitions, the others join */
     uint64_t start_ms, resume_ms, log_ms, state_ms; /* when it, or its lane, goes on */
     struct view views[PARTS];
+    struct {
+        uint64_t peer, at_ms; /* who has an image, and when it is here; 0: none is fetched */
+    } fetches[PARTS];
     uint32_t waiting; /* waits that are open */
 };
 
@@ -88,8 +92,8 @@ struct settings {
     uint64_t chaos_ms, quiet_ms;
     bool is_static;  /* the members stay */
     bool is_small;   /* little is kept in memory */
+    bool is_cut;     /* and in logs */
     uint32_t stalls; /* of 100000 turns of a lane */
-    int broken;      /* a thing that is done wrong on purpose, to see that it is found; 0: none */
 };
 
 struct world {
@@ -127,8 +131,9 @@ void owner_end(struct node *node);   /* it is closed: who waited was told */
 void owner_turn(struct node *node);
 void owner_led(void *context, uint32_t partition);
 void owner_lost(void *context, uint32_t partition);
-/* All that was told is in the state of that leader. */
-void owner_check(struct node *node, uint32_t part);
+void on_fetch(void *context, uint32_t partition, uint64_t peer,
+              uint64_t index); /* journal_fetch.c */
+void fetches_turn(struct node *node);
 void states_compare(struct node *node);
 
 static inline uint32_t partition_at(uint32_t part)

@@ -628,6 +628,31 @@ static void closing_writes_what_was_logged_and_tells_who_still_waits(void **stat
     msg_unref(msg);
 }
 
+/* A node stopped while an image took the place of partition 5: the others are as they were. */
+static void a_partition_that_was_being_replaced_waits_to_be_helped(void **state)
+{
+    struct house *house = *state;
+    struct raftlog_mark mark = {9, 1};
+    struct replica_look look;
+    struct kv_batch *batch = kv_batch_new();
+    log_open(house->journal, 5, 1);
+    log_open(house->journal, 6, 2);
+    settle(house);
+    raftlog_put_mark(batch, 5, &mark);
+    assert_int_equal(kv_write(store_log(house->store), batch), OK);
+    kv_batch_free(batch);
+    for (int i = 0; i < 2; i++) { /* the second start finds no mark any more */
+        close_house(house);
+        open_house(house);
+        assert_int_equal(journal_raft_look(house->journal, 5, &look), OK);
+        assert_int_equal(look.role, REPLICA_WAITS_TO_BE_ADDED);
+        assert_int_equal(look.applied_index, 0);
+        assert_int_equal(journal_admit(house->journal, 5), ERR_UNAVAILABLE);
+        assert_int_equal(journal_admit(house->journal, 6), OK);
+        assert_int_equal(machine_index(journal_raft_machine(house->journal, 5)), 0);
+    }
+}
+
 /* ---- disks that fail ------------------------------------------------------------------------ */
 
 static void a_sync_that_fails_is_told_to_all_who_wait_once(void **state)
@@ -887,6 +912,7 @@ int main(void)
         TEST(what_is_retained_and_committed_is_read_from_all_partitions),
         TEST(of_large_retained_messages_one_reading_brings_the_first),
         TEST(closing_writes_what_was_logged_and_tells_who_still_waits),
+        TEST(a_partition_that_was_being_replaced_waits_to_be_helped),
         TEST(a_sync_that_fails_is_told_to_all_who_wait_once),
         TEST(a_full_disk_refuses_new_work_and_keeps_what_waits),
         TEST(a_disk_that_is_full_from_the_first_sync_on_leaves_a_log_that_can_be_read),
