@@ -315,16 +315,11 @@ static enum err engine_begin(struct opening *opening, uint64_t now_ms)
         kv_batch_clear(opening->batch);
         TRY(consensus_persisted(replica->consensus, now_ms, index, term, &update));
     }
-    ASSERT(!update.has_hard);         /* a start decides nothing about votes */
-    if (opening->members.index > 1) { /* a crash may have come between the entry and its record */
-        uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
-        raftlog_put_members(opening->batch, replica->config.partition, opening->members.index,
-                            slice_of(bytes, members_write(&opening->members, bytes)));
-    }
-    return kv_batch_bytes(opening->batch) == 0 ? OK : kv_write(log, opening->batch);
+    ASSERT(!update.has_hard); /* a start decides nothing about votes */
+    return OK;
 }
 
-/* Alone: all that is in the window is committed as well. */
+/* The only one that votes, others may have the log or not: all that is in the window is committed. */
 static enum err window_apply(struct opening *opening)
 {
     struct replica *replica = opening->replica;
@@ -337,7 +332,24 @@ static enum err window_apply(struct opening *opening)
         window_cut(&replica->window, index);
     }
     opening->applied = end;
+    if (opening->members_last.index <= end) {
+        opening->members = opening->members_last;
+    }
     return OK;
+}
+
+/* Who belongs to it has a record: a crash may have come between the entry and that. */
+static enum err members_keep(struct opening *opening)
+{
+    const struct replica_config *config = &opening->replica->config;
+    uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
+
+    if (opening->members.index > 1) { /* 1: alone since ever */
+        raftlog_put_members(opening->batch, config->partition, opening->members.index,
+                            slice_of(bytes, members_write(&opening->members, bytes)));
+    }
+    return kv_batch_bytes(opening->batch) == 0 ? OK
+                                               : kv_write(store_log(config->store), opening->batch);
 }
 
 static enum err opening_run(struct opening *opening, uint64_t now_ms)
@@ -353,9 +365,10 @@ static enum err opening_run(struct opening *opening, uint64_t now_ms)
                      opening->failure));
     TRY(log_judge(opening));
     TRY(engine_begin(opening, now_ms));
-    if (consensus_status(replica->consensus).is_alone) {
+    if (consensus_status(replica->consensus).is_leader) {
         TRY(window_apply(opening));
     }
+    TRY(members_keep(opening));
     TRY(state_write(opening, 0));
     if (machine_index(replica->machine) > opening->applied_before) {
         store_applied(store, partition, machine_index(replica->machine),
