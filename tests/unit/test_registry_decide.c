@@ -137,6 +137,21 @@ static void who_is_gone_for_long_is_replaced_when_others_suffice(void **state)
     assert_false(proposes(2 * DECIDE_AUTO_REPLACE_MS, REGISTRY_REMOVE));
 }
 
+/* Of three, two cannot hold three copies: its disk may come back, so its place is kept. */
+static void the_third_of_three_is_not_replaced(void **state)
+{
+    (void)state;
+    gone(4);
+    assert_true(proposes(DECIDE_AUTO_REPLACE_MS, REGISTRY_REMOVE));
+    for (uint32_t count; (count = look(DECIDE_AUTO_REPLACE_MS)) > 0;) {
+        carry_out(count);
+        raft_follows();
+    }
+    assert_int_equal(registry_held(registry, 3), REGISTRY_PARTITIONS);
+    gone(2);
+    assert_false(proposes(3 * DECIDE_AUTO_REPLACE_MS, REGISTRY_REMOVE));
+}
+
 static void replacing_can_be_set(void **state)
 {
     (void)state;
@@ -231,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_has_lapsed_is_declared_gone_once, begin, end),
         cmocka_unit_test_setup_teardown(who_is_gone_for_long_is_replaced_when_others_suffice, begin,
                                         end),
+        cmocka_unit_test_setup_teardown(the_third_of_three_is_not_replaced, begin, end),
         cmocka_unit_test_setup_teardown(replacing_can_be_set, begin, end),
         cmocka_unit_test_setup_teardown(one_dead_node_is_replaced_at_a_time, begin, end),
         cmocka_unit_test_setup_teardown(instances_expire_when_they_had_time_to_renew, begin, end),
