@@ -106,7 +106,8 @@ static enum err take_record(struct image_in *image, struct slice key, struct sli
         !is_above(key, buf_bytes(&image->key_last))) { /* N2 */
         return ERR_CORRUPT;
     }
-    buf_consume(&image->key_last, buf_count(&image->key_last));
+    image->key_last.begin = image->key_last.end =
+        0; /* keeps the memory, as buf_consume() would not */
     TRY(buf_append(&image->key_last, key));
     image->records++;
     if (parts.kind == KEY_APPLIED) {
