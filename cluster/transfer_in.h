@@ -13,7 +13,7 @@
  * transfer_in_fetch(partition, leader, index of that), and nothing of the partition is logged, but term and
  * vote, nor applied from there on. The image may be of a later index than was asked for: host.accepts() is
  * asked about it (its term is not to be above ours). After host.installed() the state is that of
- * head.index, the log is cut there, and what the leader sends of entries up to there is only logged.
+ * head.index, and the log is cut there.
  *
  * Floor:  cluster.
  * Thread: the shard's. Time is an argument.
