@@ -574,6 +574,33 @@ static void a_log_is_applied_as_far_as_it_was_written_alone(void **state)
     kv_batch_free(batch);
 }
 
+/* What was written with members that do not vote is committed, too; and it leads at once. */
+static void the_only_voter_has_applied_all_it_has_when_it_leads(void **state)
+{
+    struct place *place = *state;
+    struct keeper *keeper = &place->keepers[0];
+    struct consensus_members members = {.count = 2};
+    uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
+    struct kv_batch *batch = kv_batch_new();
+    start(place);
+    keep(keeper, 1, false);
+    members.rows[0] = (struct consensus_member){1, CONSENSUS_VOTER};
+    members.rows[1] = (struct consensus_member){2, CONSENSUS_STANDBY};
+    struct raftlog_entry entry = {3, 1, CONSENSUS_CHANGE,
+                                  slice_of(bytes, members_write(&members, bytes))};
+    assert_int_equal(raftlog_put(batch, PARTITION, &entry), OK);
+    struct slice later = entry_bytes(3);
+    entry = (struct raftlog_entry){4, 1, CONSENSUS_COMMAND, later};
+    assert_int_equal(raftlog_put(batch, PARTITION, &entry), OK);
+    assert_int_equal(kv_write(store_log(place->store), batch), OK);
+    struct replica *replica = restart(place);
+    assert_true(replica_is_leader(replica));
+    assert_false(replica_is_alone(replica));
+    assert_int_equal(machine_index(replica_machine(replica)), 4);
+    free((void *)later.data);
+    kv_batch_free(batch);
+}
+
 static void three_elect_a_leader_and_agree(void **state)
 {
     struct place *place = *state;
@@ -674,6 +701,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_failing_disk_fences_and_nothing_more_is_told, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_log_is_applied_as_far_as_it_was_written_alone, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_only_voter_has_applied_all_it_has_when_it_leads, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(three_elect_a_leader_and_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_vote_leaves_when_it_is_on_the_disk, set_up, tear_down),
