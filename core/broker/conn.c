@@ -2,6 +2,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/ledger.h"
+#include "core/broker/afar.h"
 #include "core/broker/ceiling.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/deliver.h"
@@ -158,6 +159,7 @@ bool conn_has_room(const struct conn *conn)
 }
 
 static void lost(struct conn *conn, enum err why);
+static void on_sent(void *owner);
 
 /* What is in flight, or will be next: sealed on a TLS connection. */
 static struct conn_out *last_out(struct conn *conn)
@@ -177,13 +179,22 @@ static bool send_next(struct conn *conn)
         return false;
     }
     metric_add(conn->shard->metrics, METRIC_bytes_sent, bytes);
-    io_send(conn->stream, parts, count);
+    if (!afar_is_served(conn->afar)) {
+        io_send(conn->stream, parts, count);
+    } else if (!afar_write(conn, parts, count)) {
+        on_sent(conn);
+    }
     return true;
+}
+
+bool conn_is_sending(const struct conn *conn)
+{
+    return afar_is_served(conn->afar) ? conn->afar->is_full : io_is_sending(conn->stream);
 }
 
 void conn_flush_before_move(struct conn *conn)
 {
-    if (!io_is_sending(conn->stream) && !send_next(conn)) {
+    if (!conn_is_sending(conn) && !send_next(conn)) {
         io_detach(conn->stream);
     }
 }
@@ -210,13 +221,15 @@ void conn_flush(struct conn *conn)
         conn_drop(conn, conn->doomed_by != OK ? conn->doomed_by : ERR_NOMEM);
         return;
     }
-    if (io_is_sending(conn->stream)) {
+    if (conn_is_sending(conn)) {
         return; /* on_sent marks it dirty again */
     }
     if (send_next(conn)) {
         return;
     }
-    if (conn->state == CONN_CLOSING) {
+    if (conn->state == CONN_CLOSING && afar_is_served(conn->afar)) {
+        lost(conn, OK); /* the other end hears all of it first */
+    } else if (conn->state == CONN_CLOSING) {
         conn->state = CONN_CLOSED;
         io_close_after_send(conn->stream, FIN_NS);
     }
@@ -234,6 +247,8 @@ static void on_sent(void *owner)
     if (conn->state == CONN_OPEN) {
         deliver_pump(conn->session);
         conn_unpause(conn);
+    } else if (conn->state == CONN_AFAR) {
+        afar_wrote(conn);
     }
     if (conn->out.bytes > 0 || last_out(conn)->bytes > 0 || conn->state == CONN_CLOSING) {
         conn_mark_dirty(conn);
@@ -242,12 +257,23 @@ static void on_sent(void *owner)
 
 /* ---- reading, paused ------------------------------------------------------------------------ */
 
+static void read_set(struct conn *conn, bool is_wanted)
+{
+    if (afar_is_served(conn->afar)) {
+        afar_read(conn, is_wanted);
+    } else if (is_wanted) {
+        io_resume(conn->stream);
+    } else {
+        io_pause(conn->stream);
+    }
+}
+
 void conn_pause(struct conn *conn)
 {
     if (!conn->is_read_paused && conn->state < CONN_PARTING && conn->state != CONN_MOVING &&
         !conn->is_finishing) {
         conn->is_read_paused = true;
-        io_pause(conn->stream);
+        read_set(conn, false);
     }
 }
 
@@ -256,12 +282,13 @@ void conn_unpause(struct conn *conn)
     const struct conn_work *work = conn->work;
     bool has_to_wait = conn->is_held || conn->state == CONN_VERIFY || conn->state == CONN_COMMIT ||
                        limits_must_wait(conn->limits) ||
+                       (conn->state == CONN_AFAR && conn->afar->is_full) ||
                        (work != NULL && (work->receipt_count >= RECEIPTS_RESUME ||
                                          !list_is_empty(&work->stalled_link)));
     if (conn->is_read_paused && conn->state < CONN_PARTING && conn->state != CONN_MOVING &&
         conn_has_room(conn) && !has_to_wait && !conn->is_finishing) {
         conn->is_read_paused = false;
-        io_resume(conn->stream);
+        read_set(conn, true);
     }
 }
 
@@ -352,6 +379,7 @@ void conn_free(struct conn *conn)
     list_remove(&conn->dirty_link);
     work_free(conn);
     login_drop(conn);
+    afar_free(conn);
     out_clear(&conn->out, &shard->output_bytes);
     conn_tls_free(conn->tls, &shard->output_bytes);
     limits_free(conn->limits);
@@ -397,8 +425,11 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
     }
     uncount(conn); /* a connection that only closes takes nobody's place */
     await_no_more(conn);
-    if (conn->state < CONN_OPEN && conn->state != CONN_MOVING) {
+    if (conn->state < CONN_OPEN && conn->state != CONN_MOVING && conn->state != CONN_AFAR) {
         shard->connecting_count--;
+    }
+    if (conn->state == CONN_AFAR) {
+        afar_close(conn);
     }
     if (conn->work != NULL) {
         replays_free(conn); /* they know the session's subscriptions, which may end with it */
@@ -422,6 +453,9 @@ static void conn_leave(struct conn *conn, enum err why, enum will_fate will)
 /* `closed` follows; or, if that has come already, the flush at the end of the turn. */
 static void close_now(struct conn *conn)
 {
+    if (afar_is_served(conn->afar)) {
+        conn->is_finishing = true;
+    }
     if (conn->is_finishing) {
         conn_mark_dirty(conn);
     } else {
@@ -478,6 +512,14 @@ void conn_unload(struct conn *conn)
     metric_add(conn->shard->metrics, METRIC_disconnects_server, 1);
     conn_leave(conn, ERR_UNAVAILABLE, WILL_STAYS);
     conn_close_politely(conn);
+}
+
+void conn_depart(struct conn *conn, enum err why)
+{
+    if (conn->state < CONN_PARTING) {
+        conn_leave(conn, why, WILL_DROP);
+        conn_close_politely(conn);
+    }
 }
 
 void conn_end_by_client(struct conn *conn, bool with_will)

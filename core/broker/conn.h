@@ -3,7 +3,8 @@
  *
  *     accept ──> [PROXY] ──> [TLS] ──> [HTTP upgrade] ──> CONNECT ──> [AUTH ...] ──> OPEN ──> [PARTING] ──> CLOSING ──> freed
  *                                                  │
- *                                                  └──> MOVING ──> the same on another shard
+ *                                                  ├──> MOVING ──> the same on another shard
+ *                                                  └──> AFAR: another node serves it
  *
  * Floor:  broker.
  * Thread: the shard it lives on; it lives on the shard of its session from CONNECT on.
@@ -30,6 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct afar;
 struct conn_tls;
 struct login;
 struct passport;
@@ -44,6 +46,7 @@ enum conn_state {
     CONN_HTTP,    /* a WebSocket handshake is expected */
     CONN_CONNECT, /* a CONNECT is expected */
     CONN_MOVING,  /* the session lives on another shard: the socket is on its way there */
+    CONN_AFAR,    /* the session lives on another node: all that is said goes there, see afar.h */
     CONN_AUTH,    /* an enhanced authentication is under way */
     CONN_VERIFY,  /* a worker looks whether the password is right; what comes meanwhile waits */
     CONN_COMMIT,  /* it has its session, and waits until that is on disk; what comes waits, too */
@@ -113,8 +116,9 @@ struct conn_work {
 
 struct conn {
     struct shard *shard;
-    struct io_stream *stream;
-    struct session *session; /* from OPEN on, until it lets go */
+    struct io_stream *stream; /* NULL: its client is connected to another node, and comes by afar */
+    struct afar *afar;        /* NULL: client and session are on this node */
+    struct session *session;  /* from OPEN on, until it lets go */
     uint32_t listener_index;
     enum conn_state state;
     enum mqtt_version version;
@@ -237,6 +241,12 @@ void conn_end(struct conn *conn, enum err why);
  * session that lasts it comes when its end is on disk.
  */
 void conn_end_by_client(struct conn *conn, bool with_will);
+
+/* The node that serves it has let go of it: write what is queued and close. */
+void conn_depart(struct conn *conn, enum err why);
+
+/* Something is on its way out; until it is taken nothing else is sent. */
+bool conn_is_sending(const struct conn *conn);
 
 /* It has ended and its session is gone from it: write what is queued and close. */
 void conn_part(struct conn *conn);

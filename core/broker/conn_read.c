@@ -6,6 +6,7 @@
  * copied once, whatever its size.
  */
 #include "core/base/assert.h"
+#include "core/broker/afar.h"
 #include "core/broker/ceiling.h"
 #include "core/broker/conn.h"
 #include "core/broker/conn_tls.h"
@@ -145,6 +146,10 @@ static bool keep(struct conn *conn, struct slice bytes)
 
 void conn_feed_mqtt(struct conn *conn, struct slice bytes)
 {
+    if (conn->state == CONN_AFAR) {
+        afar_say(conn, bytes);
+        return;
+    }
     while (bytes.count > 0 && wants_packets(conn) && !conn->is_held) {
         if (conn->skip_bytes > 0) {
             size_t skipped = conn->skip_bytes < bytes.count ? conn->skip_bytes : bytes.count;
@@ -173,7 +178,9 @@ void conn_feed_mqtt(struct conn *conn, struct slice bytes)
             conn_end(conn, err);
         }
     }
-    if (bytes.count > 0 && !keep(conn, bytes)) {
+    if (bytes.count > 0 && conn->state == CONN_AFAR) {
+        afar_say(conn, bytes); /* behind the CONNECT */
+    } else if (bytes.count > 0 && !keep(conn, bytes)) {
         conn_drop(conn, ERR_NOMEM);
     }
 }
@@ -294,7 +301,7 @@ static void feed_ws(struct conn *conn, struct slice bytes)
     /* Receive buffers are ours alone until the event returns: unmasking in place harms nobody. */
     uint8_t *at = (uint8_t *)(uintptr_t)bytes.data;
     size_t left = bytes.count;
-    while (wants_packets(conn) && !conn->is_held) {
+    while ((wants_packets(conn) || conn->state == CONN_AFAR) && !conn->is_held) {
         enum ws_event event;
         struct slice payload;
         uint16_t close_code;

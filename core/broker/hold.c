@@ -105,8 +105,7 @@ void hold_note(struct session *receiver)
     if (now.count <= mark.count && now.bytes <= mark.bytes) {
         return;
     }
-    bool is_stuck = io_is_sending(conn->stream) &&
-                    now_of(shard) > conn->progress_ns + HOLD_PROGRESS_NS;
+    bool is_stuck = conn_is_sending(conn) && now_of(shard) > conn->progress_ns + HOLD_PROGRESS_NS;
     if (!is_stuck) {
         shard->behind = receiver;
     }

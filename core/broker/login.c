@@ -1,6 +1,7 @@
 #include "core/broker/login.h"
 
 #include "core/base/log.h"
+#include "core/broker/afar.h"
 #include "core/broker/conn_tls.h"
 #include "core/broker/dispatch.h"
 #include "core/broker/limits.h"
@@ -65,6 +66,11 @@ void login_drop(struct conn *conn)
 
 /* ---- what is wanted -------------------------------------------------------------------------- */
 
+static bool is_private(const struct conn *conn)
+{
+    return afar_is_served(conn->afar) ? conn->afar->is_private : conn->tls != NULL;
+}
+
 struct auth_policy login_policy(const struct conn *conn, struct tls_identity *name)
 {
     const struct shard *shard = conn->shard;
@@ -72,13 +78,16 @@ struct auth_policy login_policy(const struct conn *conn, struct tls_identity *na
     struct auth_policy policy = {
         .allow_anonymous = listener->allow_anonymous,
         .allow_test_method = shard->config->auth_test_method && listener->is_loopback,
-        .is_exposed = conn->tls == NULL && !listener->is_loopback && !listener->cleartext_passwords,
+        .is_exposed = !is_private(conn) && !listener->is_loopback && !listener->cleartext_passwords,
         .wants_certificate_name = listener->identity_as_username || listener->subject_as_username,
     };
     if (shard->security != NULL) {
         policy.passwords = shard->security->listeners[conn->listener_index].passwords;
     }
-    if (policy.wants_certificate_name && conn->tls != NULL) {
+    if (policy.wants_certificate_name && afar_is_served(conn->afar)) {
+        policy.certificate_name = slice_text(conn->afar->certificate_name);
+        policy.has_certificate = policy.certificate_name.count > 0;
+    } else if (policy.wants_certificate_name && conn->tls != NULL) {
         policy.has_certificate = tls_peer_identity(conn->tls->tls, name);
         policy.certificate_name = slice_text(listener->subject_as_username ? name->subject
                                                                            : name->common_name);

@@ -3,6 +3,7 @@
  * there, take over, open or resume, answer.
  */
 #include "core/base/assert.h"
+#include "core/broker/afar.h"
 #include "core/broker/apply.h"
 #include "core/broker/broker_shared.h"
 #include "core/broker/ceiling.h"
@@ -188,16 +189,22 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
     bool is_assigned = connect.client_id.count == 0;
     char made[CLIENT_ID_MADE_MAX];
     struct slice client_id = is_assigned ? client_id_make(conn, made) : connect.client_id;
-    if (!partition_is_here(conn->shard, client_id)) {
-        /* Whoever knows the node that leads it lets the client in there: the place for it is here. */
-        connect_refuse(conn, ERR_UNAVAILABLE, &connect,
-                       "the partition of its session is led elsewhere");
+    uint32_t owner = shard_of(conn->shard, client_id);
+    bool may_go_on = conn->shard->mesh != NULL && !afar_is_served(conn->afar);
+    if (!may_go_on && !partition_is_here(conn->shard, client_id)) {
+        connect_refuse(conn, ERR_UNAVAILABLE, &connect, "the partition of its session is not here");
         return OK;
     }
-    uint32_t owner = shard_of(conn->shard, client_id);
     if (owner != conn->shard->index) {
-        ASSERT(!conn->has_moved);
+        ASSERT(!conn->has_moved && !afar_is_served(conn->afar));
         conn_move(conn, owner, packet->bytes);
+        return OK;
+    }
+    if (!shard_leads(conn->shard, partition_of(client_id))) {
+        err = afar_begin(conn, partition_of(client_id), packet->bytes);
+        if (err != OK) {
+            connect_refuse(conn, err, &connect, "nobody is known to lead its session");
+        }
         return OK;
     }
     struct auth_reply reply = {.detail = NULL};
@@ -506,6 +513,9 @@ static enum err will_may_be(struct conn *conn, const struct mqtt_connect *connec
 static const char *tls_version_of(const struct conn *conn)
 {
     struct tls_facts facts = {.version = ""};
+    if (afar_is_served(conn->afar)) {
+        return conn->afar->tls_version;
+    }
     if (conn->tls != NULL) {
         tls_facts(conn->tls->tls, &facts);
     }

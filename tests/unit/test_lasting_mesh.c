@@ -2,6 +2,8 @@
  * One shard of a node among others: some partitions are led elsewhere. The mesh is the test's: it writes
  * down what it is asked, and answers when the test says so.
  */
+#include "core/broker/afar.h"
+#include "core/broker/conn.h"
 #include "core/broker/remote.h"
 #include "core/broker/routes.h"
 #include "core/session/mesh.h"
@@ -26,6 +28,17 @@ static struct {
         bool is_wanted;
     } routed[ROUTED_MAX];
     uint32_t routed_count;
+    /* One channel, whichever end of it is ours. */
+    struct {
+        const struct mesh_channel_events *events;
+        void *owner; /* NULL: it is closed */
+        struct mesh_client client;
+        uint32_t partition;
+        uint8_t said[512];
+        size_t said_count;
+        bool is_full, is_paused;
+        enum err open_err;
+    } channel;
 } mesh;
 
 static void mesh_on_forward(struct mesh *self, const struct mesh_errand *errand, mesh_done done,
@@ -59,8 +72,58 @@ static enum err mesh_on_await(struct mesh *self, uint32_t partition, mesh_done d
     return OK;
 }
 
-static const struct mesh_calls mesh_calls = {
-    .forward = mesh_on_forward, .route = mesh_on_route, .await = mesh_on_await};
+static struct mesh_channel *const the_channel = (struct mesh_channel *)&mesh.channel;
+
+static enum err mesh_on_open(struct mesh *self, uint32_t partition,
+                             const struct mesh_client *client,
+                             const struct mesh_channel_events *events, void *owner,
+                             struct mesh_channel **out)
+{
+    (void)self;
+    if (mesh.channel.open_err != OK) {
+        return mesh.channel.open_err;
+    }
+    mesh.channel.events = events;
+    mesh.channel.owner = owner;
+    mesh.channel.client = *client;
+    mesh.channel.partition = partition;
+    *out = the_channel;
+    return OK;
+}
+
+static bool mesh_on_send(struct mesh *self, struct mesh_channel *channel, struct slice bytes)
+{
+    (void)self;
+    assert_ptr_equal(channel, the_channel);
+    assert_non_null(mesh.channel.owner);
+    assert_true(mesh.channel.said_count + bytes.count <= sizeof(mesh.channel.said));
+    memcpy(mesh.channel.said + mesh.channel.said_count, bytes.data, bytes.count);
+    mesh.channel.said_count += bytes.count;
+    return !mesh.channel.is_full;
+}
+
+static void mesh_on_pause(struct mesh *self, struct mesh_channel *channel, bool is_paused)
+{
+    (void)self;
+    assert_ptr_equal(channel, the_channel);
+    mesh.channel.is_paused = is_paused;
+}
+
+static void mesh_on_close(struct mesh *self, struct mesh_channel *channel)
+{
+    (void)self;
+    assert_ptr_equal(channel, the_channel);
+    assert_non_null(mesh.channel.owner);
+    mesh.channel.owner = NULL;
+}
+
+static const struct mesh_calls mesh_calls = {.forward = mesh_on_forward,
+                                             .route = mesh_on_route,
+                                             .await = mesh_on_await,
+                                             .open = mesh_on_open,
+                                             .send = mesh_on_send,
+                                             .pause = mesh_on_pause,
+                                             .close = mesh_on_close};
 
 static enum err mesh_on_new(void *context, struct io *io, struct shard *shard, struct mesh **out,
                             struct broker_failure *failure)
@@ -229,6 +292,162 @@ static void what_is_retained_is_kept_by_who_leads_its_topic(void **state)
     answer(0, OK);
     turns(scene.house);
     EXPECT(client, "\x40\x02\0\x07");
+    scene_free(&scene);
+}
+
+/* ---- clients ------------------------------------------------------------------------------------ */
+
+#define CONNECT_S "\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s"
+
+static void expect_said(const char *bytes, size_t count)
+{
+    assert_int_equal(mesh.channel.said_count, count);
+    assert_memory_equal(mesh.channel.said, bytes, count);
+    mesh.channel.said_count = 0;
+}
+
+#define EXPECT_SAID(text) expect_said(text, sizeof(text) - 1)
+
+static void other_says(const char *bytes, size_t count)
+{
+    mesh.channel.events->bytes(mesh.channel.owner, slice_of(bytes, count));
+}
+
+#define OTHER_SAYS(text) other_says(text, sizeof(text) - 1)
+
+static void a_client_whose_session_is_led_elsewhere_is_served_there(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, client_new(scene.house));
+    uint32_t partition = partition_of(slice_text("s"));
+    shard_of_scene(&scene)->elsewhere |= bit(partition);
+    SAY(client, CONNECT_S "\xc0\0"); /* and what comes behind it */
+    assert_int_equal(mesh.channel.partition, partition);
+    EXPECT_SAID(CONNECT_S "\xc0\0");
+    EXPECT_NOTHING(client);
+    OTHER_SAYS("\x20\x02\0\0\xd0\0");
+    turns(scene.house);
+    EXPECT(client, "\x20\x02\0\0\xd0\0");
+    SAY(client, "\x30\x04\0\x01tx\xe0"); /* however it is cut */
+    EXPECT_SAID("\x30\x04\0\x01tx\xe0");
+    scene_free(&scene);
+}
+
+static void a_client_that_goes_is_gone_there_too(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, client_new(scene.house));
+    shard_of_scene(&scene)->elsewhere |= bit(partition_of(slice_text("s")));
+    SAY(client, CONNECT_S);
+    assert_non_null(mesh.channel.owner);
+    conn_drop(mesh.channel.owner, ERR_RESET);
+    turns(scene.house);
+    assert_null(mesh.channel.owner);
+    scene_free(&scene);
+}
+
+static void who_is_let_go_there_is_let_go_here(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, client_new(scene.house));
+    shard_of_scene(&scene)->elsewhere |= bit(partition_of(slice_text("s")));
+    SAY(client, CONNECT_S);
+    OTHER_SAYS("\x20\x02\0\x05");
+    void *owner = mesh.channel.owner;
+    mesh.channel.owner = NULL;
+    mesh.channel.events->closed(owner, ERR_CLOSED);
+    turns(scene.house);
+    EXPECT(client, "\x20\x02\0\x05");
+    assert_true(link_is_closed(client->link));
+    scene_free(&scene);
+}
+
+static void where_nobody_is_known_to_lead_it_is_unavailable(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, client_new(scene.house));
+    shard_of_scene(&scene)->elsewhere |= bit(partition_of(slice_text("s")));
+    mesh.channel.open_err = ERR_UNAVAILABLE;
+    SAY(client, CONNECT_S);
+    EXPECT(client, "\x20\x02\0\x03");
+    assert_true(link_is_closed(client->link));
+    scene_free(&scene);
+}
+
+static void *serve_one(const struct scene *scene)
+{
+    struct mesh_client who = {.address_kind = ADDRESS_IP4, .ip = {203, 0, 113, 7}, .port = 40123};
+    mesh.channel.owner = afar_serve(shard_of_scene(scene), the_channel, &who, &mesh.channel.events);
+    return mesh.channel.owner;
+}
+
+static void a_client_of_another_node_is_served_as_one_of_ours(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, connected(scene.house, 'p', true));
+    assert_non_null(serve_one(&scene));
+    OTHER_SAYS("\x10\x0d\0\x04MQTT\x04\x00\0\0\0\x01s");
+    turns(scene.house);
+    EXPECT_SAID("");
+    commit(scene.house);
+    EXPECT_SAID("\x20\x02\0\0");
+    OTHER_SAYS("\x82\x06\0\x01\0\x01t\x01\xc0");
+    OTHER_SAYS("\0");
+    commit(scene.house);
+    EXPECT_SAID("\xd0\0\x90\x03\0\x01\x01");
+    SAY(client, "\x32\x06\0\x01t\0\x07x");
+    commit(scene.house);
+    EXPECT(client, "\x40\x02\0\x07");
+    EXPECT_SAID("\x32\x06\0\x01t\0\x02x");
+    OTHER_SAYS("\x40\x02\0\x02\xe0\0");
+    commit(scene.house);
+    assert_null(mesh.channel.owner); /* it is closed when its end is on disk */
+    scene_free(&scene);
+}
+
+static void what_its_node_cannot_take_waits_here(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, connected(scene.house, 'p', true));
+    assert_non_null(serve_one(&scene));
+    OTHER_SAYS(CONNECT_S "\x82\x06\0\x01\0\x01t\0");
+    turns(scene.house);
+    EXPECT_SAID("\x20\x02\0\0\x90\x03\0\x01\0");
+    mesh.channel.is_full = true;
+    SAY(client, "\x30\x04\0\x01tx");
+    EXPECT_SAID("\x30\x04\0\x01tx"); /* it is too much from here on */
+    SAY(client, "\x30\x04\0\x01ty");
+    EXPECT_SAID("");
+    mesh.channel.is_full = false;
+    mesh.channel.events->room(mesh.channel.owner);
+    turns(scene.house);
+    EXPECT_SAID("\x30\x04\0\x01ty");
+    scene_free(&scene);
+}
+
+static void a_served_client_whose_link_breaks_was_lost(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    struct client *client = add(&scene, connected(scene.house, 'p', true));
+    SAY(client, "\x82\x06\0\x01\0\x01w\0");
+    EXPECT(client, "\x90\x03\0\x01\0");
+    assert_non_null(serve_one(&scene));
+    OTHER_SAYS("\x10\x13\0\x04MQTT\x04\x06\0\0\0\x01s\0\x01w\0\x01!"); /* with a will */
+    commit(scene.house);
+    EXPECT_SAID("\x20\x02\0\0");
+    void *owner = mesh.channel.owner;
+    mesh.channel.owner = NULL;
+    mesh.channel.events->closed(owner, ERR_UNAVAILABLE);
+    commit(scene.house);
+    EXPECT(client, "\x30\x04\0\x01w!");
+    assert_int_equal(map_count(shard_of_scene(&scene)->sessions), 1);
     scene_free(&scene);
 }
 
@@ -420,6 +639,13 @@ int main(void)
         cmocka_unit_test(a_refusal_elsewhere_is_one_here),
         cmocka_unit_test(qos_2_goes_with_its_number_when_it_is_committed),
         cmocka_unit_test(what_is_retained_is_kept_by_who_leads_its_topic),
+        cmocka_unit_test(a_client_whose_session_is_led_elsewhere_is_served_there),
+        cmocka_unit_test(a_client_that_goes_is_gone_there_too),
+        cmocka_unit_test(who_is_let_go_there_is_let_go_here),
+        cmocka_unit_test(where_nobody_is_known_to_lead_it_is_unavailable),
+        cmocka_unit_test(a_client_of_another_node_is_served_as_one_of_ours),
+        cmocka_unit_test(what_its_node_cannot_take_waits_here),
+        cmocka_unit_test(a_served_client_whose_link_breaks_was_lost),
         cmocka_unit_test(an_errand_reaches_the_partitions_it_names_and_is_told_when_they_committed),
         cmocka_unit_test(an_errand_to_retain_is_kept_and_told_when_it_is_committed),
         cmocka_unit_test(the_first_subscription_to_a_filter_is_told_and_the_last_that_goes),
