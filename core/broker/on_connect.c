@@ -190,13 +190,17 @@ enum err on_connect(struct conn *conn, const struct packet *packet)
     char made[CLIENT_ID_MADE_MAX];
     struct slice client_id = is_assigned ? client_id_make(conn, made) : connect.client_id;
     uint32_t owner = shard_of(conn->shard, client_id);
-    bool may_go_on = conn->shard->mesh != NULL && !afar_is_served(conn->afar);
-    if (!may_go_on && !partition_is_here(conn->shard, client_id)) {
+    bool is_served = afar_is_served(
+        conn->afar); /* it came to where its session was led, and goes no further */
+    bool is_here = is_served
+                       ? owner == conn->shard->index && partition_is_here(conn->shard, client_id)
+                       : conn->shard->mesh != NULL || partition_is_here(conn->shard, client_id);
+    if (!is_here) {
         connect_refuse(conn, ERR_UNAVAILABLE, &connect, "the partition of its session is not here");
         return OK;
     }
     if (owner != conn->shard->index) {
-        ASSERT(!conn->has_moved && !afar_is_served(conn->afar));
+        ASSERT(!conn->has_moved);
         conn_move(conn, owner, packet->bytes);
         return OK;
     }

@@ -4,6 +4,7 @@
  */
 #include "core/broker/afar.h"
 #include "core/broker/conn.h"
+#include "core/broker/partition.h"
 #include "core/broker/remote.h"
 #include "core/broker/routes.h"
 #include "core/session/mesh.h"
@@ -410,6 +411,20 @@ static void a_client_of_another_node_is_served_as_one_of_ours(void **state)
     scene_free(&scene);
 }
 
+/* It is led by a third one by now: its client is told, and asks again. */
+static void a_client_that_comes_to_the_wrong_node_is_refused_there(void **state)
+{
+    (void)state;
+    struct scene scene = scene_among_others();
+    partition_end(shard_of_scene(&scene), partition_of(slice_text("s")));
+    assert_non_null(serve_one(&scene));
+    OTHER_SAYS(CONNECT_S);
+    turns(scene.house);
+    EXPECT_SAID("\x20\x02\0\x03");
+    assert_null(mesh.channel.owner);
+    scene_free(&scene);
+}
+
 static void what_its_node_cannot_take_waits_here(void **state)
 {
     (void)state;
@@ -644,6 +659,7 @@ int main(void)
         cmocka_unit_test(who_is_let_go_there_is_let_go_here),
         cmocka_unit_test(where_nobody_is_known_to_lead_it_is_unavailable),
         cmocka_unit_test(a_client_of_another_node_is_served_as_one_of_ours),
+        cmocka_unit_test(a_client_that_comes_to_the_wrong_node_is_refused_there),
         cmocka_unit_test(what_its_node_cannot_take_waits_here),
         cmocka_unit_test(a_served_client_whose_link_breaks_was_lost),
         cmocka_unit_test(an_errand_reaches_the_partitions_it_names_and_is_told_when_they_committed),
