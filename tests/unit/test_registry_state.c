@@ -125,6 +125,21 @@ static void a_node_joins_with_a_token_that_is_used_up(void **state)
     registry_free(registry);
 }
 
+/* Replicas that differ in nothing but which token was used have different hashes. */
+static void which_token_was_used_is_in_the_running_hash(void **state)
+{
+    struct registry_state *one = house(1), *two = house(1);
+    (void)state;
+    assert_int_equal(apply(one, COMMAND(TOKEN_ADD, .token = {{2}, 5000, 40})), OK);
+    assert_int_equal(apply(two, COMMAND(TOKEN_ADD, .token = {{2}, 5000, 40})), OK);
+    assert_true(one->hash == two->hash);
+    assert_int_equal(apply(one, COMMAND(JOIN, .join = {{1}, profile_of("n2")})), OK);
+    assert_int_equal(apply(two, COMMAND(JOIN, .join = {{2}, profile_of("n2")})), OK);
+    assert_true(one->hash != two->hash);
+    registry_free(one);
+    registry_free(two);
+}
+
 static void an_expired_token_lets_nobody_in(void **state)
 {
     struct registry_state *registry = house(1);
@@ -514,6 +529,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_founder_is_node_1_and_holds_everything),
         cmocka_unit_test(a_node_joins_with_a_token_that_is_used_up),
+        cmocka_unit_test(which_token_was_used_is_in_the_running_hash),
         cmocka_unit_test(an_expired_token_lets_nobody_in),
         cmocka_unit_test(a_join_that_is_said_again_gives_the_same_number),
         cmocka_unit_test(a_member_goes_from_state_to_state_by_the_table),
