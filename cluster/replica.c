@@ -302,6 +302,36 @@ void replica_persisted(struct replica *replica, uint64_t now_ms, enum err err)
     update_carry_out(replica, err, &update, (struct slice){0});
 }
 
+enum err replica_keep(struct replica *replica, struct slice state, uint32_t trailing)
+{
+    const struct replica_host *host = replica->config.host;
+    struct raftlog_state kept = {replica->told,
+                                 consensus_term_of(replica->consensus, replica->told), state};
+    ASSERT(replica->config.state != NULL);
+    if (replica->is_fenced || replica->told == replica->kept_index) {
+        return ERR_AGAIN;
+    }
+    struct kv_batch *batch = host->batch(host->context, replica, false);
+    if (mark_of(replica, batch) == NULL) {
+        return ERR_NOMEM;
+    }
+    enum err err = raftlog_put_state(batch, replica->config.partition, &kept);
+    if (err == OK && replica->told > trailing) {
+        struct raftlog_hard hard = {.cut_index = replica->told - trailing};
+        hard.cut_term = consensus_term_of(replica->consensus, hard.cut_index);
+        if (hard.cut_term != 0) { /* else it is cut already */
+            err = raftlog_cut(batch, replica->config.partition, &hard);
+        }
+    }
+    if (err != OK) {
+        replica_fence(replica); /* the batch must not be written */
+        return err;
+    }
+    replica->kept_index = kept.index;
+    replica->kept_term = kept.term;
+    return OK;
+}
+
 void replica_applied(struct replica *replica, uint64_t index)
 {
     ASSERT(index <= replica->told);

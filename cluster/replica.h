@@ -47,13 +47,25 @@ struct replica_host {
     void *context;
 };
 
+/*
+ * A state that is not a machine's: a small one that its owner keeps in memory, and gives to the log now and
+ * then (replica_keep). While the replica is being opened it is brought to where it was; later entries are
+ * told by host.committed(), as ever.
+ */
+struct replica_state {
+    enum err (*restore)(void *context, uint64_t index, uint64_t term, struct slice bytes);
+    enum err (*apply)(void *context, uint64_t index, uint64_t term, struct slice bytes);
+    void *context;
+};
+
 struct replica_config {
-    uint32_t partition;
-    uint64_t node_id; /* of ours; 1 on a lone node */
-    bool is_joiner;   /* of a partition it has nothing: others add it. Else it begins one, alone */
+    uint32_t partition; /* STORE_PARTITIONS and above: a group with a state of its owner's */
+    uint64_t node_id;   /* of ours; 1 on a lone node */
+    bool is_joiner; /* of a partition it has nothing: others add it. Else it begins one, alone */
     uint64_t seed;
     uint32_t election_ms, heartbeat_ms; /* 0: as in consensus.h */
     const struct replica_host *host;
+    const struct replica_state *state; /* NULL: a machine of the store's; outlives the replica */
     struct store *store;
     /* In memory and in the log, beyond what is needed: for followers that are behind. 0: 1 MiB, 8 MiB. */
     uint64_t window_bytes, tail_bytes;
@@ -121,6 +133,13 @@ void replica_timeout(struct replica *replica, uint64_t now_ms);
  */
 enum err replica_receive(struct replica *replica, uint64_t now_ms, uint64_t peer,
                          uint64_t generation, struct slice message);
+
+/*
+ * Of a group with a state of its owner's: that state is this now, as of the last entry that was told. It goes
+ * into the batch of the turn, and the log is cut to it but for `trailing` entries, for followers that are a
+ * little behind (E4). ERR_NOMEM; ERR_AGAIN: nothing was told since the last time.
+ */
+enum err replica_keep(struct replica *replica, struct slice state, uint32_t trailing);
 
 /* ---- who belongs to it (replica_members.c) ---------------------------------------------------- */
 

@@ -102,6 +102,11 @@ static enum err members_load(struct opening *opening)
     return OK;
 }
 
+static uint64_t state_term(const struct replica *replica)
+{
+    return replica->machine != NULL ? machine_term(replica->machine) : replica->kept_term;
+}
+
 /* Do what the state has and what the log has belong together? */
 static enum err history_judge(struct opening *opening)
 {
@@ -111,7 +116,7 @@ static enum err history_judge(struct opening *opening)
     if (opening->applied < opening->hard.cut_index) {
         return refuse(opening, ERR_CORRUPT, "its state lacks what was cut from its log", restore);
     }
-    uint64_t term = machine_term(replica->machine);
+    uint64_t term = state_term(replica);
     bool is_known = opening->applied <= opening->last ||
                     opening->applied == opening->hard.cut_index;
     if ((opening->applied > 0 && term == 0) || (is_known && term > opening->hard.term) ||
@@ -132,6 +137,13 @@ static enum err state_write(struct opening *opening, uint64_t bytes_min)
 static enum err entry_apply(struct opening *opening, uint64_t index,
                             const struct consensus_entry *entry)
 {
+    const struct replica_state *state = opening->replica->config.state;
+
+    if (state != NULL) {
+        return entry->type == CONSENSUS_COMMAND
+                   ? state->apply(state->context, index, entry->term, entry->bytes)
+                   : OK;
+    }
     if (entry->type == CONSENSUS_COMMAND) {
         TRY(machine_apply(opening->replica->machine, index, entry->term, entry->bytes,
                           opening->writes));
@@ -233,7 +245,7 @@ static enum err log_begin_anew(struct opening *opening)
 {
     struct replica *replica = opening->replica;
     uint32_t partition = replica->config.partition;
-    uint64_t term = machine_term(replica->machine);
+    uint64_t term = state_term(replica);
     uint8_t bytes[CONSENSUS_MEMBERS_BYTES_MAX];
 
     if (opening->hard.term < term) {
@@ -294,7 +306,7 @@ static enum err engine_begin(struct opening *opening, uint64_t now_ms)
     struct kv *log = store_log(replica->config.store);
     struct consensus_snapshot snapshot = {
         .index = opening->applied,
-        .term = opening->applied_term != 0 ? opening->applied_term : machine_term(replica->machine),
+        .term = opening->applied_term != 0 ? opening->applied_term : state_term(replica),
         .members = opening->members,
     };
     struct consensus_start start = {
@@ -352,14 +364,38 @@ static enum err members_keep(struct opening *opening)
                                                : kv_write(store_log(config->store), opening->batch);
 }
 
+static enum err on_kept(void *context, const struct raftlog_state *kept)
+{
+    struct opening *opening = context;
+    const struct replica_state *state = opening->replica->config.state;
+
+    opening->applied = opening->replica->kept_index = kept->index;
+    opening->replica->kept_term = kept->term;
+    return state->restore(state->context, kept->index, kept->term, kept->bytes);
+}
+
+static enum err state_open(struct opening *opening)
+{
+    struct replica *replica = opening->replica;
+    struct store *store = replica->config.store;
+
+    if (replica->config.state == NULL) {
+        TRY(machine_open(store_state(store), replica->config.partition, &replica->machine));
+        opening->applied = opening->applied_before = machine_index(replica->machine);
+        return OK;
+    }
+    enum err err = raftlog_get_state(store_log(store), replica->config.partition, on_kept, opening,
+                                     opening->failure);
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
 static enum err opening_run(struct opening *opening, uint64_t now_ms)
 {
     struct replica *replica = opening->replica;
     struct store *store = replica->config.store;
     uint32_t partition = replica->config.partition;
 
-    TRY(machine_open(store_state(store), partition, &replica->machine));
-    opening->applied = opening->applied_before = machine_index(replica->machine);
+    TRY(state_open(opening));
     TRY(engine_new(replica));
     TRY(raftlog_load(store_log(store), partition, &opening->hard, on_entry, opening,
                      opening->failure));
@@ -370,7 +406,7 @@ static enum err opening_run(struct opening *opening, uint64_t now_ms)
     }
     TRY(members_keep(opening));
     TRY(state_write(opening, 0));
-    if (machine_index(replica->machine) > opening->applied_before) {
+    if (replica->machine != NULL && machine_index(replica->machine) > opening->applied_before) {
         store_applied(store, partition, machine_index(replica->machine),
                       machine_term(replica->machine));
     }

@@ -46,9 +46,10 @@ struct replica {
     uint64_t now_ms; /* of the current event */
     uint64_t leads;  /* the term, as the host was told; 0: it does not */
     struct consensus *consensus;
-    struct machine *machine;
-    struct window window; /* entries from the first one that the state may lack */
-    uint64_t told;        /* the last index that host.committed() was told */
+    struct machine *machine;        /* NULL: the state is its owner's */
+    uint64_t kept_index, kept_term; /* what the log has of that one */
+    struct window window;           /* entries from the first one that the state may lack */
+    uint64_t told;                  /* the last index that host.committed() was told */
     uint64_t applied;
     bool is_fenced;
     bool is_installing;               /* an image is waited for: nothing is applied */

@@ -5,6 +5,7 @@
  *     sum8   term8   vote8                                     'H'
  *     sum8   index8  term8                                     'C', 'I'
  *     sum8   bytes                                             'M'
+ *     sum8   index8  term8   bytes                             'S'
  *
  * Numbers are little-endian, but in keys. The sum is XXH3 of all that follows it, seeded with where
  * the record lies.
@@ -38,6 +39,7 @@ enum kind {
     KIND_HARD = 'H',
     KIND_MARK = 'I',
     KIND_MEMBERS = 'M',
+    KIND_STATE = 'S',
 };
 
 static void put_u32(uint8_t *at, uint32_t value)
@@ -225,6 +227,25 @@ void raftlog_end_mark(struct kv_batch *batch, uint32_t partition, const struct r
     put_pair(batch, partition, KIND_CUT, mark->index, mark->term);
 }
 
+enum err raftlog_put_state(struct kv_batch *batch, uint32_t partition,
+                           const struct raftlog_state *state)
+{
+    size_t room = PAIR_BYTES + state->bytes.count;
+    uint8_t *record = malloc(room);
+    ASSERT(state->bytes.count <= RAFTLOG_ENTRY_BYTES_MAX);
+    if (record == NULL) {
+        return ERR_NOMEM;
+    }
+    put_u64(record + SUM_BYTES, state->index);
+    put_u64(record + SUM_BYTES + 8, state->term);
+    if (state->bytes.count > 0) {
+        memcpy(record + PAIR_BYTES, state->bytes.data, state->bytes.count);
+    }
+    seal_and_put(batch, partition, KIND_STATE, 0, record, room);
+    free(record);
+    return OK;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 static enum err damaged(struct kv_failure *failure, uint32_t partition, const char *format, ...)
@@ -290,6 +311,28 @@ enum err raftlog_get_mark(struct kv *log, uint32_t partition, struct raftlog_mar
     if (get_pair(log, partition, KIND_MARK, &mark.index, &mark.term, &err, failure)) {
         *out = mark;
     }
+    return err;
+}
+
+enum err raftlog_get_state(struct kv *log, uint32_t partition,
+                           enum err (*take)(void *context, const struct raftlog_state *state),
+                           void *context, struct kv_failure *failure)
+{
+    struct log_key key = key_of(partition, KIND_STATE, 0);
+    struct kv_value value;
+    enum err err = kv_get(log, key_bytes(&key), &value);
+    if (err != OK) {
+        return err == ERR_NOT_FOUND ? err : cannot_read(failure, partition, err);
+    }
+    if (value.bytes.count >= PAIR_BYTES && is_whole(partition, KIND_STATE, 0, value.bytes)) {
+        struct raftlog_state state = {.index = get_u64(value.bytes.data + SUM_BYTES),
+                                      .term = get_u64(value.bytes.data + SUM_BYTES + 8),
+                                      .bytes = slice_skip(value.bytes, PAIR_BYTES)};
+        err = take(context, &state);
+    } else {
+        err = damaged(failure, partition, "its state does not fit its checksum");
+    }
+    kv_value_free(&value);
     return err;
 }
 

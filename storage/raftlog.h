@@ -6,6 +6,7 @@
  *     p 'H'          hard state: term, vote
  *     p 'I'          the partition is being replaced by an image (image.h): index, term of that
  *     p 'M' index8   who belonged to the group from that entry on, when that is committed
+ *     p 'S'          a state that is small enough to lie here: index, term of its last entry, bytes
  *
  * Term and vote are the replica's, the cut is the store's: two records, so that neither has to know
  * what the other wrote last. Members outlive the cut of the entry that made them so.
@@ -70,6 +71,21 @@ void raftlog_end_mark(struct kv_batch *batch, uint32_t partition, const struct r
 /* ERR_NOT_FOUND: it is not being replaced. ERR_CORRUPT, ERR_IO, ERR_NOMEM as below. */
 enum err raftlog_get_mark(struct kv *log, uint32_t partition, struct raftlog_mark *out,
                           struct kv_failure *failure);
+
+/*
+ * The state of a group whose state is kept by its owner, as of that entry: in the batch in which the log is
+ * cut to it, or earlier. bytes: at most RAFTLOG_ENTRY_BYTES_MAX, copied. ERR_NOMEM.
+ */
+struct raftlog_state {
+    uint64_t index, term;
+    struct slice bytes;
+};
+enum err raftlog_put_state(struct kv_batch *batch, uint32_t partition,
+                           const struct raftlog_state *state);
+/* bytes are borrowed for the call of take. ERR_NOT_FOUND: there is none. Errors as of raftlog_load(). */
+enum err raftlog_get_state(struct kv *log, uint32_t partition,
+                           enum err (*take)(void *context, const struct raftlog_state *state),
+                           void *context, struct kv_failure *failure);
 
 /* bytes are borrowed for the call. An error ends the walk. */
 typedef enum err (*raftlog_walk)(void *context, const struct raftlog_entry *entry);
