@@ -45,6 +45,9 @@ struct meta {
     struct lane_desk state_desk; /* reads of the log for followers that are behind */
     struct batch *open;          /* M2 */
     struct list proposals;
+    struct batch *installing; /* under way; NULL: none */
+    struct consensus_snapshot image;
+    struct registry_state *image_state;
     uint64_t now_ms, applied, kept_index;
     bool is_fenced, is_closing;
     bool has_changed, is_deposed; /* to be told when the replica has come back */
@@ -201,6 +204,98 @@ static void host_send(void *context, struct replica *replica, uint64_t peer, str
     meta->config.events.send(meta->config.events.context, peer, message);
 }
 
+static void host_fetch(void *context, struct replica *replica, uint64_t peer, uint64_t index)
+{
+    struct meta *meta = context;
+    (void)replica, (void)index;
+    meta->config.events.fetch(meta->config.events.context, peer);
+}
+
+/* ---- from another node -------------------------------------------------------------------------- */
+
+enum err meta_image(const struct meta *meta, struct consensus_snapshot *out, struct buf *bytes)
+{
+    struct consensus_snapshot image = {0};
+    if (meta->is_fenced) {
+        return ERR_AGAIN;
+    }
+    image.index = replica_told(meta->replica, &image.term);
+    if (image.index != meta->applied || image.term == 0 ||
+        !replica_members_at(meta->replica, image.index, &image.members)) {
+        return ERR_AGAIN;
+    }
+    TRY(registry_snapshot_encode(meta->state, bytes));
+    *out = image;
+    return OK;
+}
+
+static void on_installed(struct job *job, enum err err)
+{
+    struct batch *batch = CONTAINER_OF(job, struct batch, append.job);
+    struct meta *meta = batch->meta;
+    batch_free(batch);
+    meta->installing = NULL;
+    if (err == OK) {
+        err = replica_installed(meta->replica, meta->now_ms, &meta->image, NULL);
+    }
+    if (err != OK) {
+        fence(meta, "beginning anew with the state of another node", err);
+        return;
+    }
+    registry_free(meta->state);
+    meta->state = meta->image_state;
+    meta->image_state = NULL;
+    meta->applied = meta->kept_index = meta->image.index;
+    meta->has_changed = true;
+}
+
+/* In one batch: the state, an empty log, and that it begins behind it. Who belongs to the group is in the
+ * open one, which goes first. */
+static enum err install_write(struct meta *meta, const struct consensus_snapshot *image,
+                              struct slice bytes)
+{
+    struct batch *batch = batch_new(meta);
+    if (batch == NULL) {
+        return ERR_NOMEM;
+    }
+    struct raftlog_state state = {image->index, image->term, bytes};
+    struct raftlog_hard cut = {.cut_index = image->index, .cut_term = image->term};
+    enum err err = raftlog_put_state(batch->append.batch, META_GROUP, &state);
+    raftlog_truncate(batch->append.batch, META_GROUP, 0);
+    err = err == OK ? raftlog_cut(batch->append.batch, META_GROUP, &cut) : err;
+    if (err != OK) {
+        batch_free(batch);
+        return err;
+    }
+    batch->append.job.done = on_installed;
+    batch->append.must_sync = true;
+    meta_flush(meta);
+    meta->installing = batch;
+    store_append(&meta->log_desk, &batch->append);
+    return OK;
+}
+
+enum err meta_install(struct meta *meta, uint64_t now_ms, const struct consensus_snapshot *image,
+                      struct slice bytes)
+{
+    struct registry_state *state;
+    if (meta->is_fenced || meta->installing != NULL) {
+        return ERR_AGAIN;
+    }
+    TRY(registry_snapshot_decode(bytes, &state));
+    meta->now_ms = now_ms;
+    bool is_wanted = state->index <= image->index &&
+                     replica_may_install(meta->replica, now_ms, image);
+    enum err err = is_wanted ? install_write(meta, image, bytes) : ERR_AGAIN;
+    if (err != OK) {
+        registry_free(state);
+        return err;
+    }
+    meta->image = *image;
+    meta->image_state = state;
+    return OK;
+}
+
 /* ---- turns -------------------------------------------------------------------------------------- */
 
 static void on_written(struct job *job, enum err err)
@@ -235,7 +330,8 @@ static void look(struct meta *meta)
     }
     struct buf bytes = {0};
     if (registry_snapshot_encode(meta->state, &bytes) == OK) {
-        (void)replica_keep(meta->replica, buf_bytes(&bytes), TRAILING); /* or with the next entry */
+        (void)replica_keep(meta->replica, buf_bytes(&bytes),
+                           meta->config.trailing); /* or with the next entry */
         meta->kept_index = meta->applied;
     }
     buf_deinit(&bytes);
@@ -355,11 +451,13 @@ enum err meta_new(const struct meta_config *config, uint64_t now_ms, struct meta
     }
     meta->config = *config;
     meta->config.keep_every = config->keep_every != 0 ? config->keep_every : KEEP_EVERY;
+    meta->config.trailing = config->trailing != 0 ? config->trailing : TRAILING;
     meta->now_ms = now_ms;
     meta->host = (struct replica_host){.batch = host_batch,
                                        .committed = host_committed,
                                        .leads = host_leads,
                                        .send = host_send,
+                                       .fetch = config->events.fetch == NULL ? NULL : host_fetch,
                                        .context = meta};
     meta->kept = (struct replica_state){on_restore, on_apply, meta};
     list_init(&meta->proposals);
@@ -412,5 +510,6 @@ void meta_free(struct meta *meta)
     replica_close(meta->replica);
     batch_free(meta->open);
     registry_free(meta->state);
+    registry_free(meta->image_state);
     free(meta);
 }

@@ -12,7 +12,9 @@
 #ifndef TERN_CLUSTER_META_H
 #define TERN_CLUSTER_META_H
 
+#include "cluster/consensus.h"
 #include "cluster/registry_state.h"
+#include "core/base/buf.h"
 #include "storage/store.h"
 
 enum { META_GROUP = STORE_PARTITIONS };
@@ -29,6 +31,9 @@ struct meta_events {
     /* bytes, borrowed for the call, to that group of the peer: meta_receive() there. */
     void (*send)(void *context, uint64_t peer, struct slice bytes);
     void (*changed)(void *context); /* meta_state() is another one; NULL: no matter */
+    /* What this node lacks is cut from all logs: bring meta_image() of that peer, and meta_install() it. Asked
+     * again when another leads. */
+    void (*fetch)(void *context, uint64_t peer);
     void *context;
 };
 
@@ -40,6 +45,7 @@ struct meta_config {
     uint64_t seed;
     uint32_t election_ms, heartbeat_ms; /* 0: as in consensus.h */
     uint32_t keep_every;                /* entries from one snapshot to the next; 0: 256 */
+    uint32_t trailing; /* behind a snapshot that stay for followers (E4); 0: 4096 */
     struct meta_events events;
 };
 
@@ -64,6 +70,14 @@ void meta_want(struct meta *meta, uint64_t now_ms, const uint64_t *members, uint
 
 /* As journal_raft_receive(). */
 enum err meta_receive(struct meta *meta, uint64_t now_ms, uint64_t peer, uint64_t generation,
+                      struct slice bytes);
+
+/*
+ * The state as a whole, for a peer that lacks what is cut; bytes are appended. ERR_AGAIN: not now. And what
+ * came of it there: ERR_AGAIN: it is not wanted (any more), ERR_CORRUPT, ERR_UNSUPPORTED, ERR_NOMEM.
+ */
+enum err meta_image(const struct meta *meta, struct consensus_snapshot *out, struct buf *bytes);
+enum err meta_install(struct meta *meta, uint64_t now_ms, const struct consensus_snapshot *image,
                       struct slice bytes);
 
 /* Early in a turn: what the disk has by now, and timers. Late in it: what is to be written leaves. */

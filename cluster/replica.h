@@ -119,6 +119,8 @@ bool replica_may_install(struct replica *replica, uint64_t now_ms,
  * on. ERR_NOMEM: fenced. */
 enum err replica_installed(struct replica *replica, uint64_t now_ms,
                            const struct consensus_snapshot *image, struct machine *machine);
+/* The last entry that was told, and its term. */
+uint64_t replica_told(const struct replica *replica, uint64_t *term);
 /* Who belonged to the group as of an entry that is applied here; false: ask for a later one. */
 bool replica_members_at(const struct replica *replica, uint64_t index,
                         struct consensus_members *out);

@@ -99,6 +99,12 @@ enum err replica_installed(struct replica *replica, uint64_t now_ms,
     return OK;
 }
 
+uint64_t replica_told(const struct replica *replica, uint64_t *term)
+{
+    *term = consensus_term_of(replica->consensus, replica->told);
+    return replica->told;
+}
+
 bool replica_members_at(const struct replica *replica, uint64_t index,
                         struct consensus_members *out)
 {

@@ -28,6 +28,7 @@ static struct world {
         struct kv_failure failure;
         uint32_t changed_count;
         bool is_cut;
+        uint64_t fetches_from; /* 0: nobody */
     } nodes[NODES + 1];
     struct {
         uint64_t from, to;
@@ -35,6 +36,7 @@ static struct world {
         size_t count;
     } letters[LETTERS_MAX];
     uint32_t letter_count;
+    uint32_t image_count;
     uint32_t told_count; /* proposals */
     enum err told;
     struct registry_result result;
@@ -56,6 +58,11 @@ static void on_changed(void *context)
     ((struct node *)context)->changed_count++;
 }
 
+static void on_fetch(void *context, uint64_t peer)
+{
+    ((struct node *)context)->fetches_from = peer;
+}
+
 static void begin(uint64_t id, uint32_t keep_every)
 {
     struct node *node = &world.nodes[id];
@@ -70,7 +77,8 @@ static void begin(uint64_t id, uint32_t keep_every)
                                  .election_ms = 500,
                                  .heartbeat_ms = 50,
                                  .keep_every = keep_every,
-                                 .events = {on_send, on_changed, node}};
+                                 .trailing = keep_every != 0 ? 1 : 0,
+                                 .events = {on_send, on_changed, on_fetch, node}};
     enum err err = meta_new(&config, world.now_ms, &node->meta, &node->failure);
     if (err != OK) {
         fail_msg("%s", node->failure.text);
@@ -111,6 +119,25 @@ static void letters_deliver(void)
     world.letter_count = 0;
 }
 
+static void images_bring(void)
+{
+    for (uint64_t i = 1; i <= NODES; i++) {
+        struct node *node = &world.nodes[i];
+        struct consensus_snapshot image;
+        struct buf bytes = {0};
+        if (node->fetches_from == 0 || node->is_cut) {
+            continue;
+        }
+        assert_int_equal(meta_image(world.nodes[node->fetches_from].meta, &image, &bytes), OK);
+        assert_int_equal(meta_install(node->meta, world.now_ms, &image, buf_bytes(&bytes)), OK);
+        assert_int_equal(meta_install(node->meta, world.now_ms, &image, buf_bytes(&bytes)),
+                         ERR_AGAIN);
+        node->fetches_from = 0;
+        world.image_count++;
+        buf_deinit(&bytes);
+    }
+}
+
 static void time_passes(uint64_t ms)
 {
     for (uint64_t end_ms = world.now_ms + ms; world.now_ms < end_ms; world.now_ms += 10) {
@@ -123,6 +150,7 @@ static void time_passes(uint64_t ms)
             }
         }
         letters_deliver();
+        images_bring();
     }
 }
 
@@ -198,11 +226,11 @@ static int tear_down(void **state)
 }
 
 /* Nodes 2 and 3 belong to it. */
-static void grow(void)
+static void grow(uint32_t keep_every)
 {
     uint64_t members[] = {1, 2, 3};
-    begin(2, 0);
-    begin(3, 0);
+    begin(2, keep_every);
+    begin(3, keep_every);
     found();
     meta_want(world.nodes[1].meta, world.now_ms, members, 3);
     time_passes(10000);
@@ -273,7 +301,7 @@ static void three_nodes_know_the_same(void **state)
 {
     struct registry_command command = set_to(4);
     (void)state;
-    grow();
+    grow(0);
     assert_int_equal(propose(1, &command), OK);
     time_passes(500);
     for (uint64_t i = 1; i <= NODES; i++) {
@@ -290,7 +318,7 @@ static void when_the_leader_is_cut_off_another_leads_and_who_waited_hears_that(v
     struct registry_command lost = set_to(5), kept = set_to(6);
     uint64_t leader = 0;
     (void)state;
-    grow();
+    grow(0);
     uint32_t told = world.told_count;
     world.nodes[1].is_cut = true;
     assert_int_equal(propose(1, &lost), OK);
@@ -312,6 +340,41 @@ static void when_the_leader_is_cut_off_another_leads_and_who_waited_hears_that(v
     }
 }
 
+static void who_was_away_while_the_log_was_cut_begins_anew_with_all_of_it(void **state)
+{
+    (void)state;
+    end(1);
+    begin(1, 5);
+    grow(5);
+    uint32_t changed = world.nodes[3].changed_count;
+    world.nodes[3].is_cut = true;
+    for (uint32_t i = 0; i < 30; i++) {
+        struct registry_command command = set_to(i);
+        assert_int_equal(propose(1, &command), OK);
+        time_passes(50);
+    }
+    assert_string_equal(color_at(1), "29");
+    assert_string_equal(color_at(3), "");
+    world.nodes[3].is_cut = false;
+    time_passes(5000);
+    assert_string_equal(color_at(3), "29");
+    assert_true(world.image_count > 0);
+    assert_true(world.nodes[3].changed_count > changed);
+    uint64_t hash = meta_state(world.nodes[1].meta)->hash;
+    assert_true(meta_state(world.nodes[3].meta)->hash == hash);
+    end(3);
+    begin(3, 5);
+    assert_true(meta_state(world.nodes[3].meta)->hash == hash);
+    struct registry_command command = set_to(77);
+    for (uint64_t i = 1; i <= NODES; i++) {
+        if (meta_leads(world.nodes[i].meta)) {
+            assert_int_equal(propose(i, &command), OK);
+        }
+    }
+    time_passes(3000);
+    assert_string_equal(color_at(3), "77");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -321,6 +384,7 @@ int main(void)
         TEST(what_is_refused_is_told_with_its_reason),
         TEST(three_nodes_know_the_same),
         TEST(when_the_leader_is_cut_off_another_leads_and_who_waited_hears_that),
+        TEST(who_was_away_while_the_log_was_cut_begins_anew_with_all_of_it),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);
