@@ -132,7 +132,9 @@ def test_what_is_kept_stays_below_the_ceiling_and_room_that_was_made_can_be_used
         reader.subscribe(t.topic("new/#"))
         reader.unsubscribe(t.topic("new/#"))
         kept = retain(t, keeper, range(first * 2))
-        assert first * 0.9 < len(kept) < first * 1.1, f"{len(kept)} topics found room, {first} the first time"
+        # The messages of a batch take room too while they are on their way to the disk: more or fewer, as it is fast.
+        slack = first * 0.1 + BATCH
+        assert abs(len(kept) - first) < slack, f"{len(kept)} topics found room, {first} the first time"
 
 
 @tern_only
